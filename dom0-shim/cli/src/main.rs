@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Placeholder of the crate xenlend-cli.
+
+fn main() {}
