@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR MIT) */
+/*
+ * The lender's interface to memory lending: /dev/xen/xenlend.
+ *
+ * A process of the lender's domain opens the device, an administrator binds the
+ * descriptor to one borrower (XENLEND_BIND), and from then on the descriptor may
+ * be handed to a process without privileges. XENLEND_SET_USER_MEMORY_REGION
+ * follows the rules of KVM_SET_USER_MEMORY_REGION: slots do not overlap, size 0
+ * deletes, a slot is never resized, and what is later mapped into the window shows
+ * in the borrower at once.
+ */
+#ifndef _UAPI_XENLEND_H
+#define _UAPI_XENLEND_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define XENLEND_API_VERSION	1
+#define XENLEND_IOC_MAGIC	0xC5
+/* Grants for the broker: control page, lender-to-broker data, broker-to-lender data. */
+#define XENLEND_RING_REFS	3
+#define XENLEND_MAX_REGIONS	64
+
+/* --- for administrators (CAP_SYS_ADMIN) ---------------------------------- */
+
+/* xenlend_attach.flags */
+#define XENLEND_ATTACH_CHECK	(1u << 0)	/* check mode: verify every acknowledgement */
+
+/*
+ * Makes the link for one borrower: checks Xen, sets the broker's target, gives both
+ * domains the permanent dummy frame permission, makes rings. The broker must not have run
+ * yet. Errors: EPERM; ENXIO not under Xen or not privileged; EPROTO a Xen whose domctl
+ * interface is unknown; EEXIST borrower has a link; ENOENT no such domain; EOPNOTSUPP
+ * the domain is no PVH/HVM guest, or no PV lender; EINVAL aperture wrong (empty, above 4 GiB of
+ * pages, not 2 MiB aligned, not 0 in reserved).
+ */
+struct xenlend_attach {
+	__u16 borrower;
+	__u16 broker;
+	__u32 flags;
+	__u64 aperture_address;		/* bytes, 2 MiB aligned */
+	__u64 aperture_size;		/* bytes, 2 MiB aligned */
+	__u32 deadline_ms;		/* without progress of the broker; 0: 3000 */
+	__u32 vcpus;			/* of the borrower */
+	__u32 ring_refs[XENLEND_RING_REFS];	/* out */
+	__u32 event_channel;		/* out: the lender's port, unbound, for the broker */
+};
+
+/* Ends the link: revokes everything, whatever state the broker is in. ENOENT. */
+struct xenlend_detach {
+	__u16 borrower;
+	__u16 reserved[3];
+};
+
+/*
+ * Allows frames of this BAR of this PCI device to be lent to the borrower, except pages that hold
+ * MSI-X tables. ENODEV no such device; EINVAL no memory BAR.
+ */
+struct xenlend_allow_bar {
+	__u16 borrower;
+	__u8 bar;
+	__u8 devfn;
+	__u32 segment;
+	__u32 bus;
+	__u32 reserved;
+	__u64 frames;			/* out: how many may be lent */
+};
+
+/* Binds this descriptor to one borrower, once. ENOENT no link; EBUSY already bound. */
+struct xenlend_bind {
+	__u16 borrower;
+	__u16 reserved[3];
+};
+
+/* --- on a bound descriptor ------------------------------------------------ */
+
+/* xenlend_region.flags */
+#define XENLEND_REGION_READONLY		(1u << 1)	/* EOPNOTSUPP on stock Xen */
+#define XENLEND_REGION_LOSS_FAULT	(1u << 8)	/* else lost pages read as zeros */
+#define XENLEND_REGION_WRITE_BACK	(1u << 9)	/* EOPNOTSUPP on stock Xen */
+
+/*
+ * Errors: ENOTCONN not bound; EINVAL unknown flag, address or size not page aligned,
+ * outside the aperture, resize, bad slot, user range wraps; EEXIST overlaps another slot;
+ * ENOMEM; ENOLINK the broker is gone (see XENLEND_STATUS); EOPNOTSUPP.
+ */
+struct xenlend_region {
+	__u32 slot;
+	__u32 flags;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	__u64 userspace_addr;
+};
+
+/* xenlend_event.type */
+#define XENLEND_EVENT_CONNECTED		1	/* the broker answered; value: protocol version */
+#define XENLEND_EVENT_LOST		2	/* pages of a region are lost; address: first byte, value: bytes */
+#define XENLEND_EVENT_BROKER_FORCED	3	/* the deadline passed; the lender revoked by itself; the broker goes on */
+#define XENLEND_EVENT_BROKER_CONDEMNED	4	/* the broker is held for good; value: enum xenlend_reason */
+#define XENLEND_EVENT_DETACHED		5	/* the link is gone */
+#define XENLEND_EVENT_REFUSED		6	/* a frame may not be lent; address: first byte, value: enum xenlend_frame_refusal */
+#define XENLEND_EVENT_OVERFLOW		7	/* events were dropped; value: how many */
+
+/* read() gives whole events; poll() says POLLIN when there is one. */
+struct xenlend_event {
+	__u32 type;
+	__u32 slot;
+	__u64 address;
+	__u64 value;
+};
+
+/* Why a frame may not be lent: XENLEND_EVENT_REFUSED. */
+enum xenlend_frame_refusal {
+	XENLEND_FRAME_FOREIGN = 1,	/* belongs to another domain (granted or foreign mapped) */
+	XENLEND_FRAME_OTHER_MMIO = 2,	/* MMIO outside every allowed BAR */
+	XENLEND_FRAME_MSIX = 3,		/* holds an MSI-X table */
+	XENLEND_FRAME_SPECIAL = 4,	/* reserved, zero page, or no frame of ordinary RAM */
+	XENLEND_FRAME_READONLY = 5,	/* the mapping is not writable */
+	XENLEND_FRAME_UNMAPPED = 6,	/* nothing can be faulted in there */
+};
+
+enum xenlend_reason {
+	XENLEND_REASON_NONE = 0,
+	XENLEND_REASON_DEADLINE = 1,		/* no progress on an invalidation */
+	XENLEND_REASON_BROKER_GONE = 2,		/* its domain has died */
+	XENLEND_REASON_BREACH = 3,		/* it broke the protocol */
+	XENLEND_REASON_INCOMPATIBLE = 4,	/* no common protocol version */
+	XENLEND_REASON_REMOVE_FAILED = 5,	/* it could not remove an entry */
+	XENLEND_REASON_LIED = 6,		/* check mode: acknowledged without removing */
+	XENLEND_REASON_BORROWER_GONE = 7,
+};
+
+enum xenlend_link_state {
+	XENLEND_STATE_CONNECTING = 1,
+	XENLEND_STATE_CONNECTED = 2,
+	XENLEND_STATE_FORCED = 3,		/* resumed after a forced revocation, not heard from yet */
+	XENLEND_STATE_CONDEMNED = 4,		/* broker paused for good: borrower and broker must be destroyed */
+};
+
+/* Cumulative counts of one link. */
+struct xenlend_counters {
+	__u64 invalidations;		/* notifier calls that touched present pages */
+	__u64 unrelated_invalidations;	/* notifier calls that cost no message */
+	__u64 revoked_pages;
+	__u64 stage2_faults;		/* Access messages from the broker */
+	__u64 page_ins;			/* lookups that ended in a Present */
+	__u64 adds_2mib;
+	__u64 adds_4kib;
+	__u64 laters;
+	__u64 retries;			/* page-ins that an invalidation overtook */
+	__u64 migrations_to_vram;	/* a region's page came back in a BAR after RAM */
+	__u64 migrations_to_ram;
+	__u64 dom0_mapping_hypercalls;	/* XEN_DOMCTL_memory_mapping by the lender itself */
+	__u64 pause_brackets;
+	__u64 messages_sent;
+	__u64 messages_received;
+	__u64 forced_revocations;
+	__u64 lies;			/* check mode: entries that were still there after an acknowledgement */
+	__u64 deny_failures;		/* permission withdrawals that Xen refused */
+	__u64 lost_pages;
+	__u64 refused_frames;
+	__u64 present_pages;		/* now */
+	__u64 lent_bytes;		/* size of all regions now */
+	__u64 revoke_ns_max;
+	__u64 revoke_ns_p50;		/* from a log-linear histogram: within 7 % */
+	__u64 revoke_ns_p99;
+};
+
+struct xenlend_status {
+	__u16 borrower;			/* in: this one; or with next != 0 the first with a domid >= this */
+	__u16 broker;
+	__u16 next;
+	__u16 state;			/* enum xenlend_link_state */
+	__u32 reason;			/* enum xenlend_reason */
+	__u32 regions;
+	__u32 protocol_version;
+	__u32 flags;
+	__u64 aperture_address;
+	__u64 aperture_size;
+	struct xenlend_counters counters;
+};
+
+#define XENLEND_ATTACH		_IOWR(XENLEND_IOC_MAGIC, 0x10, struct xenlend_attach)
+#define XENLEND_DETACH		_IOW(XENLEND_IOC_MAGIC, 0x11, struct xenlend_detach)
+#define XENLEND_ALLOW_BAR	_IOWR(XENLEND_IOC_MAGIC, 0x12, struct xenlend_allow_bar)
+#define XENLEND_BIND		_IOW(XENLEND_IOC_MAGIC, 0x13, struct xenlend_bind)
+/* ENOENT when there is no (further) link. Needs CAP_SYS_ADMIN on an unbound descriptor. */
+#define XENLEND_STATUS		_IOWR(XENLEND_IOC_MAGIC, 0x14, struct xenlend_status)
+#define XENLEND_SET_USER_MEMORY_REGION _IOW(XENLEND_IOC_MAGIC, 0x15, struct xenlend_region)
+
+#endif
