@@ -28,7 +28,14 @@ impl Mfn {
     /// Whether a 2 MiB entry may start at this frame.
     #[must_use]
     pub fn is_2mib_aligned(self) -> bool {
-        self.0 % u64::from(FRAMES_PER_2MIB) == 0
+        self.in_2mib() == 0
+    }
+
+    /// Frames from the 2 MiB boundary below to this frame.
+    #[must_use]
+    pub fn in_2mib(self) -> u32 {
+        const FRAMES: u64 = FRAMES_PER_2MIB as u64;
+        (self.0 % FRAMES) as u32
     }
 }
 
@@ -37,5 +44,12 @@ impl AperturePage {
     #[must_use]
     pub fn checked_add(self, count: u32) -> Option<Self> {
         self.0.checked_add(count).map(Self)
+    }
+
+    /// Pages from the 2 MiB boundary below to this page. The aperture's first gfn is a
+    /// multiple of 2 MiB, so this is the gfn's too.
+    #[must_use]
+    pub fn in_2mib(self) -> u32 {
+        self.0 % FRAMES_PER_2MIB
     }
 }

@@ -13,8 +13,10 @@
     )
 )]
 
+pub mod codec;
 pub mod extent;
 pub mod frame;
 pub mod lease_id;
 pub mod message;
 pub mod refusal;
+pub mod ring;

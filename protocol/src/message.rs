@@ -11,6 +11,7 @@ use crate::extent::ClaimedExtent;
 use crate::frame::AperturePage;
 use crate::lease_id::LeaseId;
 use crate::refusal::{AddFailure, Breach, Refusal, RemoveFailure};
+use crate::ring::Priority;
 
 /// The one protocol version that this source speaks.
 pub const VERSION: u16 = 1;
@@ -54,6 +55,7 @@ pub enum CacheMode {
 
 /// From the lender's kernel to the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "no heap: messages are decoded in place")]
 pub enum ToBroker {
     /// Must be the first message: the versions and features that the lender speaks.
     Hello {
@@ -130,8 +132,19 @@ pub enum ToBroker {
     },
 }
 
+impl ToBroker {
+    /// Which part of the ring the message may use.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Invalidate { .. } | Self::Forced { .. } => Priority::Reserved,
+            _ => Priority::Normal,
+        }
+    }
+}
+
 /// From the broker to the lender's kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "no heap: messages are decoded in place")]
 pub enum FromBroker {
     /// Answer to `Hello`.
     Welcome {
@@ -202,8 +215,19 @@ pub enum FromBroker {
     },
 }
 
+impl FromBroker {
+    /// Which part of the ring the message may use.
+    pub fn priority(&self) -> Priority {
+        match self {
+            Self::Invalidated { .. } => Priority::Reserved,
+            _ => Priority::Normal,
+        }
+    }
+}
+
 /// What an access does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "no heap: messages are decoded in place")]
 pub enum AccessOperation {
     /// Read so many bytes, 1 to [`MAX_ACCESS_BYTES`].
     Read {
@@ -219,6 +243,7 @@ pub enum AccessOperation {
 
 /// How an access ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "no heap: messages are decoded in place")]
 pub enum AccessOutcome {
     /// The bytes read.
     Read {

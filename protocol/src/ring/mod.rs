@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One direction of a link: a byte ring in shared memory, one producer, one consumer.
+//!
+//! Indices count bytes, run freely through `u32` and are multiples of 8. Each end
+//! keeps its own index privately and never reads the shared copy of it back; what
+//! the other end wrote is a claim, read once for each operation and checked.
+//!
+//! What the caller has to do:
+//! - after a successful send (or several): notify the event channel;
+//! - after draining: if [`Consumer::take_wakeup`] says so, notify as well, because
+//!   the producer found no room and waits.
+
+mod consumer;
+pub mod layout;
+mod producer;
+pub mod shared_page;
+
+pub use consumer::Consumer;
+pub use producer::{Producer, SendError};
+
+/// Which part of the ring a message may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Leaves [`layout::RESERVED_BYTES`] free.
+    Normal,
+    /// May use all of the ring: `Invalidate`, `Forced`, `Invalidated`.
+    Reserved,
+}
+
+/// The memory of one direction of a link.
+///
+/// The other end writes to it at any time: no two reads of one field need agree.
+pub trait RingMemory {
+    /// Bytes produced so far. Acquire.
+    fn load_produced(&self) -> u32;
+    /// Publishes what has been produced. Release.
+    fn store_produced(&self, value: u32);
+    /// Bytes consumed so far. Acquire.
+    fn load_consumed(&self) -> u32;
+    /// Publishes what has been consumed. Release.
+    fn store_consumed(&self, value: u32);
+    /// Whether the producer waits for room. Ordered after every earlier access to
+    /// the ring, of either kind (a full fence before it).
+    fn load_waiting(&self) -> bool;
+    /// Says whether the producer waits for room. Ordered before every later access
+    /// to the ring, of either kind (a full fence after it).
+    fn store_waiting(&self, waits: bool);
+    /// Copies out of the data area. `offset` and the length are multiples of 8, and
+    /// `offset` plus the length is at most [`layout::CAPACITY`].
+    fn read(&self, offset: u32, bytes: &mut [u8]);
+    /// Copies into the data area, under the same rules.
+    fn write(&self, offset: u32, bytes: &[u8]);
+}
+
+impl<M: RingMemory + ?Sized> RingMemory for &M {
+    fn load_produced(&self) -> u32 {
+        (**self).load_produced()
+    }
+    fn store_produced(&self, value: u32) {
+        (**self).store_produced(value);
+    }
+    fn load_consumed(&self) -> u32 {
+        (**self).load_consumed()
+    }
+    fn store_consumed(&self, value: u32) {
+        (**self).store_consumed(value);
+    }
+    fn load_waiting(&self) -> bool {
+        (**self).load_waiting()
+    }
+    fn store_waiting(&self, waits: bool) {
+        (**self).store_waiting(waits);
+    }
+    fn read(&self, offset: u32, bytes: &mut [u8]) {
+        (**self).read(offset, bytes);
+    }
+    fn write(&self, offset: u32, bytes: &[u8]) {
+        (**self).write(offset, bytes);
+    }
+}
+
+/// Bytes from `index` to the end of the data area: what one copy may take at most.
+fn contiguous(index: u32) -> (u32, u32) {
+    let offset = index & layout::CAPACITY.wrapping_sub(1);
+    (offset, layout::CAPACITY.wrapping_sub(offset))
+}
