@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Brings up Xen's daemons in dom0, then the guests.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use xenlend_lab::frame;
+use xenlend_lab::guest::{dom0_address, Ready, READY_PORT};
+use xenlend_lab::host::Job;
+
+use crate::child::Children;
+use crate::port::Port;
+
+/// Where xenstored listens; the socket is there before it answers.
+const XENSTORE_SOCKET: &str = "/run/xenstored/socket";
+
+/// The window that every guest leaves free for lent memory: 256 MiB at 64 GiB. The kernel's own
+/// reservation keeps its drivers out of it.
+const APERTURE: &str = "memmap=256M$0x1000000000";
+
+/// Starts what a dom0 needs before it can have guests.
+///
+/// # Errors
+/// A daemon that does not come up.
+pub fn start_daemons(children: &Children, port: &Port) -> Result<()> {
+    children.succeed(Command::new("xenstored").args(["--pid-file", "/run/xenstored.pid"]))?;
+    // There is nothing to wait on that comes before the socket, so this tries until it is there.
+    let mut tries = 0;
+    while UnixStream::connect(XENSTORE_SOCKET).is_err() {
+        tries += 1;
+        if tries > 1000 {
+            bail!("xenstored does not listen on {XENSTORE_SOCKET}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    children.succeed(&mut Command::new("xen-init-dom0"))?;
+    children.succeed(Command::new("xenconsoled").args(["--log=all", "--pid-file=/run/xenconsoled.pid"]))?;
+    port.stage("xen daemons");
+    Ok(())
+}
+
+/// Creates the guests, attaches their brokers and waits until every guest takes commands.
+///
+/// # Errors
+/// Whatever refuses, in its own words.
+pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
+    if job.guests == 0 {
+        return Ok(());
+    }
+    let listener =
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, READY_PORT)).context("no port for the guests")?;
+    let mut missing = BTreeSet::new();
+    for number in 1..=u8::try_from(job.guests).context("too many guests")? {
+        let name = format!("g{number}");
+        let path = format!("/etc/xen/{name}.cfg");
+        std::fs::write(&path, config(job, number)).with_context(|| path.clone())?;
+        children.succeed(Command::new("xl").args(["create", &path]))?;
+        port.stage(&format!("{name} created"));
+        if job.broker {
+            children.succeed(Command::new("xenlend").args(["up", &name]))?;
+            port.stage(&format!("{name} broker up"));
+        }
+        missing.insert(name);
+    }
+    while !missing.is_empty() {
+        if children.aborted() {
+            bail!("the time is over");
+        }
+        // Wakes now and then for the sake of an abort alone.
+        let mut waits = [PollFd::new(&listener, PollFlags::IN)];
+        match poll(&mut waits, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error).context("poll"),
+        }
+        let (mut stream, _) = listener.accept().context("no word from the guests")?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        match frame::receive::<Ready>(&mut stream) {
+            Ok(Ready { name }) => {
+                if missing.remove(&name) {
+                    port.stage(&format!("{name} ready"));
+                }
+            }
+            // A guest tries again when it was cut short.
+            Err(error) => eprintln!("lab-agent: a guest's word was cut: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// The guest's xl file.
+fn config(job: &Job, number: u8) -> String {
+    let mut text = format!(
+        "name = \"g{number}\"\n\
+         type = \"pvh\"\n\
+         kernel = \"/usr/lib/lab/vmlinux\"\n\
+         ramdisk = \"/usr/lib/lab/guest.cpio\"\n\
+         extra = \"console=hvc0 rdinit=/init iomem=relaxed {APERTURE} loglevel=6 lab.guest=g{number} \
+         lab.address={guest} {more}\"\n\
+         vcpus = {vcpus}\n\
+         memory = {memory}\n\
+         maxmem = {memory}\n\
+         vif = [ \"ip={dom0},mac=00:16:3e:00:00:{number:02x},script=vif-lab\" ]\n\
+         on_poweroff = \"destroy\"\n\
+         on_reboot = \"destroy\"\n\
+         on_crash = \"preserve\"\n",
+        guest = xenlend_lab::guest::guest_address(number),
+        more = job.guest_cmdline,
+        vcpus = job.vcpus,
+        memory = job.guest_memory_mib,
+        dom0 = dom0_address(number),
+    );
+    for line in &job.guest_config {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+/// The folder of the consoles' logs.
+pub fn console_logs() -> &'static Path {
+    Path::new("/var/log/xen/console")
+}
