@@ -4,6 +4,8 @@
 //! Implemented by the broker over real hypercalls, by the tests over a fake.
 
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_protocol::refusal::BreachKind;
 
 /// Xen's error number, positive (`xen/include/public/errno.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,17 +84,32 @@ pub trait Hypervisor {
     fn forget_borrower_memory(&mut self);
 }
 
-/// Messages to the lender.
+/// The two rings of the link with the lender.
+///
+/// Whoever implements it notifies the lender's event channel once for all that was
+/// sent in a turn, and after draining if the lender waits for room.
 pub trait LenderLink {
-    /// Queues a message. Acknowledgements of invalidations use reserved space and
-    /// always find room while the lender keeps to `MAX_INVALIDATIONS`.
+    /// Queues a message. [`FromBroker::Invalidated`] uses reserved space and always
+    /// finds room while the lender keeps to `MAX_INVALIDATIONS`; all others leave
+    /// that space free.
     ///
     /// # Errors
-    /// If there is no room now; the caller keeps what it wanted to say and retries
-    /// in a later turn.
-    fn send(&mut self, message: &xenlend_protocol::message::FromBroker) -> Result<(), Full>;
+    /// If there is no room now, or the lender broke the ring's contract. The caller
+    /// keeps what it wanted to say.
+    fn send(&mut self, message: &FromBroker) -> Result<(), SendError>;
+
+    /// Takes the lender's next message, if there is one.
+    ///
+    /// # Errors
+    /// If the lender broke the ring's contract.
+    fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind>;
 }
 
-/// No room in the ring now.
+/// Why a message was not sent. Nothing of it is in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum SendError {
+    /// No room now; the lender will notify when there is.
+    Full,
+    /// The lender broke the ring's contract.
+    Breach(BreachKind),
+}

@@ -13,4 +13,9 @@
     )
 )]
 
+pub mod broker;
+pub mod capabilities;
+pub mod counters;
 pub mod hypervisor;
+pub mod lending_table;
+pub mod vcpu_slot;
