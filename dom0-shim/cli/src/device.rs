@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An open, unbound `/dev/xen/xenlend`: the administrator's calls.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+
+use crate::descriptor::BorrowerFd;
+use crate::ioctl;
+use crate::layout::{AllowBar, Attach, Bind, Detach, Status};
+
+/// The device that the kernel module makes.
+pub const DEVICE_PATH: &str = "/dev/xen/xenlend";
+
+/// What [`Device::attach`] made: what the broker needs to find the lender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Grant references: control page, lender-to-broker data, broker-to-lender data.
+    pub ring_refs: [u32; 3],
+    /// The lender's port, unbound, for the broker.
+    pub event_channel: u32,
+}
+
+/// One memory BAR of one PCI device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarAddress {
+    /// PCI segment (domain, in Linux's words).
+    pub segment: u32,
+    /// PCI bus.
+    pub bus: u32,
+    /// PCI device and function: device in bits 7 to 3, function in bits 2 to 0.
+    pub devfn: u8,
+    /// Number of the BAR, 0 to 5.
+    pub bar: u8,
+}
+
+/// The device, not bound to a borrower.
+#[derive(Debug)]
+pub struct Device {
+    file: File,
+}
+
+impl Device {
+    /// Opens [`DEVICE_PATH`].
+    ///
+    /// # Errors
+    /// `NotFound` when the module is not loaded, `PermissionDenied`.
+    pub fn open() -> io::Result<Self> {
+        let flags = rustix::fs::OFlags::NONBLOCK.bits();
+        let flags = i32::try_from(flags).unwrap_or_default();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(DEVICE_PATH)?;
+        Ok(Self { file })
+    }
+
+    /// Makes the link for one borrower. The two output fields of `request` are ignored.
+    ///
+    /// # Errors
+    /// As the header says for `XENLEND_ATTACH`.
+    pub fn attach(&self, mut request: Attach) -> io::Result<Attached> {
+        ioctl::attach(&self.file, &mut request)?;
+        Ok(Attached { ring_refs: request.ring_refs, event_channel: request.event_channel })
+    }
+
+    /// Ends the link: everything is revoked when this returns.
+    ///
+    /// # Errors
+    /// `ENOENT`: no link.
+    pub fn detach(&self, borrower: u16) -> io::Result<()> {
+        ioctl::detach(&self.file, Detach { borrower, ..Detach::default() })
+    }
+
+    /// Allows the frames of a BAR to be lent to the borrower; gives their number.
+    ///
+    /// # Errors
+    /// As the header says for `XENLEND_ALLOW_BAR`.
+    pub fn allow_bar(&self, borrower: u16, bar: BarAddress) -> io::Result<u64> {
+        let mut request = AllowBar {
+            borrower,
+            bar: bar.bar,
+            devfn: bar.devfn,
+            segment: bar.segment,
+            bus: bar.bus,
+            ..AllowBar::default()
+        };
+        ioctl::allow_bar(&self.file, &mut request)?;
+        Ok(request.frames)
+    }
+
+    /// The link of this borrower, `None` if there is none.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn status(&self, borrower: u16) -> io::Result<Option<Status>> {
+        self.query(Status { borrower, ..Status::default() })
+    }
+
+    /// Every link, by rising domain id of the borrower.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn links(&self) -> io::Result<Vec<Status>> {
+        let mut found = Vec::new();
+        let mut from = Some(0);
+        while let Some(borrower) = from {
+            let Some(status) = self.query(Status { borrower, next: 1, ..Status::default() })? else { break };
+            // A module that went backwards would have us here for ever.
+            from = status.borrower.checked_add(1).filter(|next| *next > borrower);
+            found.push(status);
+        }
+        Ok(found)
+    }
+
+    fn query(&self, mut request: Status) -> io::Result<Option<Status>> {
+        match ioctl::status(&self.file, &mut request) {
+            Ok(()) => Ok(Some(request)),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOENT.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Binds the descriptor to one borrower, once and for good.
+    ///
+    /// # Errors
+    /// `ENOENT` no link; `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn bind(self, borrower: u16) -> io::Result<BorrowerFd> {
+        ioctl::bind(&self.file, Bind { borrower, ..Bind::default() })?;
+        Ok(BorrowerFd::new(self.file, borrower))
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ioctl calls themselves: the only unsafe code of this crate.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::ioctl::{ioctl, Setter, Updater};
+
+use crate::layout::{AllowBar, Attach, Bind, Detach, RawRegion, Status};
+use crate::number;
+
+/// `XENLEND_ATTACH`; fills in the ring references and the event channel.
+pub(crate) fn attach(fd: impl AsFd, request: &mut Attach) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Attach`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::ATTACH }, Attach>::new(request)) }?)
+}
+
+/// `XENLEND_DETACH`.
+pub(crate) fn detach(fd: impl AsFd, request: Detach) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Detach`, plain integers that the kernel only reads.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::DETACH }, Detach>::new(request)) }?)
+}
+
+/// `XENLEND_ALLOW_BAR`; fills in the number of frames.
+pub(crate) fn allow_bar(fd: impl AsFd, request: &mut AllowBar) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `AllowBar`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::ALLOW_BAR }, AllowBar>::new(request)) }?)
+}
+
+/// `XENLEND_BIND`.
+pub(crate) fn bind(fd: impl AsFd, request: Bind) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Bind`, plain integers that the kernel only reads.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::BIND }, Bind>::new(request)) }?)
+}
+
+/// `XENLEND_STATUS`; fills in everything.
+pub(crate) fn status(fd: impl AsFd, request: &mut Status) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Status`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::STATUS }, Status>::new(request)) }?)
+}
+
+/// `XENLEND_SET_USER_MEMORY_REGION`.
+///
+/// # Safety
+/// The borrower reads and writes the memory that the request names, at any time, until the
+/// region is deleted: no Rust reference to it may exist meanwhile.
+pub(crate) unsafe fn set_region(fd: impl AsFd, request: RawRegion) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `RawRegion`, which the kernel only reads; the memory that
+    // it names is the caller's promise.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::SET_USER_MEMORY_REGION }, RawRegion>::new(request)) }?)
+}
+
+/// Deletes a region.
+pub(crate) fn delete_region(fd: impl AsFd, slot: u32) -> io::Result<()> {
+    let request = RawRegion { slot, ..RawRegion::default() };
+    // SAFETY: size 0 deletes: no memory is lent by this call.
+    unsafe { set_region(fd, request) }
+}

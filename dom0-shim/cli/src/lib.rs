@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lender's uAPI for Rust programs: `/dev/xen/xenlend` (`dom0-shim/uapi/xenlend.h`).
+//!
+//! Read the header first: it says what each call means and how it fails. This crate
+//! adds the types, nothing else. The unsafe calls are in `ioctl.rs` alone.
+
+mod descriptor;
+mod device;
+mod event;
+mod ioctl;
+pub mod layout;
+pub mod number;
+mod words;
+
+pub use descriptor::{BorrowerFd, Region};
+pub use device::{Attached, BarAddress, Device, DEVICE_PATH};
+pub use event::Event;
+pub use layout::{Counters, Status};
+pub use words::{FrameRefusal, LinkState, Reason};

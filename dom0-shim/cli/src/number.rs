@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ioctl numbers of `xenlend.h`, computed as its `_IOW` and `_IOWR` do.
+
+use rustix::ioctl::{opcode, Opcode};
+
+use crate::layout::{AllowBar, Attach, Bind, Detach, RawRegion, Status};
+
+/// `XENLEND_IOC_MAGIC`.
+pub const MAGIC: u8 = 0xC5;
+/// `XENLEND_ATTACH`.
+pub const ATTACH: Opcode = opcode::read_write::<Attach>(MAGIC, 0x10);
+/// `XENLEND_DETACH`.
+pub const DETACH: Opcode = opcode::write::<Detach>(MAGIC, 0x11);
+/// `XENLEND_ALLOW_BAR`.
+pub const ALLOW_BAR: Opcode = opcode::read_write::<AllowBar>(MAGIC, 0x12);
+/// `XENLEND_BIND`.
+pub const BIND: Opcode = opcode::write::<Bind>(MAGIC, 0x13);
+/// `XENLEND_STATUS`.
+pub const STATUS: Opcode = opcode::read_write::<Status>(MAGIC, 0x14);
+/// `XENLEND_SET_USER_MEMORY_REGION`.
+pub const SET_USER_MEMORY_REGION: Opcode = opcode::write::<RawRegion>(MAGIC, 0x15);

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Compiles `xenlend.h` with the C compiler and compares it with the Rust side.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use xenlend::layout::{self, AllowBar, Attach, Bind, Counters, Detach, RawEvent, RawRegion, Status};
+use xenlend::{number, FrameRefusal, LinkState, Reason};
+
+/// What Rust believes: a C expression and its value.
+type Beliefs = BTreeMap<String, u64>;
+
+macro_rules! believe_struct {
+    ($beliefs:ident, $rust:ty, $c:literal, [$($field:ident $(as $c_field:literal)?),+ $(,)?]) => {
+        $beliefs.insert(format!("sizeof(struct {})", $c), size_of::<$rust>() as u64);
+        $beliefs.insert(format!("_Alignof(struct {})", $c), align_of::<$rust>() as u64);
+        $(
+            #[allow(unused_mut, unused_assignments)]
+            let mut name = stringify!($field);
+            $(name = $c_field;)?
+            $beliefs.insert(format!("offsetof(struct {}, {name})", $c), offset_of!($rust, $field) as u64);
+        )+
+    };
+}
+
+fn structure_beliefs() -> Beliefs {
+    let mut beliefs = Beliefs::new();
+    believe_struct!(
+        beliefs,
+        Attach,
+        "xenlend_attach",
+        [
+            borrower,
+            broker,
+            flags,
+            aperture_address,
+            aperture_size,
+            deadline_ms,
+            vcpus,
+            ring_refs,
+            event_channel
+        ]
+    );
+    believe_struct!(beliefs, Detach, "xenlend_detach", [borrower, reserved]);
+    believe_struct!(
+        beliefs,
+        AllowBar,
+        "xenlend_allow_bar",
+        [borrower, bar, devfn, segment, bus, reserved, frames]
+    );
+    believe_struct!(beliefs, Bind, "xenlend_bind", [borrower, reserved]);
+    believe_struct!(
+        beliefs,
+        RawRegion,
+        "xenlend_region",
+        [slot, flags, guest_phys_addr, memory_size, userspace_addr]
+    );
+    believe_struct!(beliefs, RawEvent, "xenlend_event", [kind as "type", slot, address, value]);
+    believe_struct!(
+        beliefs,
+        Counters,
+        "xenlend_counters",
+        [
+            invalidations,
+            unrelated_invalidations,
+            revoked_pages,
+            stage2_faults,
+            page_ins,
+            adds_2mib,
+            adds_4kib,
+            laters,
+            retries,
+            migrations_to_vram,
+            migrations_to_ram,
+            dom0_mapping_hypercalls,
+            pause_brackets,
+            messages_sent,
+            messages_received,
+            forced_revocations,
+            lies,
+            deny_failures,
+            lost_pages,
+            refused_frames,
+            present_pages,
+            lent_bytes,
+            revoke_ns_max,
+            revoke_ns_p50,
+            revoke_ns_p99
+        ]
+    );
+    believe_struct!(
+        beliefs,
+        Status,
+        "xenlend_status",
+        [
+            borrower,
+            broker,
+            next,
+            state,
+            reason,
+            regions,
+            protocol_version,
+            flags,
+            aperture_address,
+            aperture_size,
+            counters
+        ]
+    );
+    beliefs
+}
+
+fn number_beliefs() -> Beliefs {
+    let pairs: [(&str, u64); 38] = [
+        ("XENLEND_API_VERSION", 1),
+        ("XENLEND_ATTACH", number::ATTACH.into()),
+        ("XENLEND_DETACH", number::DETACH.into()),
+        ("XENLEND_ALLOW_BAR", number::ALLOW_BAR.into()),
+        ("XENLEND_BIND", number::BIND.into()),
+        ("XENLEND_STATUS", number::STATUS.into()),
+        ("XENLEND_SET_USER_MEMORY_REGION", number::SET_USER_MEMORY_REGION.into()),
+        ("XENLEND_RING_REFS", layout::RING_REFS as u64),
+        ("XENLEND_MAX_REGIONS", layout::MAX_REGIONS.into()),
+        ("XENLEND_ATTACH_CHECK", layout::ATTACH_CHECK.into()),
+        ("XENLEND_REGION_READONLY", layout::REGION_READONLY.into()),
+        ("XENLEND_REGION_LOSS_FAULT", layout::REGION_LOSS_FAULT.into()),
+        ("XENLEND_REGION_WRITE_BACK", layout::REGION_WRITE_BACK.into()),
+        ("XENLEND_EVENT_CONNECTED", layout::EVENT_CONNECTED.into()),
+        ("XENLEND_EVENT_LOST", layout::EVENT_LOST.into()),
+        ("XENLEND_EVENT_BROKER_FORCED", layout::EVENT_BROKER_FORCED.into()),
+        ("XENLEND_EVENT_BROKER_CONDEMNED", layout::EVENT_BROKER_CONDEMNED.into()),
+        ("XENLEND_EVENT_DETACHED", layout::EVENT_DETACHED.into()),
+        ("XENLEND_EVENT_REFUSED", layout::EVENT_REFUSED.into()),
+        ("XENLEND_EVENT_OVERFLOW", layout::EVENT_OVERFLOW.into()),
+        ("XENLEND_STATE_CONNECTING", LinkState::Connecting.raw().into()),
+        ("XENLEND_STATE_CONNECTED", LinkState::Connected.raw().into()),
+        ("XENLEND_STATE_FORCED", LinkState::Forced.raw().into()),
+        ("XENLEND_STATE_CONDEMNED", LinkState::Condemned.raw().into()),
+        ("XENLEND_REASON_NONE", Reason::None.raw().into()),
+        ("XENLEND_REASON_DEADLINE", Reason::Deadline.raw().into()),
+        ("XENLEND_REASON_BROKER_GONE", Reason::BrokerGone.raw().into()),
+        ("XENLEND_REASON_BREACH", Reason::Breach.raw().into()),
+        ("XENLEND_REASON_INCOMPATIBLE", Reason::Incompatible.raw().into()),
+        ("XENLEND_REASON_REMOVE_FAILED", Reason::RemoveFailed.raw().into()),
+        ("XENLEND_REASON_LIED", Reason::Lied.raw().into()),
+        ("XENLEND_REASON_BORROWER_GONE", Reason::BorrowerGone.raw().into()),
+        ("XENLEND_FRAME_FOREIGN", FrameRefusal::Foreign.raw().into()),
+        ("XENLEND_FRAME_OTHER_MMIO", FrameRefusal::OtherMmio.raw().into()),
+        ("XENLEND_FRAME_MSIX", FrameRefusal::Msix.raw().into()),
+        ("XENLEND_FRAME_SPECIAL", FrameRefusal::Special.raw().into()),
+        ("XENLEND_FRAME_READONLY", FrameRefusal::Readonly.raw().into()),
+        ("XENLEND_FRAME_UNMAPPED", FrameRefusal::Unmapped.raw().into()),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn header() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../uapi/xenlend.h")
+}
+
+/// The values that the C compiler gives to these expressions.
+fn ask_the_c_compiler(name: &str, beliefs: &Beliefs) -> Beliefs {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (source, program) = (directory.join(format!("{name}.c")), directory.join(name));
+    let mut text = format!(
+        "#include <stddef.h>\n#include <stdio.h>\n#include \"{}\"\nint main(void) {{\n",
+        header().display()
+    );
+    for expression in beliefs.keys() {
+        writeln!(text, "printf(\"{expression}\\t%llu\\n\", (unsigned long long)({expression}));").unwrap();
+    }
+    text.push_str("return 0; }\n");
+    std::fs::write(&source, text).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Werror", "-o"])
+        .args([&program, &source])
+        .status()
+        .expect("a C compiler (cc) is needed for this test");
+    assert!(compiled.success(), "the header does not compile or lacks a name");
+    let output = Command::new(&program).output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn structures_have_the_layout_of_the_header() {
+    let beliefs = structure_beliefs();
+    assert_eq!(ask_the_c_compiler("structures", &beliefs), beliefs);
+}
+
+#[test]
+fn numbers_are_those_of_the_header() {
+    let beliefs = number_beliefs();
+    assert_eq!(ask_the_c_compiler("numbers", &beliefs), beliefs);
+}
+
+#[test]
+fn nothing_of_the_header_is_forgotten() {
+    let text = std::fs::read_to_string(header()).unwrap();
+    let mut known: Vec<String> = number_beliefs().into_keys().collect();
+    known.extend(["XENLEND_IOC_MAGIC".to_owned()]);
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    for word in words.filter(|word| word.starts_with("XENLEND_")) {
+        assert!(known.iter().any(|name| name == word), "{word} has no counterpart in Rust");
+    }
+}
