@@ -1,2 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder of the crate xenlend-xen-abi.
+//! Xen's public interface, as far as xenlend uses it: hypercall numbers, structures, shared pages
+//! and the xenstore wire. Facts only: nothing here performs a call or touches memory.
+//!
+//! Written from Xen's public headers (`xen/include/public`, stable-4.20), with what the crate
+//! `xen-sys` has taken from there (boot/decisions/0003-xen-sys.md). `tests/xen_headers.rs` compares
+//! every size, offset and number with the headers themselves.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod console;
+pub mod dm_op;
+pub mod domctl;
+pub mod errno;
+pub mod event_channel;
+pub mod grant_table;
+pub mod hvm;
+pub mod hypercall;
+pub mod ioreq;
+pub mod memory;
+pub mod sched;
+pub mod shared_info;
+pub mod start_info;
+pub mod version;
+pub mod xenstore;
+
+/// A domain's number (`domid_t`).
+pub type DomainId = u16;
+/// The calling domain itself, where a call takes a domain.
+pub const DOMID_SELF: DomainId = 0x7ff0;
+/// Bytes in one frame.
+pub const PAGE_SIZE: u64 = 4096;
