@@ -27,6 +27,12 @@ impl<M: RingMemory> Consumer<M> {
         Self { memory, consumed: 0, produced_seen: 0, wakeup: false, broken: None }
     }
 
+    /// As [`Self::new`], for a ring on which both indices stand at `index`.
+    #[cfg(test)]
+    pub(super) fn starting_at(memory: M, index: u32) -> Self {
+        Self { memory, consumed: index, produced_seen: index, wakeup: false, broken: None }
+    }
+
     /// Takes the next message out of the ring, if there is one.
     ///
     /// # Errors

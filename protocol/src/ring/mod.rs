@@ -84,3 +84,43 @@ fn contiguous(index: u32) -> (u32, u32) {
     let offset = index & layout::CAPACITY.wrapping_sub(1);
     (offset, layout::CAPACITY.wrapping_sub(offset))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::layout::CAPACITY;
+    use super::shared_page::{Direction, SharedRing};
+    use super::{Consumer, Priority, Producer, RingMemory};
+    use crate::message::ToBroker;
+
+    /// Needs ends that start near the end of `u32`, so it cannot be an outside test.
+    #[test]
+    #[allow(unsafe_code)]
+    fn indices_run_through_the_end_of_u32() {
+        #[repr(align(4096))]
+        struct Page([u8; 4096]);
+        let (mut control, mut data) = (Page([0; 4096]), Page([0; 4096]));
+        let (control, data) = (control.0.as_mut_ptr(), data.0.as_mut_ptr());
+        // SAFETY: both pages outlive the rings and nothing else touches them.
+        let ring = || unsafe { SharedRing::new(control, data, Direction::ToLender) };
+        let start = 0u32.wrapping_sub(CAPACITY / 2 + 8);
+        ring().store_produced(start);
+        ring().store_consumed(start);
+        let mut producer = Producer::starting_at(ring(), start);
+        let mut consumer = Consumer::starting_at(ring(), start);
+        for round in 0..1000u64 {
+            for step in 0..20 {
+                let message = ToBroker::Forced { sequence: u64::MAX - round * 20 - step };
+                producer.send(&message, Priority::Normal).unwrap();
+            }
+            let behind = producer.position();
+            for step in 0..20 {
+                assert_eq!(producer.has_consumed(behind), Ok(false));
+                let expected = ToBroker::Forced { sequence: u64::MAX - round * 20 - step };
+                assert_eq!(consumer.receive(), Ok(Some(expected)));
+            }
+            assert_eq!(producer.has_consumed(behind), Ok(true));
+            assert!(consumer.is_empty());
+        }
+        assert!(producer.position() < start, "the indices must have wrapped");
+    }
+}

@@ -38,6 +38,12 @@ impl<M: RingMemory> Producer<M> {
         Self { memory, produced: 0, consumed_seen: 0, waiting: false, broken: None }
     }
 
+    /// As [`Self::new`], for a ring on which both indices stand at `index`.
+    #[cfg(test)]
+    pub(super) fn starting_at(memory: M, index: u32) -> Self {
+        Self { memory, produced: index, consumed_seen: index, waiting: false, broken: None }
+    }
+
     /// Puts a message into the ring. The caller notifies the event channel after it.
     ///
     /// # Errors
