@@ -1,4 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder of the crate xtask.
+//! `cargo xtask`: the project's commands, one file each.
 
-fn main() {}
+mod apt;
+mod build_root;
+mod chroot;
+mod command;
+mod cpio;
+mod digest;
+mod images;
+mod initramfs;
+mod kernel_image;
+mod kernel_module;
+mod lab;
+mod lab_cc;
+mod lab_run;
+mod lab_screenshot;
+mod lab_up;
+mod lock;
+mod parts;
+mod preflight;
+mod programs;
+mod progress;
+mod qemu;
+mod qmp;
+mod report;
+mod running;
+mod session;
+mod trouble;
+mod unikernel;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The project's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One command.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Real Xen on this machine, without hardware virtualisation
+    #[command(subcommand)]
+    Lab(lab::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Lab(command) => lab::run(&command),
+    };
+    match result {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

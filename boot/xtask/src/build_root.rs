@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The build root: a Debian with Xen, a kernel and the compilers, in the cache. The lab's images are
+//! made of its files, and kernel modules and C programs are built in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{bail, Context, Result};
+
+use crate::command::succeed;
+use crate::digest::{beside, remove, Inputs};
+use crate::lock::Lock;
+use crate::progress::step;
+use crate::trouble::trouble;
+use crate::workspace::Workspace;
+use crate::{apt, preflight};
+
+/// The Debian release inside the lab, and its Xen.
+const SUITE: &str = "trixie";
+
+/// The file name of Xen below /boot.
+const XEN: &str = "xen-4.20-amd64.gz";
+
+/// What is in the build root besides Debian's minimum.
+const PACKAGES: &[&str] = &[
+    "xen-hypervisor-4.20-amd64",
+    "xen-utils-4.20",
+    "xen-utils-common",
+    "xenstore-utils",
+    "linux-image-amd64",
+    "linux-headers-amd64",
+    "kmod",
+    "busybox-static",
+    "gcc",
+    "make",
+    "libc6-dev",
+    "libxen-dev",
+    "libdrm-dev",
+    "rustc",
+    "cargo",
+    "rust-src",
+];
+
+/// A build root that is whole.
+#[derive(Debug, Clone)]
+pub struct BuildRoot {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Stands for the versions of all packages that were really fetched.
+    pub versions_key: String,
+    /// The release of its kernel, as in /lib/modules.
+    pub kernel: String,
+}
+
+impl BuildRoot {
+    /// Gives the build root; fetches it if it is not in the cache.
+    ///
+    /// # Errors
+    /// No space, no mirror, or a failing debootstrap.
+    pub fn ensure(workspace: &Workspace) -> Result<Self> {
+        let recipe = PACKAGES.iter().fold(Inputs::of(SUITE), |inputs, package| inputs.text(package)).key();
+        let path = workspace.cache.join(format!("build-root-{recipe}"));
+        if !versions_file(&path).exists() {
+            let _lock = Lock::hold(&workspace.cache)?;
+            if !versions_file(&path).exists() {
+                preflight::check_space(&workspace.cache)?;
+                fetch(&path)?;
+            }
+        }
+        Self::open(path)
+    }
+
+    /// Looks at a build root that is there.
+    fn open(path: PathBuf) -> Result<Self> {
+        let versions = versions_file(&path);
+        let versions = std::fs::read_to_string(&versions).with_context(|| versions.display().to_string())?;
+        let kernel = newest_kernel(&path)?;
+        Ok(Self { versions_key: Inputs::of("versions").text(&versions).key(), path, kernel })
+    }
+
+    /// A path inside the build root.
+    pub fn join(&self, path: &str) -> PathBuf {
+        self.path.join(path.trim_start_matches('/'))
+    }
+
+    /// Xen's image, still packed.
+    pub fn xen(&self) -> PathBuf {
+        self.join("boot").join(XEN)
+    }
+
+    /// The version of a package inside.
+    pub fn version_of(&self, package: &str) -> Option<String> {
+        let versions = std::fs::read_to_string(versions_file(&self.path)).ok()?;
+        versions
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .find(|(name, _)| *name == package)
+            .map(|(_, version)| version.to_owned())
+    }
+}
+
+/// The record of what was fetched; it is written last, so a build root that has one is whole.
+fn versions_file(path: &Path) -> PathBuf {
+    beside(path, "versions")
+}
+
+/// Makes a new build root: in a folder of its own, renamed when it is whole.
+fn fetch(path: &Path) -> Result<()> {
+    let host = apt::host_suite()?;
+    let mirror = apt::mirror(&host)?;
+    let partial = beside(path, "partial");
+    let mut last = None;
+    for _ in 0..apt::TRIES {
+        remove(&partial)?;
+        let mut command = Command::new("debootstrap");
+        command.arg("--variant=minbase").arg(format!("--keyring={}", apt::KEYRING));
+        command.arg(format!("--include={}", PACKAGES.join(",")));
+        command.args([SUITE.as_ref(), partial.as_os_str(), mirror.as_ref()]);
+        if let Some(proxy) = apt::proxy() {
+            command.env("http_proxy", proxy);
+        }
+        match step("Fetching the build root (debootstrap, about 1 GB)", || succeed(&mut command)) {
+            Ok(_) => {
+                let versions = succeed(Command::new("chroot").arg(&partial).args([
+                    "dpkg-query",
+                    "-W",
+                    "-f",
+                    "${Package} ${Version}\\n",
+                ]))?;
+                newest_kernel(&partial)?;
+                remove(path)?;
+                std::fs::rename(&partial, path).with_context(|| path.display().to_string())?;
+                return std::fs::write(versions_file(path), versions).context("the record of versions");
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(trouble(
+        &format!("The build root cannot be fetched: {:#}", last.unwrap_or_else(|| anyhow::anyhow!("not tried"))),
+        "Xen, dom0's kernel and the compiler for kernel modules come from there.",
+        "check that the mirror of this machine's apt is reachable; a version that it has not got yet (404) comes \
+         within hours.",
+    ))
+}
+
+/// The newest kernel that has modules and headers.
+fn newest_kernel(root: &Path) -> Result<String> {
+    let folder = root.join("lib/modules");
+    let mut kernels = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.path().join("modules.dep").exists() && entry.path().join("build").is_symlink() {
+            kernels.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    kernels.sort_by_key(|name| {
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect::<Vec<u64>>()
+    });
+    match kernels.pop() {
+        Some(kernel) => Ok(kernel),
+        None => bail!("no kernel with modules and headers in {}", folder.display()),
+    }
+}

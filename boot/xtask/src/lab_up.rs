@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask lab up`: makes everything that a run needs; what is there and up to date stays.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::build_root::BuildRoot;
+use crate::images::{self, Images};
+use crate::parts::Parts;
+use crate::preflight;
+use crate::workspace::Workspace;
+
+/// The command's options.
+#[derive(Debug, Default, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    parts: Parts,
+}
+
+/// Does it.
+///
+/// # Errors
+/// What the machine lacks, or a failing build.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    let workspace = Workspace::locate()?;
+    let (root, images) = prepare(&workspace, &arguments.parts)?;
+    let size = |parts: &[Vec<u8>]| parts.iter().map(Vec::len).sum::<usize>() >> 20;
+    println!(
+        "The lab is ready after {:.1} s: {} in {}, dom0's image {} MiB, the guests' {} MiB.",
+        start.elapsed().as_secs_f64(),
+        root.kernel,
+        root.path.display(),
+        size(&images.dom0),
+        size(&images.guest),
+    );
+    Ok(())
+}
+
+/// Gives everything that a run needs.
+///
+/// # Errors
+/// As above.
+pub fn prepare(workspace: &Workspace, parts: &Parts) -> Result<(BuildRoot, Images)> {
+    preflight::prepare()?;
+    let root = BuildRoot::ensure(workspace)?;
+    let images = images::build(workspace, &root, parts)?;
+    Ok((root, images))
+}

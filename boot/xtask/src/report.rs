@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Writes a run's `lab.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::build_root::BuildRoot;
+use crate::session::Outcome;
+
+/// What Xen says when the emulator, not the product, may have failed, each under its name in the
+/// report.
+const FAULTS: &[(&str, &str)] = &[
+    ("triple_faults", "Triple fault"),
+    ("unexpected_exits", "nexpected VMEXIT"),
+    ("failed_entries", "Failed vm entry"),
+    ("emulation_failures", "emulation failed"),
+];
+
+/// The report.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The script's exit status, or 124 for a timeout, 125 for a lab that failed.
+    pub exit_status: i32,
+    /// Why the lab failed, if it did.
+    pub trouble: Option<String>,
+    /// From power-on to the end, in seconds.
+    pub seconds: f64,
+    /// When each point of the boot was reached, in milliseconds since power-on.
+    pub boot_ms: BTreeMap<String, u64>,
+    /// What Xen reported that may be the emulator's fault, counted.
+    pub emulator_faults: BTreeMap<&'static str, usize>,
+    /// What ran.
+    pub versions: BTreeMap<&'static str, String>,
+}
+
+impl Report {
+    /// Puts it together from the run and its logs.
+    pub fn of(outcome: &Outcome, seconds: Duration, folder: &Path, root: &BuildRoot, qemu: String) -> Self {
+        let logs = folder.join("logs");
+        let read = |name: &str| {
+            std::fs::read(logs.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        // The serial line has the same messages, for a run whose dom0 could not be asked.
+        let said = read("xl-dmesg.log").or_else(|_| read("serial.log")).unwrap_or_default();
+        let package = |name: &str| root.version_of(name).unwrap_or_default();
+        Self {
+            exit_status: outcome.status,
+            trouble: outcome.trouble.clone(),
+            seconds: seconds.as_secs_f64(),
+            boot_ms: outcome.stages.iter().map(|(name, at)| (name.clone(), at.as_millis() as u64)).collect(),
+            emulator_faults: FAULTS.iter().map(|(name, text)| (*name, said.matches(text).count())).collect(),
+            versions: BTreeMap::from([
+                ("xen", package("xen-hypervisor-4.20-amd64")),
+                ("kernel", root.kernel.clone()),
+                ("qemu", qemu),
+            ]),
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join("lab.json");
+        let text = serde_json::to_string_pretty(self).context("the report")?;
+        std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())
+    }
+}
