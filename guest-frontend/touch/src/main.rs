@@ -1,4 +1,82 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder of the crate xenlend-touch.
+//! The borrower's program of the scenarios. Each subcommand does one thing to lent memory and fails
+//! (exit status 1) when what it saw was wrong.
 
-fn main() {}
+mod count;
+mod draw;
+mod fill;
+mod hunt;
+mod instructions;
+mod later;
+mod pin;
+mod steer;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use xenlend_touch::aperture::{parse_number, Aperture};
+
+/// Offsets and sizes are bytes of the aperture: decimal, or 0x, with an optional K, M or G.
+#[derive(Parser)]
+struct Arguments {
+    /// Where the aperture is, instead of what the kernel's command line says: BASE:SIZE
+    #[arg(long)]
+    aperture: Option<String>,
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Prints the aperture's base and size
+    Where,
+    /// Prints bytes as hex
+    Peek(fill::Peek),
+    /// Writes bytes given as hex
+    Poke(fill::Poke),
+    /// Writes lines of one generation
+    Fill(fill::Lines),
+    /// Judges lines against one generation
+    Check(fill::Lines),
+    /// Reads memory, checks nothing, and prints its sum
+    Read(fill::Read),
+    /// Checks that every byte has one value
+    Same(fill::Same),
+    /// Draws moving pictures and judges what it reads, until the lender says stop
+    Draw(draw::Draw),
+    /// Reads and writes as fast as it can, looking for poison and lost writes, until the lender says stop
+    Hunt(hunt::Hunt),
+    /// Increments one counter from several threads with locked instructions
+    Count(count::Count),
+    /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
+    Instructions(instructions::Instructions),
+    /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
+    Later(later::Later),
+}
+
+fn aperture(text: Option<&str>) -> Result<Aperture> {
+    let Some(text) = text else { return Aperture::of_this_guest() };
+    let (base, bytes) = text.split_once(':').context("--aperture wants BASE:SIZE")?;
+    Ok(Aperture { base: parse_number(base)?, bytes: parse_number(bytes)? })
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let aperture = aperture(arguments.aperture.as_deref())?;
+    match arguments.job {
+        Job::Where => {
+            println!("{:#x} {:#x}", aperture.base, aperture.bytes);
+            Ok(())
+        }
+        Job::Peek(job) => job.run(aperture),
+        Job::Poke(job) => job.run(aperture),
+        Job::Fill(job) => job.fill(aperture),
+        Job::Check(job) => job.check(aperture),
+        Job::Read(job) => job.run(aperture),
+        Job::Same(job) => job.run(aperture),
+        Job::Draw(job) => job.run(aperture),
+        Job::Hunt(job) => job.run(aperture),
+        Job::Count(job) => job.run(aperture),
+        Job::Instructions(job) => job.run(aperture),
+        Job::Later(job) => job.run(aperture),
+    }
+}

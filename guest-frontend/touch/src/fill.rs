@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Simple jobs: look at, write, fill, check.
+
+use anyhow::{bail, Context, Result};
+use clap::Args;
+use xenlend_touch::aperture::{parse_number, Aperture};
+use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
+use xenlend_touch::memory::{Memory, PAGE_BYTES};
+
+/// Maps what the bytes `offset .. offset + bytes` touch, and gives the offset in the mapping.
+fn map(aperture: Aperture, offset: u64, bytes: u64) -> Result<(Memory, usize)> {
+    let page = PAGE_BYTES as u64;
+    let start = offset / page * page;
+    let end = (offset + bytes).div_ceil(page) * page;
+    Ok((aperture.map(start, end - start)?, (offset - start) as usize))
+}
+
+#[derive(Args)]
+pub struct Peek {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    #[arg(value_parser = parse_number)]
+    bytes: u64,
+}
+
+impl Peek {
+    pub fn run(&self, aperture: Aperture) -> Result<()> {
+        let (memory, start) = map(aperture, self.offset, self.bytes)?;
+        for byte in memory.read_bytes(start, self.bytes as usize) {
+            print!("{byte:02x}");
+        }
+        println!();
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct Poke {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    /// Two hex digits for each byte
+    hex: String,
+}
+
+impl Poke {
+    pub fn run(&self, aperture: Aperture) -> Result<()> {
+        if self.hex.is_empty() || self.hex.len() % 2 != 0 || !self.hex.is_ascii() {
+            bail!("{:?} is not a string of bytes", self.hex);
+        }
+        let bytes = (0..self.hex.len() / 2)
+            .map(|index| u8::from_str_radix(&self.hex[index * 2..index * 2 + 2], 16).context("no hex"))
+            .collect::<Result<Vec<_>>>()?;
+        let (memory, start) = map(aperture, self.offset, bytes.len() as u64)?;
+        memory.write_bytes(start, &bytes);
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct Lines {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    #[arg(value_parser = parse_number)]
+    bytes: u64,
+    /// Generation to write or to expect
+    generation: u32,
+    /// The run's seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Lines {
+    fn memory(&self, aperture: Aperture) -> Result<Memory> {
+        if self.offset % PAGE_BYTES as u64 != 0 || self.bytes % PAGE_BYTES as u64 != 0 {
+            bail!("whole pages only");
+        }
+        aperture.map(self.offset, self.bytes)
+    }
+
+    pub fn fill(&self, aperture: Aperture) -> Result<()> {
+        let memory = self.memory(aperture)?;
+        for index in 0..memory.bytes() / LINE_BYTES {
+            let pixels = [index as u64; 8];
+            memory.write_line(
+                index * LINE_BYTES,
+                &compose(LineId::at(index), self.generation, &pixels, self.seed),
+            );
+        }
+        println!("filled={}", memory.bytes());
+        Ok(())
+    }
+
+    pub fn check(&self, aperture: Aperture) -> Result<()> {
+        let memory = self.memory(aperture)?;
+        let (mut stale, mut broken, mut first) = (0_u64, 0_u64, None);
+        for index in 0..memory.bytes() / LINE_BYTES {
+            let words = memory.read_line(index * LINE_BYTES);
+            match judge(&words, LineId::at(index), self.generation, self.seed) {
+                Verdict::Good => continue,
+                Verdict::Stale { .. } => stale += 1,
+                Verdict::Broken => broken += 1,
+            }
+            first.get_or_insert((index, words));
+        }
+        println!("bytes_checked={} integrity_errors={broken} stale_reads={stale}", memory.bytes());
+        match first {
+            None => Ok(()),
+            Some((index, words)) => bail!("line {index} is {words:016x?}"),
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Read {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    #[arg(value_parser = parse_number)]
+    bytes: u64,
+}
+
+impl Read {
+    pub fn run(&self, aperture: Aperture) -> Result<()> {
+        let memory = aperture.map(self.offset, self.bytes)?;
+        let sum = (0..memory.bytes() / 8)
+            .fold(0_u64, |sum, index| sum.rotate_left(1).wrapping_add(memory.read_u64(index * 8)));
+        println!("bytes={} sum={sum:016x}", memory.bytes());
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct Same {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    #[arg(value_parser = parse_number)]
+    bytes: u64,
+    /// The value of every byte
+    #[arg(value_parser = parse_number)]
+    value: u64,
+}
+
+impl Same {
+    pub fn run(&self, aperture: Aperture) -> Result<()> {
+        let (memory, start) = map(aperture, self.offset, self.bytes)?;
+        for index in 0..self.bytes as usize {
+            let found = memory.read_u8(start + index);
+            if u64::from(found) != self.value {
+                bail!("byte {index:#x} is {found:#x} and not {:#x}", self.value);
+            }
+        }
+        println!("bytes={}", self.bytes);
+        Ok(())
+    }
+}
