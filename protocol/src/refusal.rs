@@ -86,6 +86,9 @@ pub enum BreachKind {
     SequenceBackwards,
     /// More outstanding than the contract allows.
     TooManyOutstanding,
+    /// An entry that a failed request had added could not be removed again: the request
+    /// stays unanswered, and its pages count as present.
+    StillMapped,
 }
 
 /// A broken contract: the link that it happened on is over, no other.
