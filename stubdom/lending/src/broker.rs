@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The facade: one borrower's broker, driven by its domain's event loop.
+//!
+//! Read `stubdom/DESIGN.md`. The lender's messages are handled in `lender_messages.rs`.
 
-use xenlend_protocol::refusal::Breach;
+use xenlend_protocol::message::FromBroker;
+use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
 
+use crate::aperture::Aperture;
 use crate::capabilities::Capabilities;
-use crate::counters::Counters;
+use crate::counters::{count, Counters};
 use crate::hypervisor::{Hypervisor, LenderLink};
-use crate::lending_table::{LendingTable, PageSlot};
-use crate::vcpu_slot::VcpuSlot;
+use crate::ioreq::{Request, ALL_ONES, STATE_READY, STATE_RESPONSE_READY};
+use crate::lease_registry::LeaseRegistry;
+use crate::lending_table::{LendingTable, PageRange, PageSlot};
+use crate::outbox::{Flushed, Outbox};
+use crate::revocation::remove_pages;
+use crate::vcpu_slot::{Stop, VcpuSlot, View};
 
 /// vCPUs of a borrower that one broker can serve: `SCHEDOP_poll` takes 128 ports, and
 /// the link and xenstore need one each.
@@ -53,12 +61,19 @@ pub enum ConfigError {
 /// One borrower's broker.
 #[derive(Debug)]
 pub struct Broker<'a> {
-    table: LendingTable<'a>,
-    vcpus: &'a mut [VcpuSlot],
-    aperture_address: u64,
-    capabilities: Capabilities,
-    state: LinkState,
-    counters: Counters,
+    pub(crate) aperture: Aperture,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) state: LinkState,
+    pub(crate) table: LendingTable<'a>,
+    pub(crate) leases: LeaseRegistry,
+    pub(crate) vcpus: &'a mut [VcpuSlot],
+    pub(crate) vcpu_count: u16,
+    /// The vCPU served first in the next turn: none has the ring's last room always.
+    pub(crate) first_vcpu: u16,
+    /// Newest invalidation handled, the lender's own included.
+    pub(crate) newest_sequence: u64,
+    pub(crate) outbox: Outbox,
+    pub(crate) counters: Counters,
 }
 
 impl<'a> Broker<'a> {
@@ -73,16 +88,24 @@ impl<'a> Broker<'a> {
         vcpus: &'a mut [VcpuSlot],
         capabilities: Capabilities,
     ) -> Result<Self, ConfigError> {
-        if vcpus.is_empty() || vcpus.len() > MAX_VCPUS {
+        let page_count = u32::try_from(pages.len()).map_err(|_| ConfigError::Aperture)?;
+        let aperture = Aperture::new(aperture_address, page_count).map_err(|_| ConfigError::Aperture)?;
+        let vcpu_count = u16::try_from(vcpus.len()).map_err(|_| ConfigError::VcpuCount)?;
+        if vcpu_count == 0 || usize::from(vcpu_count) > MAX_VCPUS {
             return Err(ConfigError::VcpuCount);
         }
-        let table = LendingTable::new(pages);
+        vcpus.fill_with(VcpuSlot::default);
         Ok(Self {
-            table,
-            vcpus,
-            aperture_address,
+            aperture,
             capabilities,
             state: LinkState::AwaitingHello,
+            table: LendingTable::new(pages),
+            leases: LeaseRegistry::new(),
+            vcpus,
+            vcpu_count,
+            first_vcpu: 0,
+            newest_sequence: 0,
+            outbox: Outbox::default(),
             counters: Counters::default(),
         })
     }
@@ -91,27 +114,77 @@ impl<'a> Broker<'a> {
     /// owed so far found room. Call it first in each turn.
     pub fn serve_lender(
         &mut self,
-        _hypervisor: &mut impl Hypervisor,
-        _link: &mut impl LenderLink,
-        _max_messages: u32,
+        hypervisor: &mut impl Hypervisor,
+        link: &mut impl LenderLink,
+        max_messages: u32,
     ) -> Turn {
-        Turn::Idle
+        if self.is_over() {
+            // What could not be removed when the link ended is tried again.
+            self.remove_everything(hypervisor);
+            return self.flush(hypervisor, link);
+        }
+        for _ in 0..max_messages {
+            if self.flush(hypervisor, link) == Turn::WaitsForRoom {
+                return Turn::WaitsForRoom;
+            }
+            if self.is_over() {
+                return Turn::Idle;
+            }
+            match link.receive() {
+                Ok(Some(message)) => {
+                    if let Err(breach) = self.handle(message, hypervisor) {
+                        self.close(breach, hypervisor);
+                        return self.flush(hypervisor, link);
+                    }
+                }
+                Ok(None) => return Turn::Idle,
+                Err(kind) => {
+                    self.close(by_lender(kind), hypervisor);
+                    return self.flush(hypervisor, link);
+                }
+            }
+        }
+        match self.flush(hypervisor, link) {
+            Turn::Idle if !self.is_over() => Turn::More,
+            turn => turn,
+        }
     }
 
     /// Serves every vCPU's request a bounded way. Call it in each turn, after
     /// [`Self::serve_lender`].
-    pub fn serve_requests(
-        &mut self,
-        _hypervisor: &mut impl Hypervisor,
-        _link: &mut impl LenderLink,
-    ) -> Turn {
-        Turn::Idle
+    pub fn serve_requests(&mut self, hypervisor: &mut impl Hypervisor, link: &mut impl LenderLink) -> Turn {
+        let mut turn = Turn::Idle;
+        let first = self.first_vcpu;
+        for vcpu in (first..self.vcpu_count).chain(0..first) {
+            match self.serve_vcpu(vcpu, hypervisor, link) {
+                Stop::Waits => {}
+                Stop::Finished(datum) => {
+                    hypervisor.complete(vcpu, datum);
+                    count(&mut self.counters.requests, 1);
+                }
+                Stop::Full => {
+                    count(&mut self.counters.ring_full, 1);
+                    if turn == Turn::Idle {
+                        self.first_vcpu = vcpu;
+                        turn = Turn::WaitsForRoom;
+                    }
+                }
+                Stop::TurnOver => turn = Turn::More,
+                Stop::Breach(kind) => {
+                    self.close(by_lender(kind), hypervisor);
+                    turn = Turn::More;
+                }
+            }
+        }
+        turn
     }
 
     /// The lender is gone without a word: everything is removed, outstanding accesses
     /// end by their lease's loss policy. Later turns complete requests the same way.
-    pub fn lender_gone(&mut self, _hypervisor: &mut impl Hypervisor) {
+    pub fn lender_gone(&mut self, hypervisor: &mut impl Hypervisor) {
         self.state = LinkState::LenderGone;
+        self.outbox.clear();
+        self.end_link(hypervisor);
     }
 
     /// Where the link stands.
@@ -123,4 +196,100 @@ impl<'a> Broker<'a> {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// The lending table, to look at.
+    pub fn table(&self) -> &LendingTable<'a> {
+        &self.table
+    }
+
+    /// The leases, to look at.
+    pub fn leases(&self) -> &LeaseRegistry {
+        &self.leases
+    }
+
+    /// Whether nothing more is taken from the lender.
+    fn is_over(&self) -> bool {
+        !matches!(self.state, LinkState::AwaitingHello | LinkState::Connected)
+    }
+
+    fn serve_vcpu(
+        &mut self,
+        vcpu: u16,
+        hypervisor: &mut impl Hypervisor,
+        link: &mut impl LenderLink,
+    ) -> Stop {
+        let Some(slot) = self.vcpus.get_mut(usize::from(vcpu)) else { return Stop::Waits };
+        if slot.is_idle() {
+            let Some(claim) = hypervisor.request(vcpu).filter(|claim| claim.state != STATE_RESPONSE_READY)
+            else {
+                return Stop::Waits;
+            };
+            if claim.state == STATE_READY {
+                hypervisor.accept(vcpu);
+            }
+            match Request::check(&claim) {
+                Request::Access(access) => slot.start(access),
+                Request::ForgetMemory => {
+                    hypervisor.forget_borrower_memory();
+                    return Stop::Finished(claim.data);
+                }
+                Request::Unknown => {
+                    count(&mut self.counters.unknown_requests, 1);
+                    return Stop::Finished(ALL_ONES);
+                }
+            }
+        }
+        let view = View {
+            aperture: self.aperture,
+            table: &self.table,
+            leases: &self.leases,
+            connected: self.state == LinkState::Connected,
+        };
+        slot.advance(vcpu, &view, hypervisor, link, &mut self.counters)
+    }
+
+    /// Sends what is owed.
+    fn flush(&mut self, hypervisor: &mut impl Hypervisor, link: &mut impl LenderLink) -> Turn {
+        match self.outbox.flush(link, &mut self.counters) {
+            Flushed::All => Turn::Idle,
+            Flushed::Waits => Turn::WaitsForRoom,
+            Flushed::ReserveUsedUp => {
+                if !self.is_over() {
+                    self.close(by_lender(BreachKind::TooManyOutstanding), hypervisor);
+                }
+                Turn::WaitsForRoom
+            }
+            Flushed::Broken(kind) => {
+                if !self.is_over() {
+                    self.close(by_lender(kind), hypervisor);
+                }
+                self.outbox.clear();
+                Turn::Idle
+            }
+        }
+    }
+
+    /// Ends the link over a broken contract, says so, and leaves nothing lent.
+    fn close(&mut self, breach: Breach, hypervisor: &mut impl Hypervisor) {
+        self.state = LinkState::Closed(breach);
+        self.outbox.owe(FromBroker::Closed { breach });
+        self.end_link(hypervisor);
+    }
+
+    fn end_link(&mut self, hypervisor: &mut impl Hypervisor) {
+        self.remove_everything(hypervisor);
+        for slot in self.vcpus.iter_mut() {
+            slot.give_up(None, hypervisor, &mut self.counters);
+        }
+    }
+
+    fn remove_everything(&mut self, hypervisor: &mut impl Hypervisor) {
+        let all = PageRange { first: 0, end: self.table.page_count() };
+        // A failure is in the counters and in the table; the next turn tries again.
+        let _ = remove_pages(&mut self.table, hypervisor, &mut self.counters, all);
+    }
+}
+
+fn by_lender(kind: BreachKind) -> Breach {
+    Breach { blame: Blame::Lender, kind }
 }

@@ -28,8 +28,8 @@ pub struct Counters {
     pub entries_4kib: u64,
     /// Requests of the borrower's vCPUs that were completed.
     pub requests: u64,
-    /// Requests that were no access to memory that can be.
-    pub malformed_requests: u64,
+    /// Of these, those of a kind or shape that this broker does not serve.
+    pub unknown_requests: u64,
     /// `Access` messages sent to the lender.
     pub accesses: u64,
     /// Pieces of accesses outside every lease.

@@ -178,11 +178,8 @@ impl<'a> LendingTable<'a> {
         }
         let first = if self.is_in_2mib(range.first) { round_down(range.first) } else { range.first };
         let last = range.end.saturating_sub(1);
-        let end = if self.is_in_2mib(last) {
-            round_down(last).saturating_add(FRAMES_PER_2MIB)
-        } else {
-            range.end
-        };
+        let end =
+            if self.is_in_2mib(last) { round_down(last).saturating_add(FRAMES_PER_2MIB) } else { range.end };
         PageRange { first, end }
     }
 
@@ -255,7 +252,8 @@ impl<'a> LendingTable<'a> {
             let slot = self.slot(*page);
             wanted(slot) && slot.0 >> MFN_SHIFT == frame
         };
-        let following = pages.zip(frame.saturating_add(1)..).take_while(|(page, frame)| follows(page, *frame));
+        let following =
+            pages.zip(frame.saturating_add(1)..).take_while(|(page, frame)| follows(page, *frame));
         let end = following.last().map_or(first, |(page, _)| page).saturating_add(1);
         Some(PresentRun { pages: PageRange { first, end }, mfn: Mfn(frame) })
     }

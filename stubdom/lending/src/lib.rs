@@ -13,9 +13,17 @@
     )
 )]
 
+pub mod aperture;
 pub mod broker;
 pub mod capabilities;
 pub mod counters;
 pub mod hypervisor;
+pub mod ioreq;
+pub mod lease;
+pub mod lease_registry;
+mod lender_messages;
 pub mod lending_table;
+mod outbox;
+mod present;
+mod revocation;
 pub mod vcpu_slot;

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One lease: its states, and what has been invalidated in it.
+
+use heapless::Deque;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::LossPolicy;
+
+use crate::lending_table::PageRange;
+
+/// Invalidations that a lease remembers with their pages. A `Present` older than all of
+/// them counts as overtaken whatever its pages are.
+const REMEMBERED: usize = 8;
+
+/// Where a place in the registry stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaseState {
+    /// No lease here: closed, or never granted.
+    #[default]
+    Vacant,
+    /// Pages can become present.
+    Active,
+    /// Dropped, but Xen refused to remove some entry: it keeps its pages from others
+    /// until a retry or the lender's own removal empties it.
+    Revoking,
+}
+
+/// What happens to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseEvent {
+    /// The lender made pages a lease.
+    Granted,
+    /// The lender has frames to make present.
+    Presented,
+    /// The lender wants pages removed.
+    Invalidated,
+    /// The lender declared pages lost.
+    PagesLost,
+    /// The lender ended the lease.
+    Dropped,
+    /// Every entry of a dropped lease has been removed.
+    Emptied,
+    /// The lender has removed every entry itself.
+    Forced,
+}
+
+/// The event has no meaning in this state; nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInThisState;
+
+impl LeaseState {
+    /// The state after an event.
+    ///
+    /// # Errors
+    /// [`NotInThisState`].
+    pub fn after(self, event: LeaseEvent) -> Result<Self, NotInThisState> {
+        use LeaseEvent::{Dropped, Emptied, Forced, Granted, Invalidated, PagesLost, Presented};
+        match (self, event) {
+            (Self::Vacant, Granted) | (Self::Active, Presented | Invalidated | PagesLost | Forced) => {
+                Ok(Self::Active)
+            }
+            (Self::Active | Self::Revoking, Dropped) | (Self::Revoking, Invalidated) => Ok(Self::Revoking),
+            (Self::Vacant, Forced) | (Self::Revoking, Emptied | Forced) => Ok(Self::Vacant),
+            (Self::Vacant, Presented | Invalidated | PagesLost | Dropped | Emptied)
+            | (Self::Active, Granted | Emptied)
+            | (Self::Revoking, Granted | Presented | PagesLost) => Err(NotInThisState),
+        }
+    }
+}
+
+/// A place in the registry, and the lease in it or the last one that was.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    id: LeaseId,
+    state: LeaseState,
+    pages: PageRange,
+    loss: LossPolicy,
+    history: InvalidationHistory,
+}
+
+impl Lease {
+    /// A lease whose pages and rights have been checked.
+    pub(crate) fn granted(id: LeaseId, pages: PageRange, loss: LossPolicy) -> Self {
+        Self { id, state: LeaseState::Active, pages, loss, history: InvalidationHistory::default() }
+    }
+
+    /// Index and generation.
+    pub fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// State.
+    pub fn state(&self) -> LeaseState {
+        self.state
+    }
+
+    /// Whether its pages can become present.
+    pub fn is_active(&self) -> bool {
+        self.state == LeaseState::Active
+    }
+
+    /// Its pages.
+    pub fn pages(&self) -> PageRange {
+        self.pages
+    }
+
+    /// What the borrower sees of a lost page.
+    pub fn loss(&self) -> LossPolicy {
+        self.loss
+    }
+
+    /// Takes an event.
+    ///
+    /// # Errors
+    /// [`NotInThisState`]; nothing has changed then.
+    pub(crate) fn apply(&mut self, event: LeaseEvent) -> Result<(), NotInThisState> {
+        self.state = self.state.after(event)?;
+        Ok(())
+    }
+
+    /// Remembers an invalidation of some of its pages.
+    pub(crate) fn record_invalidation(&mut self, sequence: u64, pages: PageRange) {
+        self.history.record(sequence, pages);
+    }
+
+    /// Remembers that everything up to `sequence` was invalidated by the lender itself.
+    pub(crate) fn record_forced(&mut self, sequence: u64) {
+        self.history.raise_floor(sequence);
+    }
+
+    /// Whether frames looked up at `sequence` for these pages may have been taken away
+    /// since, by an invalidation that was handled.
+    pub fn is_overtaken(&self, sequence: u64, pages: PageRange) -> bool {
+        self.history.overtakes(sequence, pages)
+    }
+}
+
+/// The newest invalidations of a lease.
+///
+/// Remembering their pages spares a `Present` that an unrelated invalidation has passed.
+#[derive(Clone, Debug, Default)]
+struct InvalidationHistory {
+    /// Everything older is overtaken: pages of that age have been forgotten.
+    floor: u64,
+    recent: Deque<(u64, PageRange), REMEMBERED>,
+}
+
+impl InvalidationHistory {
+    fn record(&mut self, sequence: u64, pages: PageRange) {
+        if pages.is_empty() {
+            return;
+        }
+        if self.recent.is_full() {
+            if let Some((forgotten, _)) = self.recent.pop_front() {
+                self.raise_floor(forgotten);
+            }
+        }
+        if self.recent.push_back((sequence, pages)).is_err() {
+            // Cannot be: room was made. Forgetting the pages errs on the safe side.
+            self.raise_floor(sequence);
+        }
+    }
+
+    fn raise_floor(&mut self, sequence: u64) {
+        self.floor = self.floor.max(sequence);
+    }
+
+    fn overtakes(&self, sequence: u64, pages: PageRange) -> bool {
+        sequence < self.floor
+            || self
+                .recent
+                .iter()
+                .any(|(newer, invalidated)| *newer > sequence && invalidated.overlaps(&pages))
+    }
+}
