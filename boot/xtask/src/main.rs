@@ -25,6 +25,7 @@ mod qemu;
 mod qmp;
 mod report;
 mod running;
+mod rust_object;
 mod session;
 mod trouble;
 mod unikernel;
