@@ -294,10 +294,11 @@ fn closed_with_every_blame_and_breach() {
         BreachKind::UnexpectedAnswer,
         BreachKind::SequenceBackwards,
         BreachKind::TooManyOutstanding,
+        BreachKind::StillMapped,
     ];
     // 7; the blame's place; the kind's place
     for (blame, first) in blames.into_iter().zip([0x00, 0x01, 0x02]) {
-        for (kind, second) in kinds.into_iter().zip([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06]) {
+        for (kind, second) in kinds.into_iter().zip([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07]) {
             golden(&FromBroker::Closed { breach: Breach { blame, kind } }, &[0x07, first, second]);
         }
     }
@@ -418,7 +419,55 @@ fn no_variant_has_been_added_without_a_vector() {
             | Closed { .. } => {}
         }
     }
-    let _ = (to_broker, from_broker, from_borrower, to_borrower);
+    fn refusal(refusal: Refusal) {
+        use Refusal::{
+            AlreadyPresent, BadExtent, IndexInUse, NoSuchLease, OutsideAperture, Overlap, TableFull,
+            Unsupported,
+        };
+        match refusal {
+            NoSuchLease
+            | IndexInUse
+            | TableFull { .. }
+            | OutsideAperture { .. }
+            | Overlap { .. }
+            | BadExtent
+            | AlreadyPresent { .. }
+            | Unsupported => {}
+        }
+    }
+    fn breach(breach: Breach) {
+        use BreachKind::{
+            MessageLength, OutOfTurn, RingIndices, SequenceBackwards, StillMapped, TooManyOutstanding,
+            Undecodable, UnexpectedAnswer,
+        };
+        match (breach.blame, breach.kind) {
+            (
+                Blame::Lender | Blame::Borrower | Blame::Broker,
+                RingIndices | MessageLength | Undecodable | OutOfTurn | UnexpectedAnswer | SequenceBackwards
+                | TooManyOutstanding | StillMapped,
+            ) => {}
+        }
+    }
+    fn of_messages(operation: &AccessOperation, access: &AccessOutcome, present: PresentOutcome) {
+        use PresentOutcome::{Added, Failed, Later, Refused, Stale};
+        match (operation, access, present) {
+            (
+                AccessOperation::Read { .. } | AccessOperation::Write { .. },
+                AccessOutcome::Read { .. } | AccessOutcome::Written | AccessOutcome::Lost,
+                Added { .. } | Later | Stale | Refused(_) | Failed(_),
+            ) => {}
+        }
+    }
+    fn of_leases(rights: Rights, loss: LossPolicy, cache: CacheMode) {
+        match (rights, loss, cache) {
+            (
+                Rights::ReadOnly | Rights::ReadWrite,
+                LossPolicy::Zeros | LossPolicy::Fault,
+                CacheMode::WriteCombining | CacheMode::WriteBack,
+            ) => {}
+        }
+    }
+    let _ = (to_broker, from_broker, from_borrower, to_borrower, refusal, breach, of_messages, of_leases);
     // Zeros enough for the fields of any message.
     for behind in [8, 9, 127] {
         let mut bytes = [0; 384];
@@ -431,5 +480,11 @@ fn no_variant_has_been_added_without_a_vector() {
     for length in 1..40 {
         assert_eq!(decode::<FromBorrower>(&[&[3][..], &vec![0; length]].concat()), Err(Undecodable));
         assert_eq!(decode::<ToBorrower>(&[&[7][..], &vec![0; length]].concat()), Err(Undecodable));
+    }
+    // Behind the last place of each inner enum: blame, kind, refusal, present outcome, result.
+    for bytes in [[7, 3, 0, 0], [7, 0, 8, 0], [4, 0, 3, 8], [4, 0, 5, 0], [5, 0, 2, 0]] {
+        for length in 3..=4 {
+            assert_eq!(decode::<FromBroker>(&bytes[..length]), Err(Undecodable), "{bytes:?}");
+        }
     }
 }
