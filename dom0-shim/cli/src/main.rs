@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder of the crate xenlend-cli.
+//! The tool `xenlend`.
+#![forbid(unsafe_code)]
+
+mod tool;
 
 fn main() {}

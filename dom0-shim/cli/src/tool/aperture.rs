@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which window of the guest's address space becomes the aperture, and why another may not.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::guest::Guest;
+use super::memmap::{parse_bytes, reservations, Stretch};
+
+/// Base and size are multiples of this: 2 MiB entries need it.
+const ALIGNMENT: u64 = 2 << 20;
+/// The module numbers pages of the aperture with 32 bits.
+const MAX_SIZE: u64 = (u32::MAX as u64 + 1) << 12;
+const PAGE_SHIFT: u32 = 12;
+const FOUR_GIB: u64 = 1 << 32;
+
+/// The window of the borrower's address space in which lent memory appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aperture {
+    /// Guest-physical address of the first byte.
+    pub address: u64,
+    /// Number of bytes.
+    pub size: u64,
+}
+
+impl Aperture {
+    /// Frame number of the first page.
+    pub fn gfn(self) -> u64 {
+        self.address >> PAGE_SHIFT
+    }
+
+    /// Number of pages.
+    pub fn pages(self) -> u64 {
+        self.size >> PAGE_SHIFT
+    }
+
+    fn stretch(self) -> Stretch {
+        Stretch { base: self.address, size: self.size }
+    }
+}
+
+impl fmt::Display for Aperture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}:{:#x}", self.address, self.size)
+    }
+}
+
+impl FromStr for Aperture {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (base, size) = text.split_once(':').ok_or("expected BASE:SIZE, such as 0x100000000:64M")?;
+        let number = |part: &str| parse_bytes(part).ok_or_else(|| format!("{part:?} is no number of bytes"));
+        Ok(Self { address: number(base)?, size: number(size)? })
+    }
+}
+
+/// Why there is no aperture.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ApertureRefusal {
+    #[error(
+        "guest {guest}: its command line is not known to xl, so nothing says that an aperture is reserved"
+    )]
+    NoCommandLine { guest: String },
+    #[error("guest {guest}: its command line reserves no memory (no memmap=SIZE$BASE in {command_line:?})")]
+    NoReservation { guest: String, command_line: String },
+    #[error("guest {guest}: its command line reserves several windows ({windows})")]
+    Ambiguous { guest: String, windows: String },
+    #[error(
+        "guest {guest}: its command line does not reserve the aperture {aperture}; it reserves {windows}"
+    )]
+    NotReserved { guest: String, aperture: Aperture, windows: String },
+    #[error("guest {guest}: the aperture {aperture} is not aligned to 2 MiB")]
+    Unaligned { guest: String, aperture: Aperture },
+    #[error(
+        "guest {guest}: the aperture {aperture} is empty, above 16 TiB, or ends behind the last address"
+    )]
+    Size { guest: String, aperture: Aperture },
+    #[error("guest {guest}: the aperture {aperture} overlaps {what}")]
+    Overlap { guest: String, aperture: Aperture, what: &'static str },
+}
+
+impl ApertureRefusal {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Ambiguous { .. } => "choose one with --aperture BASE:SIZE".to_owned(),
+            Self::NoCommandLine { .. } => {
+                "give the guest a kernel= and a cmdline= in its xl file, with memmap=SIZE$BASE".to_owned()
+            }
+            Self::Overlap { .. } | Self::Unaligned { .. } | Self::Size { .. } => {
+                "reserve another window behind the guest's memory, such as memmap=64M$0x200000000".to_owned()
+            }
+            Self::NoReservation { .. } | Self::NotReserved { .. } => {
+                "add memmap=SIZE$BASE to cmdline= (or extra=) in the guest's xl file and start the guest again, \
+                 for example memmap=64M$0x200000000"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Chooses the aperture of this guest: `requested`, or the only window that it reserves.
+pub fn choose(guest: &Guest, requested: Option<Aperture>) -> Result<Aperture, ApertureRefusal> {
+    let name = || guest.name.clone();
+    let command_line = guest.command_line.as_deref();
+    let Some(command_line) = command_line else {
+        return Err(ApertureRefusal::NoCommandLine { guest: name() });
+    };
+    let reserved = reservations(command_line);
+    let windows = || {
+        let all: Vec<_> = reserved.iter().map(|s| format!("{:#x}:{:#x}", s.base, s.size)).collect();
+        all.join(", ")
+    };
+    let aperture = match (requested, reserved.as_slice()) {
+        (_, []) => {
+            return Err(ApertureRefusal::NoReservation {
+                guest: name(),
+                command_line: command_line.to_owned(),
+            })
+        }
+        (Some(aperture), _) => aperture,
+        (None, [only]) => Aperture { address: only.base, size: only.size },
+        (None, _) => return Err(ApertureRefusal::Ambiguous { guest: name(), windows: windows() }),
+    };
+    let stretch = aperture.stretch();
+    if stretch.end().is_none() || stretch.size == 0 || stretch.size > MAX_SIZE {
+        return Err(ApertureRefusal::Size { guest: name(), aperture });
+    }
+    if !reserved.iter().any(|reservation| reservation.contains(stretch)) {
+        return Err(ApertureRefusal::NotReserved { guest: name(), aperture, windows: windows() });
+    }
+    if stretch.base % ALIGNMENT != 0 || stretch.size % ALIGNMENT != 0 {
+        return Err(ApertureRefusal::Unaligned { guest: name(), aperture });
+    }
+    match occupied(guest).into_iter().find(|(taken, _)| taken.overlaps(stretch)) {
+        Some((_, what)) => Err(ApertureRefusal::Overlap { guest: name(), aperture, what }),
+        None => Ok(aperture),
+    }
+}
+
+/// Where the guest has something already: an access there would never reach the broker.
+fn occupied(guest: &Guest) -> [(Stretch, &'static str); 3] {
+    let memory = guest.max_memory_bytes;
+    let hole = guest.mmio_hole_start();
+    let low = memory.min(hole);
+    [
+        (Stretch { base: 0, size: low }, "the guest's RAM"),
+        (Stretch { base: hole, size: FOUR_GIB - hole }, "the devices below 4 GiB"),
+        (Stretch { base: FOUR_GIB, size: memory - low }, "the guest's RAM above 4 GiB"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guest::tests::pvh;
+    use super::*;
+
+    fn guest(command_line: &str) -> Guest {
+        Guest { command_line: Some(command_line.to_owned()), ..pvh() }
+    }
+
+    fn requested(text: &str) -> Aperture {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_only_reservation_is_the_default() {
+        let aperture = choose(&guest("console=hvc0 memmap=64M$0x200000000"), None).unwrap();
+        assert_eq!(aperture, Aperture { address: 0x2_0000_0000, size: 64 << 20 });
+        assert_eq!((aperture.gfn(), aperture.pages()), (0x20_0000, 16384));
+    }
+
+    #[test]
+    fn a_requested_aperture_must_lie_in_a_reservation() {
+        let line = "memmap=64M$0x200000000 memmap=64M$0x300000000";
+        let inside = requested("0x300200000:2M");
+        assert_eq!(choose(&guest(line), Some(inside)), Ok(inside));
+        for outside in ["0x300200000:64M", "0x400000000:2M", "0x1ffe00000:4M"] {
+            let result = choose(&guest(line), Some(requested(outside)));
+            assert!(matches!(result, Err(ApertureRefusal::NotReserved { .. })), "{outside}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_reserves_nothing_or_too_much_is_refused_with_a_remedy() {
+        let refusal = choose(&guest("console=hvc0"), None).unwrap_err();
+        assert!(matches!(refusal, ApertureRefusal::NoReservation { .. }));
+        assert!(refusal.remedy().contains("memmap=SIZE$BASE"));
+        let refusal = choose(&guest("memmap=2M$8G,2M$16G"), None).unwrap_err();
+        assert!(refusal.to_string().contains("0x200000000:0x200000, 0x400000000:0x200000"));
+        assert!(refusal.remedy().contains("--aperture"));
+        let hidden = Guest { command_line: None, ..pvh() };
+        assert!(matches!(choose(&hidden, None), Err(ApertureRefusal::NoCommandLine { .. })));
+    }
+
+    #[test]
+    fn alignment_and_size_are_checked() {
+        for line in ["memmap=64M$0x200001000", "memmap=1M$0x200000000", "memmap=3M$0x200000000"] {
+            let result = choose(&guest(line), None);
+            assert!(matches!(result, Err(ApertureRefusal::Unaligned { .. })), "{line}: {result:?}");
+        }
+        let result = choose(&guest("memmap=32T$0x200000000"), None);
+        assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
+        let result = choose(&guest("memmap=2M$8G"), Some(requested("8G:0")));
+        assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn ram_and_devices_of_the_guest_are_no_place_for_it() {
+        let what = |guest: &Guest| match choose(guest, None) {
+            Err(ApertureRefusal::Overlap { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what(&guest("memmap=2M$64M")), "the guest's RAM");
+        assert_eq!(what(&guest("memmap=64M$0xFC000000")), "the devices below 4 GiB");
+        let large = Guest { max_memory_bytes: 5 << 30, ..guest("memmap=64M$0x100000000") };
+        assert_eq!(what(&large), "the guest's RAM above 4 GiB");
+        assert!(choose(&guest("memmap=64M$0x100000000"), None).is_ok());
+        assert!(choose(&guest("memmap=64M$0x80000000"), None).is_ok());
+    }
+
+    #[test]
+    fn the_option_is_base_and_size() {
+        assert_eq!(requested("4G:64M"), Aperture { address: 1 << 32, size: 64 << 20 });
+        for text in ["", "4G", "4G:", ":64M", "4G:64M:1", "four:1"] {
+            assert!(text.parse::<Aperture>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A world of domains, nodes, links and records in memory, whose effects fail where a test wants it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xenlend::layout::Attach;
+use xenlend::{Attached, BarAddress, LinkState, Status};
+
+use super::broker_config::{broker_name, BrokerConfig};
+use super::domain::{Life, Vcpu};
+use super::guest::{tests::pvh, Guest};
+use super::host::{Host, Outcome};
+use super::host_error::HostError;
+use super::nodes::Node;
+use super::record::{Record, Supervisor};
+
+/// Process id of the supervisor that the fake starts.
+pub const SUPERVISOR: Supervisor = Supervisor { pid: 4242, start_ticks: 17 };
+
+/// What exists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    pub guests: Vec<Guest>,
+    pub lives: BTreeMap<u16, Life>,
+    pub brokers: BTreeMap<String, u16>,
+    pub links: BTreeMap<u16, u16>,
+    pub nodes: BTreeSet<String>,
+    pub records: BTreeMap<String, Record>,
+}
+
+/// The effects on a [`World`].
+#[derive(Debug)]
+pub struct FakeHost {
+    pub world: World,
+    /// Names of the effects, in order.
+    pub calls: Vec<String>,
+    /// Numbers of the calls that fail.
+    pub failing: Vec<usize>,
+    /// Whether brokers leave when asked.
+    pub brokers_leave: bool,
+    /// State of every link.
+    pub link_state: LinkState,
+    /// What `vcpus` gives, one after the other; the last stays.
+    pub samples: Vec<Vec<Vcpu>>,
+    next_domid: u16,
+}
+
+impl FakeHost {
+    /// Guest g1 (domain 7) runs and nothing else exists.
+    pub fn new() -> Self {
+        let world = World {
+            guests: vec![pvh()],
+            lives: BTreeMap::from([(0, Life::Alive), (7, Life::Alive)]),
+            ..World::default()
+        };
+        Self {
+            world,
+            calls: Vec::new(),
+            failing: Vec::new(),
+            brokers_leave: true,
+            link_state: LinkState::Connected,
+            samples: Vec::new(),
+            next_domid: 8,
+        }
+    }
+
+    /// Guest and its whole configuration vanish.
+    pub fn kill_guest(&mut self) {
+        self.world.guests.clear();
+        self.world.lives.insert(7, Life::Dying);
+    }
+
+    /// Forgets the calls so far.
+    pub fn start_afresh(&mut self) {
+        self.calls.clear();
+        self.failing.clear();
+    }
+
+    /// Whether a call of this name happened.
+    pub fn has_called(&self, name: &str) -> bool {
+        self.calls.iter().any(|call| call == name)
+    }
+
+    /// The calls with an effect.
+    pub fn effects(&self) -> Vec<&str> {
+        let asks = ["find_guest", "life", "vcpus", "find_broker", "load_record", "link"];
+        self.calls.iter().map(String::as_str).filter(|call| !asks.contains(call)).collect()
+    }
+
+    fn step(&mut self, name: &str) -> Outcome<()> {
+        let number = self.calls.len();
+        self.calls.push(name.to_owned());
+        if self.failing.contains(&number) {
+            let error = std::io::Error::from(std::io::ErrorKind::Interrupted);
+            return Err(HostError::File { operation: "do", path: PathBuf::from(name), error });
+        }
+        Ok(())
+    }
+}
+
+impl Host for FakeHost {
+    fn find_guest(&mut self, name: &str) -> Outcome<Option<Guest>> {
+        self.step("find_guest")?;
+        Ok(self.world.guests.iter().find(|guest| guest.name == name).cloned())
+    }
+
+    fn life(&mut self, domid: u16) -> Outcome<Life> {
+        self.step("life")?;
+        Ok(self.world.lives.get(&domid).copied().unwrap_or(Life::Gone))
+    }
+
+    fn vcpus(&mut self, _domid: u16) -> Outcome<Vec<Vcpu>> {
+        self.step("vcpus")?;
+        let next = if self.samples.len() > 1 { self.samples.remove(0) } else { self.samples[0].clone() };
+        Ok(next)
+    }
+
+    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>> {
+        self.step("find_broker")?;
+        Ok(self.world.brokers.get(&broker_name(guest)).copied())
+    }
+
+    fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
+        self.step("create_broker")?;
+        let domid = self.next_domid;
+        self.next_domid += 1;
+        self.world.brokers.insert(broker_name(&config.guest), domid);
+        self.world.lives.insert(domid, Life::Paused);
+        Ok(domid)
+    }
+
+    fn unpause(&mut self, domid: u16) -> Outcome<()> {
+        self.step("unpause")?;
+        self.world.lives.insert(domid, Life::Alive);
+        Ok(())
+    }
+
+    fn destroy(&mut self, domid: u16) -> Outcome<()> {
+        self.step("destroy")?;
+        self.world.brokers.retain(|_, broker| *broker != domid);
+        self.world.guests.retain(|guest| guest.domid != domid);
+        self.world.lives.remove(&domid);
+        if !self.brokers_leave && domid != 7 && self.world.lives.contains_key(&7) {
+            self.world.lives.insert(domid, Life::Dying);
+        }
+        Ok(())
+    }
+
+    fn stop_broker(&mut self, broker: u16) -> Outcome<bool> {
+        self.step("stop_broker")?;
+        if self.brokers_leave {
+            self.world.lives.insert(broker, Life::ShutDown);
+        }
+        Ok(self.brokers_leave)
+    }
+
+    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {
+        self.step("load_record")?;
+        Ok(self.world.records.get(guest).cloned())
+    }
+
+    fn save_record(&mut self, record: &Record) -> Outcome<()> {
+        self.step("save_record")?;
+        self.world.records.insert(record.guest.clone(), record.clone());
+        Ok(())
+    }
+
+    fn remove_record(&mut self, guest: &str) -> Outcome<()> {
+        self.step("remove_record")?;
+        self.world.records.remove(guest);
+        Ok(())
+    }
+
+    fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
+        self.step("link")?;
+        let state = self.link_state.raw() as u16;
+        let status = |broker: &u16| Status { borrower, broker: *broker, state, ..Status::default() };
+        Ok(self.world.links.get(&borrower).map(status))
+    }
+
+    fn attach(&mut self, request: Attach) -> Outcome<Attached> {
+        self.step("attach")?;
+        assert_eq!(
+            self.world.lives.get(&request.broker),
+            Some(&Life::Paused),
+            "the broker must not have run"
+        );
+        assert!(!self.world.links.contains_key(&request.borrower));
+        self.world.links.insert(request.borrower, request.broker);
+        Ok(Attached { ring_refs: [8, 9, 10], event_channel: 33 })
+    }
+
+    fn allow_bar(&mut self, borrower: u16, _bar: BarAddress) -> Outcome<u64> {
+        self.step("allow_bar")?;
+        assert!(self.world.links.contains_key(&borrower));
+        Ok(4096)
+    }
+
+    fn detach(&mut self, borrower: u16) -> Outcome<()> {
+        self.step("detach")?;
+        self.world.links.remove(&borrower);
+        Ok(())
+    }
+
+    fn write_node(&mut self, node: &Node) -> Outcome<()> {
+        self.step("write_node")?;
+        self.world.nodes.insert(node.path.clone());
+        Ok(())
+    }
+
+    fn remove_node(&mut self, path: &str) -> Outcome<()> {
+        self.step("remove_node")?;
+        self.world.nodes.retain(|node| !node.starts_with(path));
+        Ok(())
+    }
+
+    fn listen(&mut self, _borrower: u16, broker: u16) -> Outcome<()> {
+        self.step("listen")?;
+        assert_eq!(self.world.lives.get(&broker), Some(&Life::Paused), "an event could be missed");
+        Ok(())
+    }
+
+    fn await_connection(&mut self, _timeout: Duration) -> Outcome<()> {
+        self.step("await_connection")
+    }
+
+    fn start_supervisor(&mut self, _guest: &str) -> Outcome<Supervisor> {
+        self.step("start_supervisor")?;
+        Ok(SUPERVISOR)
+    }
+
+    fn is_running(&mut self, supervisor: Supervisor) -> bool {
+        supervisor == SUPERVISOR
+    }
+}

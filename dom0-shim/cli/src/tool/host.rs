@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that `up`, `down`, `supervise` and `status` do to the world, behind one trait.
+//!
+//! Implemented over xl, xenstore and the module by [`super::real_host`], by a fake in the tests.
+
+use std::time::Duration;
+
+use xenlend::layout::Attach;
+use xenlend::{Attached, BarAddress, Status};
+
+use super::broker_config::BrokerConfig;
+use super::domain::{Life, Vcpu};
+use super::guest::Guest;
+use super::host_error::HostError;
+use super::nodes::Node;
+use super::record::{Record, Supervisor};
+
+/// Result of an effect.
+pub type Outcome<T> = Result<T, HostError>;
+
+/// The effects.
+pub trait Host {
+    /// What xl knows of a guest; `None` if there is no such domain.
+    fn find_guest(&mut self, name: &str) -> Outcome<Option<Guest>>;
+    /// Whether a domain lives.
+    fn life(&mut self, domid: u16) -> Outcome<Life>;
+    /// Its vCPUs.
+    fn vcpus(&mut self, domid: u16) -> Outcome<Vec<Vcpu>>;
+    /// The domain of a guest's broker, by its name.
+    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>>;
+    /// Makes the broker's domain, paused.
+    fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16>;
+    /// Lets it run.
+    fn unpause(&mut self, domid: u16) -> Outcome<()>;
+    /// Destroys a domain; fine if there is none.
+    fn destroy(&mut self, domid: u16) -> Outcome<()>;
+    /// Asks a broker that can do so to take its server off the borrower and leave, and waits for it.
+    /// False: it cannot, or did not.
+    fn stop_broker(&mut self, broker: u16) -> Outcome<bool>;
+
+    /// The record of a guest.
+    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>>;
+    /// Writes it.
+    fn save_record(&mut self, record: &Record) -> Outcome<()>;
+    /// Removes it and what else is kept in files; fine if there is none.
+    fn remove_record(&mut self, guest: &str) -> Outcome<()>;
+
+    /// The link of a borrower in the module.
+    fn link(&mut self, borrower: u16) -> Outcome<Option<Status>>;
+    /// Makes it.
+    fn attach(&mut self, request: Attach) -> Outcome<Attached>;
+    /// Allows a BAR; gives the number of frames.
+    fn allow_bar(&mut self, borrower: u16, bar: BarAddress) -> Outcome<u64>;
+    /// Ends the link, everything revoked; fine if there is none.
+    fn detach(&mut self, borrower: u16) -> Outcome<()>;
+
+    /// Writes a node with its permissions.
+    fn write_node(&mut self, node: &Node) -> Outcome<()>;
+    /// Removes a node and everything below; fine if there is none.
+    fn remove_node(&mut self, path: &str) -> Outcome<()>;
+
+    /// Starts to listen for the connection, before the broker runs.
+    fn listen(&mut self, borrower: u16, broker: u16) -> Outcome<()>;
+    /// Waits for it. The error says which side did not come up and why.
+    fn await_connection(&mut self, timeout: Duration) -> Outcome<()>;
+    /// Starts the supervisor and waits until it watches.
+    fn start_supervisor(&mut self, guest: &str) -> Outcome<Supervisor>;
+    /// Whether that process still runs.
+    fn is_running(&mut self, supervisor: Supervisor) -> bool;
+}

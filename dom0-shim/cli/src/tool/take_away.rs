@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Takes a link away, in whatever state it is: used by `down`, by an `up` that failed, by the supervisor.
+
+use super::domain::Life;
+use super::host::Host;
+use super::host_error::HostError;
+use super::nodes;
+use super::record::Record;
+
+/// What may exist of a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Name of the guest.
+    pub guest: String,
+    /// Borrowers whose link is to be ended.
+    pub links: Vec<u16>,
+    /// The broker's domain.
+    pub broker: Option<u16>,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub struct TakenAway {
+    /// What could not be done. The record is kept then.
+    pub errors: Vec<HostError>,
+    /// The broker is destroyed but not gone: its server is still on the guest.
+    pub dying_broker: Option<u16>,
+}
+
+impl Remains {
+    /// All that a recorded link may consist of.
+    pub fn of(record: &Record) -> Self {
+        Self { guest: record.guest.clone(), links: vec![record.guest_domid], broker: record.broker_domid }
+    }
+}
+
+/// Takes it away. Goes on after a failure, since each step is worth having.
+///
+/// Revoking comes first: the module needs nothing of what is taken away after it. The broker is
+/// asked to leave before it is destroyed: only the broker itself can take its server off the guest.
+pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
+    let mut taken = TakenAway::default();
+    let mut attempt = |outcome: Result<(), HostError>| taken.errors.extend(outcome.err());
+    for borrower in &remains.links {
+        attempt(host.detach(*borrower));
+    }
+    if let Some(broker) = remains.broker {
+        let guest_stays = remains.links.iter().any(|borrower| host.life(*borrower).is_ok_and(Life::exists));
+        if guest_stays && matches!(host.life(broker), Ok(Life::Alive)) {
+            // A broker that does not leave is destroyed all the same.
+            let _stopped = host.stop_broker(broker);
+        }
+        attempt(host.remove_node(&nodes::root(broker)));
+        attempt(host.destroy(broker));
+        if matches!(host.life(broker), Ok(Life::Dying)) {
+            taken.dying_broker = Some(broker);
+        }
+    }
+    if taken.errors.is_empty() {
+        taken.errors.extend(host.remove_record(&remains.guest).err());
+    }
+    taken
+}

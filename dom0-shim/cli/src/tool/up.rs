@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `xenlend up`: the steps that give a guest its broker, in the order that they need.
+//!
+//! Whatever fails, everything that was made is taken away again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xenlend::layout::{Attach, ATTACH_CHECK};
+use xenlend::BarAddress;
+
+use super::aperture::{choose, Aperture};
+use super::broker_config::{is_usable_name, BrokerConfig};
+use super::failure::Failure;
+use super::guest::Guest;
+use super::host::Host;
+use super::nodes::{self, Link};
+use super::record::{Phase, Record, VERSION};
+use super::take_away::{take_away, Remains};
+
+/// The lender's domain on stock Xen.
+const DOM0: u16 = 0;
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct UpRequest {
+    /// Name of the guest.
+    pub guest: String,
+    /// The BARs that may be lent, with their text.
+    pub bars: Vec<(String, BarAddress)>,
+    /// The aperture; default: the only one that the guest reserves.
+    pub aperture: Option<Aperture>,
+    /// Whether the module is to verify every acknowledgement.
+    pub check: bool,
+    /// Deadline on the broker's progress in milliseconds; 0: the module's default.
+    pub deadline_ms: u32,
+    /// The broker's image.
+    pub image: PathBuf,
+    /// The broker's command line.
+    pub arguments: String,
+    /// How long to wait for the connection.
+    pub timeout: Duration,
+}
+
+/// Gives the guest its broker.
+pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure> {
+    let name = &request.guest;
+    if !is_usable_name(name) {
+        return Err(Failure::UnusableName(name.clone()));
+    }
+    let guest = host.find_guest(name)?.ok_or_else(|| Failure::NoSuchGuest(name.clone()))?;
+    guest.check()?;
+    let life = host.life(guest.domid)?;
+    if !life.can_run() {
+        return Err(Failure::NotAlive { guest: name.clone(), domid: guest.domid, life });
+    }
+    clear_the_way(host, &guest)?;
+    let aperture = choose(&guest, request.aperture)?;
+
+    let mut record = Record {
+        version: VERSION,
+        guest: name.clone(),
+        guest_domid: guest.domid,
+        broker_domid: None,
+        phase: Phase::Starting,
+        aperture,
+        check: request.check,
+        bars: request.bars.iter().map(|(text, _)| text.clone()).collect(),
+        supervisor: None,
+        last: None,
+    };
+    let mut made = Remains { guest: name.clone(), ..Remains::default() };
+    match build(host, request, &guest, &mut record, &mut made) {
+        Ok(()) => Ok(record),
+        Err(cause) => {
+            let errors = take_away(host, &made).errors;
+            if errors.is_empty() {
+                Err(cause)
+            } else {
+                Err(Failure::NotUndone { guest: name.clone(), cause: Box::new(cause), errors })
+            }
+        }
+    }
+}
+
+/// Takes away what an interrupted `up` or an earlier life of the guest left; refuses where something is up.
+fn clear_the_way<H: Host>(host: &mut H, guest: &Guest) -> Result<(), Failure> {
+    let name = guest.name.clone();
+    if let Some(record) = host.load_record(&name)? {
+        if record.guest_domid == guest.domid && record.phase != Phase::Starting {
+            let broker = record.broker_domid.unwrap_or_default();
+            let alive = record.phase == Phase::Up && host.life(broker)?.can_run();
+            return Err(if alive {
+                Failure::AlreadyUp { guest: name, broker }
+            } else {
+                Failure::BrokerDead { guest: name }
+            });
+        }
+        let mut remains = Remains::of(&record);
+        remains.broker = match remains.broker {
+            None => host.find_broker(&name)?,
+            known => known,
+        };
+        let errors = take_away(host, &remains).errors;
+        if !errors.is_empty() {
+            return Err(Failure::Leftovers { guest: name, errors });
+        }
+    }
+    if let Some(broker) = host.find_broker(&name)? {
+        let what = format!("a broker (domain {broker})");
+        return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
+    }
+    if let Some(link) = host.link(guest.domid)? {
+        let what = format!("a link with domain {}", link.broker);
+        return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
+    }
+    Ok(())
+}
+
+fn build<H: Host>(
+    host: &mut H,
+    request: &UpRequest,
+    guest: &Guest,
+    record: &mut Record,
+    made: &mut Remains,
+) -> Result<(), Failure> {
+    host.save_record(record)?;
+    let config = BrokerConfig {
+        guest: guest.name.clone(),
+        image: request.image.clone(),
+        arguments: request.arguments.clone(),
+    };
+    let broker = host.create_broker(&config)?;
+    made.broker = Some(broker);
+    record.broker_domid = Some(broker);
+    host.save_record(record)?;
+
+    let attached = host.attach(Attach {
+        borrower: guest.domid,
+        broker,
+        flags: if request.check { ATTACH_CHECK } else { 0 },
+        aperture_address: record.aperture.address,
+        aperture_size: record.aperture.size,
+        deadline_ms: request.deadline_ms,
+        vcpus: guest.vcpus,
+        ..Attach::default()
+    })?;
+    made.links.push(guest.domid);
+    for (_, bar) in &request.bars {
+        host.allow_bar(guest.domid, *bar)?;
+    }
+
+    let link = Link {
+        broker,
+        lender: DOM0,
+        borrower: guest.domid,
+        vcpus: guest.vcpus,
+        aperture: record.aperture,
+        attached,
+    };
+    for node in link.nodes() {
+        host.write_node(&node)?;
+    }
+    debug_assert!(link.nodes().iter().all(|node| node.path.starts_with(&nodes::root(broker))));
+
+    // Listening starts before the broker runs: nothing that it does can be missed.
+    host.listen(guest.domid, broker)?;
+    host.unpause(broker)?;
+    host.await_connection(request.timeout)?;
+    record.supervisor = Some(host.start_supervisor(&guest.name)?);
+    record.phase = Phase::Up;
+    Ok(host.save_record(record)?)
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the supervisor does when something may have happened to a link.
+//!
+//! The broker dies with the guest. The guest outlives the broker, unless one of its vCPUs waits for an
+//! answer that the broker owed it: Xen has no way to wake that vCPU, so the guest is destroyed.
+
+use xenlend::LinkState;
+
+use super::domain::{waiting_throughout, Life, Vcpu};
+use super::host::{Host, Outcome};
+use super::record::{LastStatus, Phase, Record};
+use super::take_away::{take_away, Remains};
+
+/// How often the vCPUs are looked at once the broker cannot answer any more, in milliseconds. Xen tells
+/// nobody about a stuck vCPU, so there is no event to wait for.
+pub const SAMPLE_MS: u32 = 5_000;
+/// So many looks without any progress make a vCPU stuck.
+const SAMPLES: u32 = 3;
+
+/// What the supervisor does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for an event.
+    Wait,
+    /// Wait for an event, at most [`SAMPLE_MS`].
+    Sample,
+    /// Leave: there is nothing to watch any more.
+    Leave,
+}
+
+/// The supervisor's memory.
+#[derive(Debug)]
+pub struct Watch {
+    guest: String,
+    guest_domid: u16,
+    pid: i32,
+    sample: Vec<Vcpu>,
+    suspects: Vec<u32>,
+    looks: u32,
+}
+
+impl Watch {
+    /// Of the link of this guest, for the process `pid`.
+    pub fn new(record: &Record, pid: i32) -> Self {
+        Self {
+            guest: record.guest.clone(),
+            guest_domid: record.guest_domid,
+            pid,
+            sample: Vec::new(),
+            suspects: Vec::new(),
+            looks: 0,
+        }
+    }
+
+    /// Looks at the link and does what has to be done; the guest's lock is held. `say` writes the log.
+    pub fn turn<H: Host>(&mut self, host: &mut H, say: &mut dyn FnMut(String)) -> Outcome<Next> {
+        let Some(mut record) = host.load_record(&self.guest)?.filter(|record| self.is_mine(record)) else {
+            say("the record is gone or another's: leaving".to_owned());
+            return Ok(Next::Leave);
+        };
+        let guest = host.life(self.guest_domid)?;
+        if !guest.exists() {
+            say(format!("guest {} (domain {}) is {}", self.guest, self.guest_domid, guest.word()));
+            return Ok(self.end(host, &record, say));
+        }
+        let broker = match record.broker_domid {
+            Some(broker) => host.life(broker)?,
+            None => Life::Gone,
+        };
+        if record.phase == Phase::Up && !broker.can_run() {
+            self.end_without_broker(host, &mut record, broker, say)?;
+        }
+        let link = if record.phase == Phase::BrokerGone { None } else { host.link(self.guest_domid)? };
+        let condemned = link.is_some_and(|l| LinkState::from_raw(l.state.into()) == LinkState::Condemned);
+        if record.phase != Phase::BrokerGone && !condemned {
+            return Ok(Next::Wait);
+        }
+        let stuck = self.stuck_vcpus(host, guest)?;
+        if stuck.is_empty() {
+            return Ok(Next::Sample);
+        }
+        say(format!(
+            "vCPUs {stuck:?} of guest {} wait for an answer that the broker owes them and that nobody can \
+             give: destroying the guest",
+            self.guest
+        ));
+        host.destroy(self.guest_domid)?;
+        Ok(self.end(host, &record, say))
+    }
+
+    fn is_mine(&self, record: &Record) -> bool {
+        record.guest_domid == self.guest_domid
+            && record.supervisor.is_some_and(|supervisor| supervisor.pid == self.pid)
+    }
+
+    /// The broker is gone and the guest is not: revoke, and keep what the module counted.
+    fn end_without_broker<H: Host>(
+        &mut self,
+        host: &mut H,
+        record: &mut Record,
+        broker: Life,
+        say: &mut dyn FnMut(String),
+    ) -> Outcome<()> {
+        record.last = host.link(self.guest_domid)?.as_ref().map(LastStatus::from);
+        host.detach(self.guest_domid)?;
+        if let (Some(domid), true) = (record.broker_domid, broker.exists()) {
+            host.destroy(domid)?;
+        }
+        record.phase = Phase::BrokerGone;
+        host.save_record(record)?;
+        say(format!(
+            "the broker of guest {} is {}: everything is revoked, the guest runs on; a vCPU of it that \
+             touches the aperture will wait for ever",
+            self.guest,
+            broker.word()
+        ));
+        Ok(())
+    }
+
+    fn stuck_vcpus<H: Host>(&mut self, host: &mut H, guest: Life) -> Outcome<Vec<u32>> {
+        let now = if guest == Life::Alive { host.vcpus(self.guest_domid)? } else { Vec::new() };
+        let waiting = waiting_throughout(&self.sample, &now);
+        self.sample = now;
+        let same: Vec<u32> = self.suspects.iter().copied().filter(|id| waiting.contains(id)).collect();
+        if same.is_empty() {
+            self.looks = u32::from(!waiting.is_empty());
+            self.suspects = waiting;
+        } else {
+            self.looks += 1;
+            self.suspects = same;
+        }
+        Ok(if self.looks < SAMPLES { Vec::new() } else { self.suspects.clone() })
+    }
+
+    fn end<H: Host>(&self, host: &mut H, record: &Record, say: &mut dyn FnMut(String)) -> Next {
+        let taken = take_away(host, &Remains::of(record));
+        if taken.errors.is_empty() {
+            say("the link is taken away: leaving".to_owned());
+            return Next::Leave;
+        }
+        for error in &taken.errors {
+            say(format!("cannot take the link away: {error}; {}", error.remedy()));
+        }
+        Next::Sample
+    }
+}
