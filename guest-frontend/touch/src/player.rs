@@ -103,11 +103,16 @@ impl Player {
         self.tally.bytes_drawn += (BAND_LINES * LINE_BYTES) as u64;
     }
 
+    /// Whether it is this side's turn on a buffer.
+    pub fn has_turn(&self, buffer: usize) -> bool {
+        self.control.has_turn(self.side, buffer)
+    }
+
     /// Takes the turn on a buffer, if it is this side's: judges and then redraws. The borrower judges
     /// `checks` bands and draws the whole picture; the lender judges as many and redraws one in
     /// eight below the number.
     pub fn take_turn(&mut self, buffer: usize, checks: usize) -> bool {
-        if !self.control.has_turn(self.side, buffer) {
+        if !self.has_turn(buffer) {
             return false;
         }
         let start = self.random.below(BANDS);
@@ -132,7 +137,7 @@ impl Player {
     /// Judges every band of the buffers whose turn is this side's.
     pub fn check_own(&mut self) {
         for buffer in 0..self.buffers() {
-            if self.control.has_turn(self.side, buffer) {
+            if self.has_turn(buffer) {
                 (0..BANDS).for_each(|band| self.check_band(buffer, band));
             }
         }

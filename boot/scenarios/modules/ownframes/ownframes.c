@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A test driver that owns its frames: see ownframes.h. Used by the lab's scenarios alone.
+ *
+ * Every object has a spare frame (or run of 512) for each one in use. The spare ones hold poison
+ * and nobody has a right to them, so every byte that is not poison was written by somebody who
+ * should not have.
+ */
+#include <linux/fs.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
+#include <asm/xen/page.h>
+
+#include "ownframes.h"
+
+#define RUN_ORDER 9
+#define MAX_PAGES 8192
+
+struct object {
+	struct mutex lock;	/* as a GPU driver's: held while pages are moved and while they fault */
+	struct address_space *mapping;
+	u32 pages;
+	u32 run;		/* pages that move together: 1 or 512 */
+	unsigned int order;
+	/* One entry for each run: in use, and spare. NULL when not allocated. */
+	struct page **frames, **spare;
+	bool *faulted;		/* for each page: since its last move */
+	u64 taken, dirty, faults;
+	wait_queue_head_t fault_wait;
+};
+
+static bool is_poison(struct page *frame, u32 pages)
+{
+	u32 i;
+
+	for (i = 0; i < pages; i++)
+		if (memchr_inv(page_address(frame + i), OWNFRAMES_POISON, PAGE_SIZE))
+			return false;
+	return true;
+}
+
+static void poison(struct page *frame, u32 pages)
+{
+	memset(page_address(frame), OWNFRAMES_POISON, (size_t)pages * PAGE_SIZE);
+}
+
+/* A PV domain's frames are numbered by Xen: what is one run here need not be one there. */
+static bool is_machine_run(struct page *frame, unsigned int order)
+{
+	unsigned long pfn = page_to_pfn(frame), mfn = pfn_to_mfn(pfn), i;
+
+	if (mfn & ((1ul << order) - 1))
+		return false;
+	for (i = 1; i < 1ul << order; i++)
+		if (pfn_to_mfn(pfn + i) != mfn + i)
+			return false;
+	return true;
+}
+
+static struct page *allocate_run(unsigned int order)
+{
+	struct page *frame, *misfit, *next;
+	LIST_HEAD(misfits);
+	int tries;
+
+	/* Most of a dom0's memory is contiguous in the machine: pass over what is not. */
+	for (tries = 0; tries < 64; tries++) {
+		frame = alloc_pages(GFP_KERNEL | __GFP_ZERO, order);
+		if (!frame || is_machine_run(frame, order))
+			break;
+		list_add(&frame->lru, &misfits);
+		frame = NULL;
+	}
+	list_for_each_entry_safe(misfit, next, &misfits, lru) {
+		list_del(&misfit->lru);
+		__free_pages(misfit, order);
+	}
+	return frame;
+}
+
+static void free_run(struct page *frame, unsigned int order)
+{
+	if (frame)
+		__free_pages(frame, order);
+}
+
+static void free_frames(struct object *object)
+{
+	u32 i;
+
+	for (i = 0; object->frames && i < object->pages / object->run; i++)
+		free_run(object->frames[i], object->order);
+	for (i = 0; object->spare && i < object->pages / object->run; i++)
+		free_run(object->spare[i], object->order);
+	kvfree(object->frames);
+	kvfree(object->spare);
+	kvfree(object->faulted);
+	object->frames = NULL;
+	object->spare = NULL;
+	object->faulted = NULL;
+	object->pages = 0;
+}
+
+static int create(struct object *object, const struct ownframes_create *request)
+{
+	bool contiguous = request->flags & OWNFRAMES_CONTIGUOUS;
+	u32 i;
+
+	if (object->pages)
+		return -EBUSY;
+	if (!request->pages || request->pages > MAX_PAGES || request->flags & ~OWNFRAMES_CONTIGUOUS)
+		return -EINVAL;
+	object->order = contiguous ? RUN_ORDER : 0;
+	object->run = 1u << object->order;
+	if (request->pages % object->run)
+		return -EINVAL;
+	object->pages = request->pages;
+	object->frames = kvcalloc(object->pages / object->run, sizeof(*object->frames), GFP_KERNEL);
+	object->spare = kvcalloc(object->pages / object->run, sizeof(*object->spare), GFP_KERNEL);
+	object->faulted = kvcalloc(object->pages, sizeof(*object->faulted), GFP_KERNEL);
+	if (!object->frames || !object->spare || !object->faulted)
+		goto no_memory;
+	for (i = 0; i < object->pages / object->run; i++) {
+		object->frames[i] = allocate_run(object->order);
+		object->spare[i] = allocate_run(object->order);
+		if (!object->frames[i] || !object->spare[i])
+			goto no_memory;
+		poison(object->spare[i], object->run);
+	}
+	return 0;
+
+no_memory:
+	free_frames(object);
+	return -ENOMEM;
+}
+
+static int zap(struct object *object, const struct ownframes_zap *request)
+{
+	u32 first = request->first, count = request->count, run = object->run, i, page;
+
+	if (!count || first >= object->pages || count > object->pages - first ||
+	    first % run || count % run)
+		return -EINVAL;
+	unmap_mapping_range(object->mapping, (loff_t)first << PAGE_SHIFT,
+			    (loff_t)count << PAGE_SHIFT, 1);
+	/* The notifiers have returned: from here on the old frames are nobody's but ours. */
+	for (i = first / run; i < (first + count) / run; i++) {
+		struct page *old = object->frames[i], *new = object->spare[i];
+
+		if (!is_poison(new, run))
+			object->dirty++;
+		memcpy(page_address(new), page_address(old), (size_t)run * PAGE_SIZE);
+		poison(old, run);
+		object->frames[i] = new;
+		object->spare[i] = old;
+		object->taken += run;
+	}
+	for (page = first; page < first + count; page++)
+		object->faulted[page] = false;
+	return 0;
+}
+
+static int verify(struct object *object, struct ownframes_verify *answer)
+{
+	u32 i;
+
+	for (i = 0; i < object->pages / object->run; i++) {
+		if (is_poison(object->spare[i], object->run))
+			continue;
+		object->dirty++;
+		/* Counted: not again on reuse. */
+		poison(object->spare[i], object->run);
+	}
+	answer->taken = object->taken;
+	answer->dirty = object->dirty;
+	answer->faults = object->faults;
+	answer->mfn = object->pages ? pfn_to_mfn(page_to_pfn(object->frames[0])) : 0;
+	return 0;
+}
+
+static vm_fault_t fault(struct vm_fault *vmf)
+{
+	struct object *object = vmf->vma->vm_private_data;
+	vm_fault_t status = VM_FAULT_SIGBUS;
+	struct page *frame;
+
+	mutex_lock(&object->lock);
+	if (vmf->pgoff < object->pages) {
+		frame = object->frames[vmf->pgoff / object->run] + vmf->pgoff % object->run;
+		status = vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(frame));
+		object->faults++;
+		object->faulted[vmf->pgoff] = true;
+	}
+	mutex_unlock(&object->lock);
+	wake_up_all(&object->fault_wait);
+	return status;
+}
+
+static const struct vm_operations_struct vm_operations = { .fault = fault };
+
+static int map(struct file *file, struct vm_area_struct *vma)
+{
+	struct object *object = file->private_data;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
+	vma->vm_ops = &vm_operations;
+	vma->vm_private_data = object;
+	return 0;
+}
+
+static bool was_faulted(struct object *object, u32 page)
+{
+	bool faulted;
+
+	mutex_lock(&object->lock);
+	faulted = page >= object->pages || object->faulted[page];
+	mutex_unlock(&object->lock);
+	return faulted;
+}
+
+static long control(struct file *file, unsigned int command, unsigned long argument)
+{
+	struct object *object = file->private_data;
+	void __user *user = (void __user *)argument;
+	union {
+		struct ownframes_create create;
+		struct ownframes_zap zap;
+		struct ownframes_wait wait;
+		struct ownframes_verify verify;
+	} data = {};
+	long status;
+
+	if (_IOC_DIR(command) & _IOC_WRITE && _IOC_SIZE(command) <= sizeof(data) &&
+	    copy_from_user(&data, user, _IOC_SIZE(command)))
+		return -EFAULT;
+	if (command == OWNFRAMES_WAIT)
+		return wait_event_interruptible(object->fault_wait,
+						was_faulted(object, data.wait.page));
+	mutex_lock(&object->lock);
+	switch (command) {
+	case OWNFRAMES_CREATE:
+		status = create(object, &data.create);
+		break;
+	case OWNFRAMES_ZAP:
+		status = zap(object, &data.zap);
+		break;
+	case OWNFRAMES_VERIFY:
+		status = verify(object, &data.verify);
+		break;
+	default:
+		status = -ENOTTY;
+	}
+	mutex_unlock(&object->lock);
+	if (!status && command == OWNFRAMES_VERIFY &&
+	    copy_to_user(user, &data.verify, sizeof(data.verify)))
+		return -EFAULT;
+	return status;
+}
+
+static int open(struct inode *inode, struct file *file)
+{
+	struct object *object = kzalloc(sizeof(*object), GFP_KERNEL);
+
+	if (!object)
+		return -ENOMEM;
+	mutex_init(&object->lock);
+	init_waitqueue_head(&object->fault_wait);
+	/*
+	 * All descriptors of a misc device share the inode's address space, and a zap of one object
+	 * would unmap the others at the same offsets: each gets its own.
+	 */
+	object->mapping = kzalloc(sizeof(*object->mapping), GFP_KERNEL);
+	if (!object->mapping) {
+		kfree(object);
+		return -ENOMEM;
+	}
+	address_space_init_once(object->mapping);
+	object->mapping->host = inode;
+	object->mapping->a_ops = inode->i_mapping->a_ops;
+	file->f_mapping = object->mapping;
+	file->private_data = object;
+	return 0;
+}
+
+static int release(struct inode *inode, struct file *file)
+{
+	struct object *object = file->private_data;
+
+	/* No mapping is left: a mapping holds the file. */
+	free_frames(object);
+	file->f_mapping = inode->i_mapping;
+	kfree(object->mapping);
+	kfree(object);
+	return 0;
+}
+
+static const struct file_operations operations = {
+	.owner = THIS_MODULE,
+	.open = open,
+	.release = release,
+	.mmap = map,
+	.unlocked_ioctl = control,
+};
+
+static struct miscdevice device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "ownframes",
+	.fops = &operations,
+	.mode = 0600,
+};
+module_misc_device(device);
+
+MODULE_DESCRIPTION("xenlend scenarios: a driver that owns its frames");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Takes pages away under a working guest, and judges how that went: counters of the link, counts of
+//! the guest, frames that were taken away.
+
+use std::fs;
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{bail, Result};
+use xenlend_touch::control::Count;
+use xenlend_touch::memory::PAGE_BYTES;
+
+use crate::lender::Lender;
+use crate::own_frames::POISON;
+
+/// How pages are taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Way {
+    /// The frames go, the contents stay
+    Revoke,
+    /// The frames are freed
+    Punch,
+}
+
+const COUNTS: [Count; 5] = [Count::Started, Count::Poison, Count::LostWrites, Count::Wrong, Count::Accesses];
+
+/// Takes pages away in turn, until enough invalidations of present pages have been counted.
+pub fn cycle(
+    lender: &Lender,
+    name: &str,
+    way: Way,
+    invalidations: u64,
+    pages: usize,
+    out: &mut impl Write,
+) -> Result<()> {
+    let area = lender.area(name)?;
+    let places = area.window().bytes() / PAGE_BYTES / pages;
+    let frames = area.frames().ok();
+    let before = lender.counters()?;
+    let (mut rounds, mut seen) = (0_u64, 0);
+    loop {
+        let place = rounds as usize % places * pages;
+        // A page that is not there has nothing to take away: wait until the guest has asked for it.
+        if let Some(frames) = frames {
+            frames.wait(place as u32)?;
+        }
+        match way {
+            Way::Revoke => area.revoke(place * PAGE_BYTES, pages * PAGE_BYTES)?,
+            Way::Punch => area.punch(place * PAGE_BYTES, pages * PAGE_BYTES)?,
+        }
+        rounds += 1;
+        let now = lender.counters()?;
+        let done = now.invalidations - before.invalidations;
+        if frames.is_none() && done == seen {
+            // Nothing was there: give the guest time to ask, and the page-in to run.
+            thread::sleep(Duration::from_micros(200));
+        }
+        seen = done;
+        if done >= invalidations {
+            writeln!(
+                out,
+                "rounds={rounds} invalidations={done} revoked_pages={} page_ins={} adds_4kib={} adds_2mib={} retries={}",
+                now.revoked_pages - before.revoked_pages,
+                now.page_ins - before.page_ins,
+                now.adds_4kib - before.adds_4kib,
+                now.adds_2mib - before.adds_2mib,
+                now.retries - before.retries,
+            )?;
+            return Ok(());
+        }
+    }
+}
+
+/// Fails if somebody wrote into a frame that had been taken away.
+pub fn verify(lender: &Lender, name: &str, out: &mut impl Write) -> Result<()> {
+    let found = lender.area(name)?.frames()?.verify()?;
+    writeln!(
+        out,
+        "taken={} dirty={} faults={} mfn={:#x} poison={POISON:#x}",
+        found.taken, found.dirty, found.faults, found.mfn
+    )?;
+    if found.dirty != 0 {
+        bail!("{} frames were written after they had been taken away", found.dirty);
+    }
+    Ok(())
+}
+
+/// Sets the guest's counts to 0 and lets its programs run.
+pub fn clear_counts(lender: &Lender, name: &str) -> Result<()> {
+    let control = lender.control(name)?;
+    for thread in 0..8 {
+        for count in COUNTS {
+            control.set_count(thread, count, 0);
+        }
+    }
+    control.set_stopped(false);
+    Ok(())
+}
+
+/// Fails unless the guest saw nothing wrong, or with `dirty` unless it did.
+pub fn counts(lender: &Lender, name: &str, dirty: bool, out: &mut impl Write) -> Result<()> {
+    let control = lender.control(name)?;
+    let sums = COUNTS.map(|count| (0..8).map(|thread| control.count(thread, count)).sum::<u64>());
+    let [started, poison, lost, wrong, accesses] = sums;
+    writeln!(out, "threads={started} accesses={accesses} poison={poison} lost_writes={lost} wrong={wrong}")?;
+    if started == 0 || accesses == 0 {
+        bail!("nobody hunted");
+    }
+    if dirty == (poison + lost + wrong == 0) {
+        bail!("{}", if dirty { "stale access was expected, and not seen" } else { "stale access" });
+    }
+    Ok(())
+}
+
+/// Prints state and counters of the link.
+pub fn status(lender: &Lender, out: &mut impl Write) -> Result<()> {
+    let status = lender.status()?;
+    writeln!(out, "state={} reason={} regions={} ", status.state, status.reason, status.regions)?;
+    // One counter a line, as `Debug` has them: name: value.
+    for line in format!("{:#?}", status.counters).lines() {
+        if let Some((name, value)) = line.trim().trim_end_matches(',').split_once(": ") {
+            writeln!(out, "{name}={value}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for an event.
+pub fn await_event(lender: &Lender, text: &str, seconds: u32, out: &mut impl Write) -> Result<()> {
+    let descriptor = lender.descriptor()?;
+    while descriptor.wait(Some(seconds * 1000))? {
+        for event in descriptor.events()? {
+            let event = format!("{event:?}");
+            writeln!(out, "{event}")?;
+            if event.contains(text) {
+                return Ok(());
+            }
+        }
+    }
+    let state = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    bail!("no event {text:?} within {seconds} s (uptime {})", state.trim())
+}
