@@ -20,16 +20,20 @@
 #include "ownframes.h"
 
 #define RUN_ORDER 9
+#define RUN_PAGES (1u << RUN_ORDER)
 #define MAX_PAGES 8192
+
+/* Frames that move together: one, or 512 that are one run in the machine. */
+struct run {
+	struct page *allocation, *first;
+};
 
 struct object {
 	struct mutex lock;	/* as a GPU driver's: held while pages are moved and while they fault */
 	struct address_space *mapping;
 	u32 pages;
 	u32 run;		/* pages that move together: 1 or 512 */
-	unsigned int order;
-	/* One entry for each run: in use, and spare. NULL when not allocated. */
-	struct page **frames, **spare;
+	struct run *frames, *spare;	/* in use, and taken away */
 	bool *faulted;		/* for each page: since its last move */
 	u64 taken, dirty, faults;
 	wait_queue_head_t fault_wait;
@@ -50,56 +54,70 @@ static void poison(struct page *frame, u32 pages)
 	memset(page_address(frame), OWNFRAMES_POISON, (size_t)pages * PAGE_SIZE);
 }
 
-/* A PV domain's frames are numbered by Xen: what is one run here need not be one there. */
-static bool is_machine_run(struct page *frame, unsigned int order)
+/*
+ * A PV domain's frames are numbered by Xen, and 2 MiB that start at a multiple of 2 MiB here rarely
+ * do so in the machine: such a run is somewhere inside an allocation of twice the size, or not.
+ */
+static struct page *find_run(struct page *allocation)
 {
-	unsigned long pfn = page_to_pfn(frame), mfn = pfn_to_mfn(pfn), i;
+	unsigned long pfn = page_to_pfn(allocation), skip, i;
 
-	if (mfn & ((1ul << order) - 1))
-		return false;
-	for (i = 1; i < 1ul << order; i++)
-		if (pfn_to_mfn(pfn + i) != mfn + i)
-			return false;
-	return true;
+	skip = -pfn_to_mfn(pfn) & (RUN_PAGES - 1);
+	for (i = 1; i < RUN_PAGES; i++)
+		if (pfn_to_mfn(pfn + skip + i) != pfn_to_mfn(pfn + skip) + i)
+			return NULL;
+	return pfn_to_mfn(pfn + skip) & (RUN_PAGES - 1) ? NULL : allocation + skip;
 }
 
-static struct page *allocate_run(unsigned int order)
+static bool allocate_run(struct run *run)
 {
-	struct page *frame, *misfit, *next;
+	struct page *misfit, *next;
 	LIST_HEAD(misfits);
 	int tries;
 
 	/* Most of a dom0's memory is contiguous in the machine: pass over what is not. */
-	for (tries = 0; tries < 64; tries++) {
-		frame = alloc_pages(GFP_KERNEL | __GFP_ZERO, order);
-		if (!frame || is_machine_run(frame, order))
+	for (tries = 0; tries < 32 && !run->first; tries++) {
+		struct page *allocation = alloc_pages(GFP_KERNEL | __GFP_ZERO, RUN_ORDER + 1);
+
+		if (!allocation)
 			break;
-		list_add(&frame->lru, &misfits);
-		frame = NULL;
+		run->first = find_run(allocation);
+		if (run->first)
+			run->allocation = allocation;
+		else
+			list_add(&allocation->lru, &misfits);
 	}
 	list_for_each_entry_safe(misfit, next, &misfits, lru) {
 		list_del(&misfit->lru);
-		__free_pages(misfit, order);
+		__free_pages(misfit, RUN_ORDER + 1);
 	}
-	return frame;
+	return run->first;
 }
 
-static void free_run(struct page *frame, unsigned int order)
+static bool allocate(struct object *object, struct run *run)
 {
-	if (frame)
-		__free_pages(frame, order);
+	if (object->run == RUN_PAGES)
+		return allocate_run(run);
+	run->allocation = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	run->first = run->allocation;
+	return run->first;
+}
+
+static void free_runs(struct object *object, struct run *runs)
+{
+	u32 i;
+
+	for (i = 0; runs && i < object->pages / object->run; i++)
+		if (runs[i].allocation)
+			__free_pages(runs[i].allocation,
+				     object->run == RUN_PAGES ? RUN_ORDER + 1 : 0);
+	kvfree(runs);
 }
 
 static void free_frames(struct object *object)
 {
-	u32 i;
-
-	for (i = 0; object->frames && i < object->pages / object->run; i++)
-		free_run(object->frames[i], object->order);
-	for (i = 0; object->spare && i < object->pages / object->run; i++)
-		free_run(object->spare[i], object->order);
-	kvfree(object->frames);
-	kvfree(object->spare);
+	free_runs(object, object->frames);
+	free_runs(object, object->spare);
 	kvfree(object->faulted);
 	object->frames = NULL;
 	object->spare = NULL;
@@ -116,8 +134,7 @@ static int create(struct object *object, const struct ownframes_create *request)
 		return -EBUSY;
 	if (!request->pages || request->pages > MAX_PAGES || request->flags & ~OWNFRAMES_CONTIGUOUS)
 		return -EINVAL;
-	object->order = contiguous ? RUN_ORDER : 0;
-	object->run = 1u << object->order;
+	object->run = contiguous ? RUN_PAGES : 1;
 	if (request->pages % object->run)
 		return -EINVAL;
 	object->pages = request->pages;
@@ -127,11 +144,9 @@ static int create(struct object *object, const struct ownframes_create *request)
 	if (!object->frames || !object->spare || !object->faulted)
 		goto no_memory;
 	for (i = 0; i < object->pages / object->run; i++) {
-		object->frames[i] = allocate_run(object->order);
-		object->spare[i] = allocate_run(object->order);
-		if (!object->frames[i] || !object->spare[i])
+		if (!allocate(object, &object->frames[i]) || !allocate(object, &object->spare[i]))
 			goto no_memory;
-		poison(object->spare[i], object->run);
+		poison(object->spare[i].first, object->run);
 	}
 	return 0;
 
@@ -151,12 +166,12 @@ static int zap(struct object *object, const struct ownframes_zap *request)
 			    (loff_t)count << PAGE_SHIFT, 1);
 	/* The notifiers have returned: from here on the old frames are nobody's but ours. */
 	for (i = first / run; i < (first + count) / run; i++) {
-		struct page *old = object->frames[i], *new = object->spare[i];
+		struct run old = object->frames[i], new = object->spare[i];
 
-		if (!is_poison(new, run))
+		if (!is_poison(new.first, run))
 			object->dirty++;
-		memcpy(page_address(new), page_address(old), (size_t)run * PAGE_SIZE);
-		poison(old, run);
+		memcpy(page_address(new.first), page_address(old.first), (size_t)run * PAGE_SIZE);
+		poison(old.first, run);
 		object->frames[i] = new;
 		object->spare[i] = old;
 		object->taken += run;
@@ -171,16 +186,16 @@ static int verify(struct object *object, struct ownframes_verify *answer)
 	u32 i;
 
 	for (i = 0; i < object->pages / object->run; i++) {
-		if (is_poison(object->spare[i], object->run))
+		if (is_poison(object->spare[i].first, object->run))
 			continue;
 		object->dirty++;
 		/* Counted: not again on reuse. */
-		poison(object->spare[i], object->run);
+		poison(object->spare[i].first, object->run);
 	}
 	answer->taken = object->taken;
 	answer->dirty = object->dirty;
 	answer->faults = object->faults;
-	answer->mfn = object->pages ? pfn_to_mfn(page_to_pfn(object->frames[0])) : 0;
+	answer->mfn = object->pages ? pfn_to_mfn(page_to_pfn(object->frames[0].first)) : 0;
 	return 0;
 }
 
@@ -192,7 +207,7 @@ static vm_fault_t fault(struct vm_fault *vmf)
 
 	mutex_lock(&object->lock);
 	if (vmf->pgoff < object->pages) {
-		frame = object->frames[vmf->pgoff / object->run] + vmf->pgoff % object->run;
+		frame = object->frames[vmf->pgoff / object->run].first + vmf->pgoff % object->run;
 		status = vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(frame));
 		object->faults++;
 		object->faulted[vmf->pgoff] = true;
