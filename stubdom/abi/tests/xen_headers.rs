@@ -34,6 +34,9 @@ const HEADERS: [&str; 16] = [
     "io/xs_wire.h",
 ];
 
+/// A flag of the byte that packs state and flags.
+type Flag = fn(ioreq::StateByte) -> bool;
+
 /// Expressions of C and what this crate holds for them.
 #[derive(Default)]
 struct Comparison(Vec<(String, u64)>);
@@ -198,6 +201,11 @@ fn events_grants_and_scheduling(list: &mut Comparison) {
     list.number("EVTCHNOP_bind_interdomain", event_channel::BIND_INTERDOMAIN);
     list.number("EVTCHNOP_close", event_channel::CLOSE);
     list.number("EVTCHNOP_send", event_channel::SEND);
+    list.number("EVTCHNOP_status", event_channel::STATUS);
+    list.number("EVTCHNSTAT_interdomain", event_channel::STATUS_INTERDOMAIN);
+    layout!(list, "struct evtchn_status", event_channel::evtchn_status {
+        "dom" => dom, "port" => port, "status" => status,
+    });
     list.number("EVTCHN_2L_NR_CHANNELS", event_channel::TWO_LEVEL_PORTS);
     layout!(list, "struct evtchn_bind_interdomain", event_channel::evtchn_bind_interdomain {
         "remote_dom" => remote_dom, "remote_port" => remote_port, "local_port" => local_port,
@@ -328,7 +336,6 @@ fn requests(list: &mut Comparison) {
     for state in 0..=3u8 {
         list.number(&byte(&format!(".state = {state}")), plain.with_state(state).0);
     }
-    type Flag = fn(ioreq::StateByte) -> bool;
     for (field, ours) in [
         ("data_is_ptr", ioreq::StateByte::data_is_pointer as Flag),
         ("dir", ioreq::StateByte::is_read),

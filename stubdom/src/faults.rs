@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Broken contracts on demand, for scenarios that must notice them. Only with the Cargo feature `faults`.
+
+use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError};
+use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_protocol::refusal::BreachKind;
+
+use crate::start_error::StartError;
+
+/// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
+const DELAYED: usize = 64;
+
+/// What to do wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Acknowledge, but never remove.
+    SkipUnmap,
+    /// Acknowledge first, remove in the next turn.
+    AckFirst,
+    /// Spin for ever at the first `Invalidate`.
+    Loop,
+    /// Panic at the first `Invalidate`.
+    Panic,
+}
+
+impl Fault {
+    /// The fault of that name.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn parse(name: &str) -> Result<Self, StartError> {
+        match name {
+            "skip-unmap" => Ok(Self::SkipUnmap),
+            "ack-first" => Ok(Self::AckFirst),
+            "loop" => Ok(Self::Loop),
+            "panic" => Ok(Self::Panic),
+            _ => Err(StartError::CommandLine("fault= is none of skip-unmap, ack-first, loop, panic")),
+        }
+    }
+}
+
+/// A hypervisor that does not always do what it says.
+pub struct FaultyHypervisor<H> {
+    inner: H,
+    fault: Option<Fault>,
+    delayed: heapless::Vec<(AperturePage, Mfn, u32), DELAYED>,
+}
+
+impl<H: Hypervisor> FaultyHypervisor<H> {
+    /// Wraps a sound one.
+    pub fn new(inner: H, fault: Option<Fault>) -> Self {
+        Self { inner, fault, delayed: heapless::Vec::new() }
+    }
+
+    /// Does what was put off.
+    pub fn start_turn(&mut self) {
+        for (first, mfn, count) in &self.delayed {
+            let removed = self.inner.remove(*first, *mfn, *count);
+            assert!(removed.is_ok(), "late removal: {removed:?}");
+        }
+        self.delayed.clear();
+    }
+}
+
+impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
+    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+        // Adding over an entry would kill the borrower: that is not the fault wanted.
+        self.start_turn();
+        if self.fault == Some(Fault::SkipUnmap) {
+            // The entries left behind have to go before others can take their place: one page at a
+            // time, since Xen stops at the first page that has none.
+            for offset in 0..count {
+                if let (Some(page), Some(mfn)) = (first.checked_add(offset), mfn.checked_add(offset.into())) {
+                    let _ = self.inner.remove(page, mfn, 1);
+                }
+            }
+        }
+        self.inner.add(first, mfn, count)
+    }
+
+    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+        match self.fault {
+            Some(Fault::SkipUnmap) => Ok(()),
+            Some(Fault::AckFirst) => match self.delayed.push((first, mfn, count)) {
+                Ok(()) => Ok(()),
+                Err(_) => self.inner.remove(first, mfn, count),
+            },
+            _ => self.inner.remove(first, mfn, count),
+        }
+    }
+
+    fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
+        self.inner.request(vcpu)
+    }
+
+    fn accept(&mut self, vcpu: u16) {
+        self.inner.accept(vcpu);
+    }
+
+    fn complete(&mut self, vcpu: u16, data: u64) {
+        self.inner.complete(vcpu, data);
+    }
+
+    fn read_borrower(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.inner.read_borrower(address, bytes)
+    }
+
+    fn write_borrower(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.inner.write_borrower(address, bytes)
+    }
+
+    fn forget_borrower_memory(&mut self) {
+        self.inner.forget_borrower_memory();
+    }
+}
+
+/// A link that may stop at an `Invalidate`.
+pub struct FaultyLink<L> {
+    /// The sound one.
+    pub inner: L,
+    fault: Option<Fault>,
+}
+
+impl<L: LenderLink> FaultyLink<L> {
+    /// Wraps a sound one.
+    pub fn new(inner: L, fault: Option<Fault>) -> Self {
+        Self { inner, fault }
+    }
+}
+
+impl<L: LenderLink> LenderLink for FaultyLink<L> {
+    fn send(&mut self, message: &FromBroker) -> Result<(), SendError> {
+        self.inner.send(message)
+    }
+
+    fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind> {
+        let received = self.inner.receive();
+        if matches!(received, Ok(Some(ToBroker::Invalidate { .. }))) {
+            match self.fault {
+                Some(Fault::Loop) => loop {
+                    core::hint::spin_loop();
+                },
+                Some(Fault::Panic) => panic!("as the command line asked for"),
+                _ => {}
+            }
+        }
+        received
+    }
+}

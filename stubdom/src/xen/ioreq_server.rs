@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The broker's ioreq server: accesses to absent pages of the aperture, one slot for each vCPU.
+//!
+//! Order of one request (`xen/common/ioreq.c:wait_for_io`): READY, INPROCESS, datum, barrier,
+//! IORESP_READY, event. Any other order makes Xen crash the borrower.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
+
+use heapless::Vec;
+use xenlend_lending::broker::MAX_VCPUS;
+use xenlend_lending::hypervisor::IoreqClaim;
+use xenlend_xen_abi::event_channel::Port;
+use xenlend_xen_abi::ioreq::{
+    StateByte, ADDR_OFFSET, COUNT_OFFSET, DATA_OFFSET, PORT_OFFSET, SIZE_OFFSET, SLOT_BYTES,
+    STATE_IN_PROCESS, STATE_NONE, STATE_OFFSET, STATE_RESPONSE_READY, TYPE_OFFSET,
+};
+use xenlend_xen_abi::{DomainId, PAGE_SIZE};
+
+use super::event_channel::WaitSet;
+use super::{dm_op, event_channel, physmap};
+use crate::memory::window::{Window, WindowFrame};
+use crate::start_error::StartError;
+
+/// The server, enabled.
+pub struct IoreqServer {
+    page: WindowFrame,
+    ports: Vec<Port, MAX_VCPUS>,
+}
+
+impl IoreqServer {
+    /// Creates a server for one span of the borrower's address space, and enables it.
+    ///
+    /// # Errors
+    /// If Xen refuses a step.
+    pub fn create(
+        borrower: DomainId,
+        first_gfn: u64,
+        frames: u64,
+        vcpus: u16,
+        window: &mut Window,
+        waits: &mut WaitSet,
+    ) -> Result<Self, StartError> {
+        let failed = |purpose| move |errno| StartError::Call { purpose, errno };
+        let id = dm_op::create_ioreq_server(borrower).map_err(failed("create ioreq server"))?;
+        let page = window.take()?;
+        physmap::show_ioreq_page(borrower, id, page).map_err(failed("map ioreq page"))?;
+        let start = first_gfn * PAGE_SIZE;
+        dm_op::map_memory_range(borrower, id, start, start + (frames * PAGE_SIZE - 1))
+            .map_err(failed("register the aperture"))?;
+        dm_op::enable(borrower, id).map_err(failed("enable ioreq server"))?;
+        let mut server = Self { page, ports: Vec::new() };
+        for vcpu in 0..vcpus {
+            // Xen has put the ports in when it enabled the server.
+            let remote = server.word(vcpu, PORT_OFFSET).load(Ordering::Relaxed);
+            let port = event_channel::bind(borrower, remote).map_err(failed("bind a vCPU's port"))?;
+            waits.add(port)?;
+            server.ports.push(port).map_err(|_| StartError::Configuration("more vCPUs than 126"))?;
+        }
+        Ok(server)
+    }
+
+    /// A vCPU's request unless its state is NONE; every field is read once.
+    pub fn request(&self, vcpu: u16) -> Option<IoreqClaim> {
+        let packed = StateByte(self.byte(vcpu, STATE_OFFSET).load(Ordering::Acquire));
+        if packed.state() == STATE_NONE {
+            return None;
+        }
+        Some(IoreqClaim {
+            address: self.long(vcpu, ADDR_OFFSET).load(Ordering::Relaxed),
+            data: self.long(vcpu, DATA_OFFSET).load(Ordering::Relaxed),
+            count: self.word(vcpu, COUNT_OFFSET).load(Ordering::Relaxed),
+            size: self.word(vcpu, SIZE_OFFSET).load(Ordering::Relaxed),
+            state: packed.state(),
+            data_is_pointer: packed.data_is_pointer(),
+            is_read: packed.is_read(),
+            downwards: packed.downwards(),
+            kind: self.byte(vcpu, TYPE_OFFSET).load(Ordering::Relaxed),
+        })
+    }
+
+    /// Moves a READY request to INPROCESS.
+    pub fn accept(&self, vcpu: u16) {
+        self.set_state(vcpu, STATE_IN_PROCESS);
+    }
+
+    /// Answers a request and wakes its vCPU.
+    pub fn complete(&self, vcpu: u16, data: u64) {
+        self.long(vcpu, DATA_OFFSET).store(data, Ordering::Relaxed);
+        self.set_state(vcpu, STATE_RESPONSE_READY);
+        event_channel::notify(self.ports[usize::from(vcpu)]);
+    }
+
+    /// Writes the state's four bits. The byte holds flags too, and only this side writes it while a
+    /// request is with the broker. Release: whatever was written before is there when Xen sees it.
+    fn set_state(&self, vcpu: u16, state: u8) {
+        let byte = self.byte(vcpu, STATE_OFFSET);
+        let packed = StateByte(byte.load(Ordering::Relaxed));
+        byte.store(packed.with_state(state).0, Ordering::Release);
+    }
+
+    fn address(&self, vcpu: u16, offset: usize) -> usize {
+        assert!(usize::from(vcpu) < MAX_VCPUS);
+        self.page.address() as usize + usize::from(vcpu) * SLOT_BYTES + offset
+    }
+
+    fn byte(&self, vcpu: u16, offset: usize) -> &AtomicU8 {
+        // SAFETY: the page is shown for good, the slot is inside it. Xen writes it, which an atomic allows.
+        unsafe { AtomicU8::from_ptr(self.address(vcpu, offset) as *mut u8) }
+    }
+
+    fn word(&self, vcpu: u16, offset: usize) -> &AtomicU32 {
+        // SAFETY: as above, with the offset of an aligned field.
+        unsafe { AtomicU32::from_ptr(self.address(vcpu, offset) as *mut u32) }
+    }
+
+    fn long(&self, vcpu: u16, offset: usize) -> &AtomicU64 {
+        // SAFETY: as above, with the offset of an aligned field.
+        unsafe { AtomicU64::from_ptr(self.address(vcpu, offset) as *mut u64) }
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The two rings shared with the lender, and the one notification for all that a turn did to them.
+
+use xenlend_lending::hypervisor::{LenderLink, SendError};
+use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_protocol::refusal::BreachKind;
+use xenlend_protocol::ring::shared_page::{Direction, SharedRing};
+use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
+use xenlend_xen_abi::event_channel::Port;
+
+use super::event_channel;
+use crate::memory::window::WindowFrame;
+
+/// The link with the lender.
+pub struct Link {
+    to_lender: Producer<SharedRing>,
+    from_lender: Consumer<SharedRing>,
+    port: Port,
+    sent: bool,
+}
+
+impl Link {
+    /// The link over three granted pages: control, lender to broker, broker to lender.
+    ///
+    /// # Safety
+    /// The pages are shown at these frames for good, and nothing else here touches them.
+    pub unsafe fn new(pages: [WindowFrame; 3], port: Port) -> Self {
+        let [control, to_broker, to_lender] = pages.map(WindowFrame::pointer);
+        // SAFETY: as the caller promises.
+        let from_lender = Consumer::new(unsafe { SharedRing::new(control, to_broker, Direction::ToBroker) });
+        // SAFETY: as above.
+        let to_lender = Producer::new(unsafe { SharedRing::new(control, to_lender, Direction::ToLender) });
+        Self { to_lender, from_lender, port, sent: false }
+    }
+
+    /// Notifies the lender if this turn gave it a message, or the room that it waits for.
+    pub fn finish_turn(&mut self) {
+        let wanted = self.from_lender.take_wakeup();
+        if core::mem::take(&mut self.sent) || wanted {
+            event_channel::notify(self.port);
+        }
+    }
+
+    /// Whether the lender still holds its end of the event channel.
+    pub fn is_connected(&self) -> bool {
+        event_channel::is_connected(self.port)
+    }
+}
+
+impl LenderLink for Link {
+    fn send(&mut self, message: &FromBroker) -> Result<(), SendError> {
+        let priority = match message {
+            FromBroker::Invalidated { .. } => Priority::Reserved,
+            _ => Priority::Normal,
+        };
+        match self.to_lender.send(message, priority) {
+            Ok(()) => {
+                self.sent = true;
+                Ok(())
+            }
+            Err(ring::SendError::Full) => Err(SendError::Full),
+            Err(ring::SendError::Breach(kind)) => Err(SendError::Breach(kind)),
+            Err(ring::SendError::TooLong) => unreachable!("no message is longer than the protocol allows"),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind> {
+        self.from_lender.receive()
+    }
+}
