@@ -2,6 +2,8 @@
 //! The commands of a lender process. Offsets and sizes are bytes, with an optional K, M or G.
 
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::process;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
@@ -12,7 +14,7 @@ use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
 
 use crate::area::Area;
 use crate::drive;
-use crate::judge_run::{await_event, clear_counts, counts, cycle, status, verify, Way};
+use crate::judge_run::{await_event, clear_counts, counts, status, verify, Cycle};
 use crate::lender::Lender;
 use crate::play::{CheckAll, Play, Show};
 
@@ -85,6 +87,8 @@ enum Command {
     Bind { domain: u16 },
     /// Closes the bound descriptor
     Close,
+    /// Leaves a process behind that keeps the descriptor open, and prints its id
+    Hold,
     /// Allows a BAR's frames to be lent: device as SSSS:BB:DD.F
     AllowBar { domain: u16, device: String, bar: u8 },
     /// Makes an area
@@ -187,14 +191,7 @@ enum Command {
     /// Shows a buffer on the display
     Show(Show),
     /// Takes pages away one after the other while the guest works on them
-    Cycle {
-        area: String,
-        way: Way,
-        /// Until so many invalidations of present pages have been counted
-        invalidations: u64,
-        #[arg(long, default_value_t = 1)]
-        pages: usize,
-    },
+    Cycle(Cycle),
     /// Looks at the frames that the driver took away; fails if somebody wrote into one
     Verify { area: String },
     /// Flips the display and takes turns
@@ -262,6 +259,16 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
     match line.command {
         Command::Bind { domain } => lender.bind(domain)?,
         Command::Close => lender.close()?,
+        Command::Hold => {
+            let descriptor = lender.descriptor()?.as_fd().try_clone_to_owned()?;
+            let child = process::Command::new("sleep")
+                .arg("86400")
+                .stdin(descriptor)
+                .stdout(process::Stdio::null())
+                .stderr(process::Stdio::null())
+                .spawn()?;
+            writeln!(out, "{}", child.id())?;
+        }
         Command::AllowBar { domain, device, bar } => {
             let frames =
                 Device::open()?.allow_bar(domain, bar_address(&device, bar)?).context("XENLEND_ALLOW_BAR")?;
@@ -316,9 +323,7 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
             writeln!(out, "{:#x}", lender.area(&area)?.move_away()?.address())?;
         }
         Command::Show(command) => command.run(lender)?,
-        Command::Cycle { area, way, invalidations, pages } => {
-            cycle(lender, &area, way, invalidations, pages, out)?;
-        }
+        Command::Cycle(command) => command.run(lender, out)?,
         Command::Verify { area } => verify(lender, &area, out)?,
         Command::Play(command) => command.run(lender, out)?,
         Command::CheckAll(command) => command.run(lender, out)?,

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{bail, Result};
+use clap::Args;
 use xenlend_touch::control::Count;
 use xenlend_touch::memory::PAGE_BYTES;
 
@@ -23,52 +24,74 @@ pub enum Way {
     Punch,
 }
 
+/// `XENLEND_STATE_CONNECTED`.
+const CONNECTED: u32 = 2;
+
 const COUNTS: [Count; 5] = [Count::Started, Count::Poison, Count::LostWrites, Count::Wrong, Count::Accesses];
 
-/// Takes pages away in turn, until enough invalidations of present pages have been counted.
-pub fn cycle(
-    lender: &Lender,
-    name: &str,
+/// Takes pages away one after the other while the guest works on them
+#[derive(Debug, Args)]
+pub struct Cycle {
+    /// The area
+    area: String,
+    /// How
     way: Way,
+    /// Until so many invalidations of present pages have been counted
     invalidations: u64,
+    /// Pages taken away at once
+    #[arg(long, default_value_t = 1)]
     pages: usize,
-    out: &mut impl Write,
-) -> Result<()> {
-    let area = lender.area(name)?;
-    let places = area.window().bytes() / PAGE_BYTES / pages;
-    let frames = area.frames().ok();
-    let before = lender.counters()?;
-    let (mut rounds, mut seen) = (0_u64, 0);
-    loop {
-        let place = rounds as usize % places * pages;
-        // A page that is not there has nothing to take away: wait until the guest has asked for it.
-        if let Some(frames) = frames {
-            frames.wait(place as u32)?;
-        }
-        match way {
-            Way::Revoke => area.revoke(place * PAGE_BYTES, pages * PAGE_BYTES)?,
-            Way::Punch => area.punch(place * PAGE_BYTES, pages * PAGE_BYTES)?,
-        }
-        rounds += 1;
-        let now = lender.counters()?;
-        let done = now.invalidations - before.invalidations;
-        if frames.is_none() && done == seen {
-            // Nothing was there: give the guest time to ask, and the page-in to run.
-            thread::sleep(Duration::from_micros(200));
-        }
-        seen = done;
-        if done >= invalidations {
-            writeln!(
-                out,
-                "rounds={rounds} invalidations={done} revoked_pages={} page_ins={} adds_4kib={} adds_2mib={} retries={}",
-                now.revoked_pages - before.revoked_pages,
-                now.page_ins - before.page_ins,
-                now.adds_4kib - before.adds_4kib,
-                now.adds_2mib - before.adds_2mib,
-                now.retries - before.retries,
-            )?;
-            return Ok(());
-        }
+    /// Or until so many rounds
+    #[arg(long, default_value_t = u64::MAX)]
+    rounds: u64,
+    /// Or until the lender has had to revoke by itself
+    #[arg(long)]
+    until_forced: bool,
+}
+
+impl Cycle {
+    /// Does it, and says how far it came.
+    pub fn run(&self, lender: &Lender, out: &mut impl Write) -> Result<()> {
+        let area = lender.area(&self.area)?;
+        let places = area.window().bytes() / PAGE_BYTES / self.pages;
+        // A page that is not there has nothing to take away. The driver that owns its frames can wait
+        // until somebody has asked for it; but where the guest may be dead nobody will.
+        let frames = if self.until_forced { None } else { area.frames().ok() };
+        let before = lender.counters()?;
+        let (mut round, mut seen) = (0, 0);
+        let (now, done) = loop {
+            let place = round as usize % places * self.pages;
+            if let Some(frames) = frames {
+                frames.wait(place as u32)?;
+            }
+            match self.way {
+                Way::Revoke => area.revoke(place * PAGE_BYTES, self.pages * PAGE_BYTES)?,
+                Way::Punch => area.punch(place * PAGE_BYTES, self.pages * PAGE_BYTES)?,
+            }
+            round += 1;
+            let status = lender.status()?;
+            let now = status.counters;
+            let done = now.invalidations - before.invalidations;
+            let forced = now.forced_revocations > before.forced_revocations || status.state != CONNECTED;
+            if done >= self.invalidations || round >= self.rounds || (self.until_forced && forced) {
+                break (now, done);
+            }
+            if frames.is_none() && done == seen {
+                // Nothing was there: give the guest time to ask, and the page-in to run.
+                thread::sleep(Duration::from_micros(200));
+            }
+            seen = done;
+        };
+        writeln!(
+            out,
+            "rounds={round} invalidations={done} revoked_pages={} page_ins={} adds_4kib={} adds_2mib={} retries={}",
+            now.revoked_pages - before.revoked_pages,
+            now.page_ins - before.page_ins,
+            now.adds_4kib - before.adds_4kib,
+            now.adds_2mib - before.adds_2mib,
+            now.retries - before.retries,
+        )?;
+        Ok(())
     }
 }
 

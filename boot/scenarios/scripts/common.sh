@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# What the scenarios' scripts share. Sourced; the borrower is $guest, its lender process is L.
+guest=${guest:-g1}
+link=xenlend-$guest
+
+# Says why and fails.
+fail() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# A lender process that is bound to the borrower; it ends with the script.
+begin() {
+    lender start L >/dev/null
+    trap 'lender tell L exit || true' EXIT
+    lender tell L bind "$(xl domid "$guest")"
+    status >status.before
+}
+
+tell() { lender tell L "$@"; }
+touch_lent() { guest-exec "$guest" xenlend-touch "$@"; }
+status() { tell status; }
+
+# One counter of the link, now.
+counter() { status | sed -n "s/^$1=//p"; }
+
+# How much a counter has grown since begin.
+grown() { echo $(($(counter "$1") - $(sed -n "s/^$1=//p" status.before))); }
+
+# Fails unless the command fails, and says something that matches.
+refused() {
+    pattern=$1
+    shift
+    if "$@" >refused.out 2>&1; then
+        fail "should have been refused: $*"
+    fi
+    grep -q "$pattern" refused.out || {
+        cat refused.out >&2
+        fail "refused for another reason than '$pattern': $*"
+    }
+}
+
+# The control area, lent at the end of the aperture, where nothing else is put.
+control=$((255 << 20))
+lend_control() {
+    tell area c memfd 16K
+    tell lend 63 c $control
+}
+
+# Starts hunters in the guest and returns when they hunt: OFFSET PAGES POISON [more options].
+start_hunt() {
+    tell go c
+    rm -f hunt.fifo
+    mkfifo hunt.fifo
+    guest-exec "$guest" xenlend-touch hunt "$1" "$2" $control --poison "$3" ${4:-} >hunt.fifo 2>hunt.err &
+    hunter=$!
+    exec 3<hunt.fifo
+    read -r word <&3 || word=nothing
+    [ "$word" = hunting ] || fail "no hunter: $word $(cat hunt.err)"
+}
+
+# Ends the hunt and gives the guest's verdict.
+end_hunt() {
+    tell stop c
+    cat <&3 >hunt.out
+    exec 3<&-
+    cat hunt.out
+    wait $hunter
+}
+
+# The graphics card of a driver: SSSS:BB:DD.F
+pci_of() { basename "$(ls -d /sys/bus/pci/drivers/"$1"/????:*)"; }

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# fallback.sh GUEST HOW: a broker that is destroyed, paused or looping while pages are lent and taken away:
+# the lender's module revokes by itself, no stale access, and the tool says what happened.
+guest=$1
+. /usr/lib/xenlend-scenarios/common.sh
+if [ "$2" = loop ]; then
+    xenlend down $guest
+    xenlend up $guest --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty --broker-args fault=loop
+fi
+begin
+lend_control
+tell area o own 8
+tell prepare o
+tell lend 0 o 16M
+start_hunt 16M 8 0xdb
+[ "$2" = loop ] || tell cycle o revoke 200
+tell cycle o revoke 1000000000 --until-forced >cycle.out &
+cycle=$!
+case $2 in
+destroy) xl destroy $link ;;
+pause) xl pause $link ;;
+esac
+wait $cycle
+cat cycle.out
+# Whatever was there is not any more, and stays away.
+tell revoke o 0 32K
+tell counts c
+tell verify o
+status | tee status.after
+[ "$(counter present_pages)" = 0 ] || fail "pages are present: $(status)"
+[ "$(grown forced_revocations)" -ge 1 ] || fail "nothing was forced"
+xenlend status
+xenlend status --json >status.json
+case $2 in
+destroy) grep -qi -E 'gone|died|dead' status.json ;;
+*) grep -qi -E 'deadline|forced' status.json ;;
+esac
+tell exit
+trap - EXIT
+xl destroy $guest
+# The supervisor takes the broker down with its guest, and neither stays as a zombie.
+until [ "$(xl list | grep -c -E "$guest |$link |null")" = 0 ]; do
+    usleep 100000
+done

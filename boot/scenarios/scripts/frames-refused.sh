@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Frames that may not be lent: nothing appears in the guest, and the lender is told why.
+. /usr/lib/xenlend-scenarios/common.sh
+begin
+expect() { # WHY OFFSET
+    touch_lent same "$2" 8 0 || touch_lent same "$2" 8 0xff
+    tell await "$1" --seconds 30
+    [ "$(counter present_pages)" = 0 ] || fail "a frame was lent: $1"
+}
+device=$(pci_of virtio-pci | head -n 1)
+# A page of the guest itself, mapped here: its start of memory.
+tell area f foreign "$(xl domid $guest)" 0x100
+tell lend 0 f 16M
+expect Foreign 16M
+tell unlend 0
+# The BAR of a device that nobody allowed.
+tell area b file "/sys/bus/pci/devices/$device/resource4" 4K
+tell lend 1 b 18M
+expect OtherMmio 18M
+tell unlend 1
+# The page of an MSI-X table, in a BAR that is allowed.
+tell allow-bar "$(xl domid $guest)" "$device" 1
+tell area x file "/sys/bus/pci/devices/$device/resource1" 4K
+tell lend 2 x 20M
+expect Msix 20M
+tell unlend 2
+# A mapping that may not be written.
+echo text >/dev/shm/file
+tell area r file /dev/shm/file 4K --read-only
+tell lend 3 r 22M
+expect Readonly 22M
+tell unlend 3
+rm /dev/shm/file
+status

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# process-end.sh HOW: the lender's memory goes away: everything is revoked, the guest sees zeros, nothing
+# stays behind.
+. /usr/lib/xenlend-scenarios/common.sh
+begin
+pid=$(pidof lender)
+tell area m memfd 1M
+tell lend 0 m 16M
+tell fill m 0 1M 1
+touch_lent check 16M 1M 1
+zeros() {
+    touch_lent same 16M 8K 0
+    touch_lent poke 16M 77
+    touch_lent same 16M 8K 0
+}
+case $1 in
+unmap)
+    tell unmap m 0 1M
+    zeros
+    tell remap m
+    touch_lent check 16M 1M 1
+    ;;
+move)
+    tell move-away m
+    zeros
+    tell remap m
+    touch_lent check 16M 1M 1
+    ;;
+exit | kill)
+    # Another process keeps the descriptor, so the regions outlive the memory.
+    holder=$(tell hold)
+    if [ "$1" = exit ]; then tell exit; else kill -9 "$pid"; fi
+    trap - EXIT
+    zeros
+    xenlend status --json >status.json
+    kill "$holder"
+    ;;
+close)
+    tell close
+    # No region is left: there is nothing to be lent or lost.
+    touch_lent peek 16M 8 | tee peek
+    grep -q ffffffffffffffff peek
+    tell check m 0 1M 1
+    ;;
+esac
+touch_lent peek 16M 1
+# The link goes on: another process can lend there.
+[ "$1" != close ] || tell exit
+trap - EXIT
+lender tell L exit 2>/dev/null || true
+begin
+tell area m memfd 64K
+until tell lend 0 m 16M 2>lend.err; do
+    grep -q 'File exists' lend.err || fail "$(cat lend.err)"
+    # The kernel closes a killed process's descriptors in its own time.
+    pidof lender >/dev/null
+done
+tell fill m 0 64K 9
+touch_lent check 16M 64K 9
+tell unlend 0
+[ "$(counter present_pages)" = 0 ] || fail "pages stayed present: $(status)"
+[ "$(counter lent_bytes)" = 0 ] || fail "bytes stayed lent: $(status)"

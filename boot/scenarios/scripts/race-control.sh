@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The same without pausing the borrower around each add: it has to die of it within 500 adds, or the
+# scenario proves nothing.
+. /usr/lib/xenlend-scenarios/common.sh
+xenlend down $guest
+rmmod xenlend
+modprobe xenlend test_unpaused_adds=1
+xenlend up $guest
+begin
+lend_control
+tell area m memfd 16K
+tell prepare m
+tell lend 0 m 16M
+start_hunt 16M 4 0xdb
+# The guest may die at any time: rounds in which nothing is taken away end this.
+tell cycle m revoke 500 --rounds 20000
+adds=$(grown adds_4kib)
+echo "adds=$adds"
+xl dmesg | tail -n 20
+xl list
+xl list | grep -q -E "^$guest .*c- " || fail "the guest lives after $adds unpaused adds"
+[ "$adds" -le 600 ] || fail "it took $adds adds"
