@@ -12,8 +12,8 @@ use xenlend_protocol::refusal::BreachKind;
 pub struct FakeLink {
     pub to_broker: VecDeque<ToBroker>,
     pub to_lender: VecDeque<FromBroker>,
-    /// Messages of normal priority that find room; acknowledgements of invalidations find
-    /// `MAX_INVALIDATIONS` more.
+    /// Messages of normal priority that find room. `MAX_INVALIDATIONS` acknowledgements
+    /// always do.
     pub room: usize,
     pub send_breach: Option<BreachKind>,
     pub receive_breach: Option<BreachKind>,
@@ -36,9 +36,14 @@ impl LenderLink for FakeLink {
         if let Some(kind) = self.send_breach {
             return Err(SendError::Breach(kind));
         }
-        let reserved = matches!(message, FromBroker::Invalidated { .. });
-        let room = if reserved { self.room + MAX_INVALIDATIONS } else { self.room };
-        if self.to_lender.len() >= room {
+        let is_reserved = |message: &&FromBroker| matches!(message, FromBroker::Invalidated { .. });
+        let reserved = self.to_lender.iter().filter(is_reserved).count();
+        let has_room = if is_reserved(&message) {
+            reserved < MAX_INVALIDATIONS
+        } else {
+            self.to_lender.len() - reserved < self.room
+        };
+        if !has_room {
             return Err(SendError::Full);
         }
         self.to_lender.push_back(message.clone());

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Random traffic of a lender that keeps to the protocol, and of one that does not, of a
+//! hostile borrower, with calls that fail and a ring that is full. After every step: the
+//! table says what Xen has, nothing is present outside a lease, no acknowledged page shows
+//! a frame from before, the borrower lives. In the end: every answer owed has come, in
+//! order and once, and every request was completed once.
+
+mod support;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use support::bench::{
+    copy_in, copy_out, extent, fill, invalidate, lease, lost, present, read, set_region, write, Bench,
+};
+use support::fake_hypervisor::{Entry, ENOMEM, EPERM};
+use xenlend_lending::broker::LinkState;
+use xenlend_lending::hypervisor::IoreqClaim;
+use xenlend_lending::lending_table::PageRange;
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS};
+use xenlend_protocol::refusal::{Blame, BreachKind};
+
+const PAGES: u32 = 1536;
+const VCPUS: u16 = 3;
+const INDICES: u16 = 4;
+/// Pages on both sides of a 2 MiB border, where everything of interest happens.
+const BORDER: u32 = 512;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Set { index: u16, first: u32, count: u32 },
+    Drop { index: u16 },
+    Present { index: u16, first: u32, count: u32, aligned: bool, again: bool },
+    Invalidate { index: u16, first: u32, count: u32 },
+    Lost { index: u16, first: u32, count: u32 },
+    Forced,
+    Request { vcpu: u16, kind: u8, page: u32, offset: u64, count: u32, downwards: bool },
+    TakeResponse { vcpu: u16 },
+    Answer { lost: bool },
+    Drain,
+    Turn,
+    Room(usize),
+    FailAdd { done: u32 },
+    FailRemove { done: u32 },
+    PageTables(u32),
+    PlaceRam { page: u32 },
+}
+
+fn page() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![0_u32..8, BORDER - 4..BORDER + 4, 2 * BORDER - 4..2 * BORDER + 4, 0_u32..PAGES]
+}
+
+fn count() -> impl Strategy<Value = u32> + Clone {
+    prop_oneof![4 => 1_u32..10, 1 => Just(512_u32), 1 => Just(1024_u32), 1 => 0_u32..PAGES]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = 0..INDICES;
+    prop_oneof![
+        2 => (index.clone(), page(), prop_oneof![Just(512_u32), Just(1536_u32), 1_u32..64])
+            .prop_map(|(index, first, count)| Step::Set { index, first, count }),
+        1 => index.clone().prop_map(|index| Step::Drop { index }),
+        6 => (index.clone(), page(), count(), any::<bool>(), any::<bool>())
+            .prop_map(|(index, first, count, aligned, again)| Step::Present { index, first, count, aligned, again }),
+        3 => (index.clone(), page(), count())
+            .prop_map(|(index, first, count)| Step::Invalidate { index, first, count }),
+        1 => (index, page(), 1_u32..4).prop_map(|(index, first, count)| Step::Lost { index, first, count }),
+        1 => Just(Step::Forced),
+        5 => (0..VCPUS, 0_u8..7, page(), 0_u64..4096, 1_u32..600, any::<bool>()).prop_map(
+            |(vcpu, kind, page, offset, count, downwards)| Step::Request { vcpu, kind, page, offset, count, downwards }
+        ),
+        4 => (0..VCPUS).prop_map(|vcpu| Step::TakeResponse { vcpu }),
+        5 => prop::bool::weighted(0.1).prop_map(|lost| Step::Answer { lost }),
+        3 => Just(Step::Drain),
+        10 => Just(Step::Turn),
+        2 => prop_oneof![0_usize..4, Just(1000_usize)].prop_map(Step::Room),
+        1 => (0_u32..700).prop_map(|done| Step::FailAdd { done }),
+        1 => (0_u32..700).prop_map(|done| Step::FailRemove { done }),
+        1 => prop_oneof![Just(0_u32), Just(2_u32), Just(1000_u32)].prop_map(Step::PageTables),
+        1 => page().prop_map(|page| Step::PlaceRam { page }),
+    ]
+}
+
+/// What the lender waits for, in order.
+#[derive(Clone, Debug, PartialEq)]
+enum Owed {
+    RegionSet(LeaseId),
+    RegionDropped(LeaseId),
+    Presented(u32),
+    Invalidated(u64),
+}
+
+/// A lender that keeps to the protocol, and what it knows.
+struct Lender {
+    bench: Bench,
+    generations: [u32; INDICES as usize],
+    regions: [PageRange; INDICES as usize],
+    owed: VecDeque<Owed>,
+    accesses: VecDeque<FromBroker>,
+    sequence: u64,
+    ticket: u32,
+    /// The `Present` sent last, and the sequence that each ticket's frames were looked up at.
+    last_present: Option<ToBroker>,
+    looked_up_at: BTreeMap<u64, u64>,
+    invalidations: BTreeMap<u64, PageRange>,
+    acknowledged: Vec<(u64, PageRange)>,
+    requests: usize,
+    still_mapped: bool,
+}
+
+impl Lender {
+    fn new() -> Self {
+        let mut bench = Bench::new(PAGES as usize, usize::from(VCPUS));
+        bench.xen.inner.ram = [8, 9].into_iter().map(|gfn| (gfn, vec![3; 4096])).collect();
+        Self {
+            bench,
+            generations: [0; INDICES as usize],
+            regions: [PageRange { first: 0, end: 0 }; INDICES as usize],
+            owed: VecDeque::new(),
+            accesses: VecDeque::new(),
+            sequence: 0,
+            ticket: 0,
+            last_present: None,
+            looked_up_at: BTreeMap::new(),
+            invalidations: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            requests: 0,
+            still_mapped: false,
+        }
+    }
+
+    fn id(&self, index: u16) -> LeaseId {
+        lease(index, self.generations[usize::from(index)])
+    }
+
+    fn send(&mut self, message: ToBroker, owed: Option<Owed>) {
+        self.bench.link.to_broker.push_back(message);
+        self.owed.extend(owed);
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Set { index, first, count } => {
+                // The lender picks a generation only when it knows that the last one is gone.
+                let pending = |owed: &Owed| matches!(owed, Owed::RegionSet(_) | Owed::RegionDropped(_));
+                if self.owed.iter().any(pending) {
+                    return;
+                }
+                self.generations[usize::from(index)] += 1;
+                let id = self.id(index);
+                let region = PageRange::new(AperturePage(first), count);
+                self.regions[usize::from(index)] = region;
+                self.send(set_region(id, first, count), Some(Owed::RegionSet(id)));
+            }
+            Step::Drop { index } => {
+                let id = self.id(index);
+                self.send(ToBroker::DropRegion { lease: id }, Some(Owed::RegionDropped(id)));
+            }
+            Step::Present { index, first, count, aligned, again } => {
+                self.present(index, first, count, aligned, again);
+            }
+            Step::Invalidate { index, first, count } => {
+                let outstanding =
+                    self.owed.iter().filter(|owed| matches!(owed, Owed::Invalidated(_))).count();
+                if outstanding == MAX_INVALIDATIONS {
+                    return;
+                }
+                self.sequence += 1;
+                let region = self.regions[usize::from(index)];
+                let range = PageRange::new(AperturePage(first), count);
+                self.invalidations.insert(self.sequence, range.intersect(&region));
+                let message = invalidate(self.sequence, self.id(index), first, count);
+                self.send(message, Some(Owed::Invalidated(self.sequence)));
+            }
+            Step::Lost { index, first, count } => self.send(lost(self.id(index), first, count), None),
+            Step::Forced => self.force(),
+            Step::Request { vcpu, kind, page, offset, count, downwards } => {
+                self.request(vcpu, kind, page, offset, count, downwards);
+            }
+            Step::TakeResponse { vcpu } => {
+                self.bench.xen.inner.take_response(vcpu);
+            }
+            Step::Answer { lost } => self.answer(lost),
+            Step::Drain => self.drain(),
+            Step::Turn => self.turn(),
+            Step::Room(room) => self.bench.link.room = room,
+            Step::FailAdd { done } => self.bench.xen.fail_next_add(done, ENOMEM),
+            Step::FailRemove { done } => self.bench.xen.fail_next_remove(done, EPERM),
+            Step::PageTables(tables) => self.bench.xen.inner.tables_left = tables,
+            Step::PlaceRam { page } => {
+                if !self.bench.xen.inner.entries.contains_key(&page) {
+                    self.bench.xen.inner.place(page, Entry::BorrowerRam);
+                }
+            }
+        }
+    }
+
+    fn present(&mut self, index: u16, first: u32, count: u32, aligned: bool, again: bool) {
+        if self.owed.iter().any(|owed| matches!(owed, Owed::Presented(_))) {
+            return;
+        }
+        self.ticket += 1;
+        let message = match self.last_present.clone() {
+            Some(ToBroker::Present { lease, sequence, extents, .. }) if again => {
+                ToBroker::Present { ticket: self.ticket, lease, sequence, extents }
+            }
+            _ => {
+                // Every present has frames of its own, so that a frame tells its age.
+                let mfn = u64::from(self.ticket) << 16 | u64::from(first) + u64::from(!aligned);
+                self.looked_up_at.insert(mfn >> 16, self.sequence);
+                present(self.ticket, self.id(index), self.sequence, &[extent(first, mfn, count)])
+            }
+        };
+        self.last_present = Some(message.clone());
+        self.send(message, Some(Owed::Presented(self.ticket)));
+    }
+
+    /// The fallback: only if no `Present` is unanswered; then nothing until it is consumed.
+    fn force(&mut self) {
+        if self.owed.iter().any(|owed| matches!(owed, Owed::Presented(_))) {
+            return;
+        }
+        self.bench.xen.inner.remove_all_from_outside();
+        self.bench.link.to_broker.push_back(ToBroker::Forced { sequence: self.sequence });
+        while !self.bench.link.to_broker.is_empty() && !self.bench.is_closed() {
+            self.bench.link.room = self.bench.link.room.max(1);
+            let _ = self.bench.broker.serve_lender(&mut self.bench.xen, &mut self.bench.link, 32);
+            self.drain();
+        }
+    }
+
+    fn request(&mut self, vcpu: u16, kind: u8, page: u32, offset: u64, count: u32, downwards: bool) {
+        if self.bench.xen.inner.ioreqs[usize::from(vcpu)].is_some() {
+            return;
+        }
+        let at = u64::from(page) * 4096 + offset;
+        // As Xen does, only what stays in a page is repeated.
+        let fitting = (count % 500).min((4096 - offset as u32) / 8).max(1);
+        let claim = match kind {
+            0 => read(at, 8),
+            1 => write(at, 4, 7),
+            2 => fill(at, 8, 7, fitting),
+            3 => copy_in(at, 8 * 4096 + offset, 8, fitting),
+            4 => copy_out(at, 9 * 4096 + offset, 8, fitting),
+            5 => IoreqClaim { kind: 8, ..read(at, 8) },
+            _ => IoreqClaim { size: 3, ..read(at, 8) },
+        };
+        let claim = if downwards && matches!(kind, 1 | 2) {
+            let behind = u64::from(claim.size * (claim.count - 1));
+            IoreqClaim { downwards, address: claim.address + behind, ..claim }
+        } else {
+            claim
+        };
+        self.bench.xen.inner.send_request(vcpu, claim);
+        self.requests += 1;
+    }
+
+    fn answer(&mut self, lost: bool) {
+        let Some(access) = self.accesses.pop_front() else { return };
+        let FromBroker::Access { id, page, .. } = access else { panic!("{access:?}") };
+        self.bench.pages.entry(u64::from(page.0)).or_insert_with(|| vec![0; 4096]);
+        let answer = if lost {
+            ToBroker::Completed { id, outcome: AccessOutcome::Lost }
+        } else {
+            self.bench.do_access(&access)
+        };
+        self.bench.link.to_broker.push_back(answer);
+    }
+
+    fn turn(&mut self) {
+        let _ = self.bench.broker.serve_lender(&mut self.bench.xen, &mut self.bench.link, 3);
+        let _ = self.bench.broker.serve_requests(&mut self.bench.xen, &mut self.bench.link);
+        for said in &self.bench.link.to_lender {
+            if let FromBroker::Invalidated { sequence, result: Ok(_) } = said {
+                if let Some(range) = self.invalidations.remove(sequence) {
+                    self.acknowledged.push((*sequence, range));
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        for said in self.bench.link.to_lender.drain(..) {
+            let answered = match &said {
+                FromBroker::Access { .. } => {
+                    self.accesses.push_back(said);
+                    continue;
+                }
+                FromBroker::Closed { breach } => {
+                    assert_eq!((breach.blame, breach.kind), (Blame::Broker, BreachKind::StillMapped));
+                    self.still_mapped = true;
+                    continue;
+                }
+                FromBroker::RegionSet { lease, .. } => Owed::RegionSet(*lease),
+                FromBroker::RegionDropped { lease, .. } => Owed::RegionDropped(*lease),
+                FromBroker::Presented { ticket, .. } => Owed::Presented(*ticket),
+                FromBroker::Invalidated { sequence, .. } => Owed::Invalidated(*sequence),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(self.owed.pop_front(), Some(answered));
+        }
+    }
+
+    fn check(&self) {
+        self.bench.check();
+        let broker = &self.bench.broker;
+        for (page, mfn) in self.bench.xen.inner.lent() {
+            assert!(broker.leases().at_page(page).is_some(), "page {page} is present outside every lease");
+            let looked_up = self.looked_up_at[&(mfn >> 16)];
+            for (sequence, range) in &self.acknowledged {
+                assert!(
+                    !range.contains(page) || looked_up >= *sequence,
+                    "page {page} shows a frame of {looked_up} after {sequence} was acknowledged"
+                );
+            }
+        }
+        match broker.link_state() {
+            LinkState::Connected => {}
+            LinkState::Closed(breach) => {
+                assert_eq!((breach.blame, breach.kind), (Blame::Broker, BreachKind::StillMapped));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Everybody does what is owed, with room enough.
+    fn finish(&mut self) {
+        self.bench.link.room = 1000;
+        self.bench.xen.adds_to_fail.clear();
+        self.bench.xen.removes_to_fail.clear();
+        for _ in 0..10_000 {
+            self.turn();
+            self.drain();
+            while !self.accesses.is_empty() {
+                self.answer(false);
+            }
+            self.check();
+            let xen = &self.bench.xen.inner;
+            let all_done = xen.completions.len() == self.requests;
+            let all_said = self.still_mapped || self.owed.is_empty() && self.bench.link.to_broker.is_empty();
+            if all_done && all_said {
+                return;
+            }
+        }
+        panic!(
+            "{} of {} requests completed, owed {:?}",
+            self.bench.xen.inner.completions.len(),
+            self.requests,
+            self.owed
+        );
+    }
+}
+
+fn any_message() -> impl Strategy<Value = ToBroker> {
+    let id = (0_u16..66, 0_u32..4).prop_map(|(index, generation)| lease(index % 3 * 33, generation));
+    let range = (prop_oneof![page(), any::<u32>()], prop_oneof![count(), any::<u32>()]);
+    let small = (page(), 0_u32..1100);
+    let mfn = prop_oneof![Just(0_u64), 0_u64..2048, any::<u64>()];
+    let claims = prop::collection::vec((small.clone(), mfn), 0..16);
+    prop_oneof![
+        1 => (0_u16..3, 0_u16..3).prop_map(|(oldest, newest)| ToBroker::Hello { oldest, newest, features: 1 }),
+        6 => (id.clone(), small).prop_map(|(id, (first, count))| set_region(id, first, count)),
+        2 => id.clone().prop_map(|lease| ToBroker::DropRegion { lease }),
+        12 => (id.clone(), 0_u64..6, claims).prop_map(|(id, sequence, claims)| {
+            let claims: Vec<_> = claims.into_iter().map(|((first, count), mfn)| extent(first, mfn, count)).collect();
+            present(1, id, sequence, &claims)
+        }),
+        3 => (id.clone(), range.clone(), 0_u64..60)
+            .prop_map(|(id, (first, count), sequence)| invalidate(sequence, id, first, count)),
+        1 => (0_u64..60).prop_map(|sequence| ToBroker::Forced { sequence }),
+        1 => (id, range).prop_map(|(id, (first, count))| lost(id, first, count)),
+        1 => any::<u32>().prop_map(|id| ToBroker::Completed { id, outcome: AccessOutcome::Written }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold(steps in prop::collection::vec(step(), 1..160)) {
+        let mut lender = Lender::new();
+        lender.take(Step::Set { index: 0, first: 0, count: 1024 });
+        lender.take(Step::Turn);
+        for step in steps {
+            lender.take(step);
+            lender.check();
+        }
+        lender.finish();
+        lender.check();
+    }
+
+    #[test]
+    fn a_lender_that_says_anything_harms_no_one(
+        messages in prop::collection::vec((any_message(), 0_u16..VCPUS, page()), 1..80),
+        failures in prop::collection::btree_set((any::<bool>(), 0_u32..30, 0_u32..700), 0..6),
+    ) {
+        let mut bench = Bench::new(PAGES as usize, usize::from(VCPUS));
+        for (is_add, nth, done) in failures {
+            let plan = if is_add { &mut bench.xen.adds_to_fail } else { &mut bench.xen.removes_to_fail };
+            plan.insert(nth, support::fault_injector::Fault { done, errno: EPERM });
+        }
+        let mut requests = 0;
+        for (message, vcpu, page) in messages {
+            if bench.xen.inner.take_response(vcpu).is_some() || bench.xen.inner.ioreqs[usize::from(vcpu)].is_none() {
+                bench.xen.inner.send_request(vcpu, fill(u64::from(page) * 4096, 8, 1, 200));
+                requests += 1;
+            }
+            if matches!(message, ToBroker::Forced { .. }) {
+                // The one claim that cannot be checked: the lender has done it or harms itself.
+                bench.xen.inner.remove_all_from_outside();
+            }
+            let answers = bench.ask(message);
+            for answer in &answers {
+                if let FromBroker::Presented { outcome: PresentOutcome::Added { .. }, .. } = answer {
+                    prop_assert!(!bench.is_closed());
+                }
+            }
+            if !matches!(bench.broker.link_state(), LinkState::Closed(_)) || bench.xen.removes_to_fail.is_empty() {
+                bench.check();
+            } else {
+                bench.check_table();
+            }
+            for page in bench.xen.inner.lent().into_keys() {
+                prop_assert!(bench.broker.leases().at_page(page).is_some());
+            }
+        }
+        bench.xen.removes_to_fail.clear();
+        bench.broker.lender_gone(&mut bench.xen);
+        bench.run();
+        bench.check();
+        prop_assert!(bench.xen.inner.lent().is_empty());
+        prop_assert_eq!(bench.xen.inner.completions.len(), requests);
+    }
+}
