@@ -28,7 +28,7 @@ const INDICES: u16 = 4;
 /// Pages on both sides of a 2 MiB border, where everything of interest happens.
 const BORDER: u32 = 512;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Set { index: u16, first: u32, count: u32 },
     Drop { index: u16 },
@@ -208,7 +208,7 @@ impl Lender {
             }
             _ => {
                 // Every present has frames of its own, so that a frame tells its age.
-                let mfn = u64::from(self.ticket) << 16 | u64::from(first) + u64::from(!aligned);
+                let mfn = (u64::from(self.ticket) << 16) + u64::from(first) + u64::from(!aligned);
                 self.looked_up_at.insert(mfn >> 16, self.sequence);
                 present(self.ticket, self.id(index), self.sequence, &[extent(first, mfn, count)])
             }
