@@ -11,6 +11,7 @@ fail() {
 
 # A lender process that is bound to the borrower; it ends with the script.
 begin() {
+    modprobe -a ownframes vgem
     lender start L >/dev/null
     trap 'lender tell L exit || true' EXIT
     lender tell L bind "$(xl domid "$guest")"

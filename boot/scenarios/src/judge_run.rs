@@ -25,7 +25,7 @@ pub enum Way {
 }
 
 /// `XENLEND_STATE_CONNECTED`.
-const CONNECTED: u32 = 2;
+const CONNECTED: u16 = 2;
 
 const COUNTS: [Count; 5] = [Count::Started, Count::Poison, Count::LostWrites, Count::Wrong, Count::Accesses];
 

@@ -2,9 +2,10 @@
 //! The borrower's half of the main job: draws moving pictures with a number in them, and judges what
 //! it reads.
 
-use std::thread;
+use std::path::PathBuf;
+use std::{fs, thread};
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::control::{Control, Count, Side, CONTROL_BYTES};
@@ -22,8 +23,11 @@ pub struct Draw {
     #[arg(value_parser = parse_number)]
     control: u64,
     /// The number to draw, in hex: known to this program alone
-    #[arg(long, value_parser = parse_hex)]
-    nonce: u64,
+    #[arg(long, value_parser = parse_hex, required_unless_present = "nonce_file")]
+    nonce: Option<u64>,
+    /// The file that has it
+    #[arg(long, conflicts_with = "nonce")]
+    nonce_file: Option<PathBuf>,
     /// The run's seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -37,11 +41,17 @@ fn parse_hex(text: &str) -> Result<u64, std::num::ParseIntError> {
 }
 
 impl Draw {
+    fn nonce(&self) -> Result<u64> {
+        let Some(path) = &self.nonce_file else { return self.nonce.context("no number to draw") };
+        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        parse_hex(text.trim()).with_context(|| format!("{} is no number", path.display()))
+    }
+
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let control = Control::new(aperture.map(self.control, CONTROL_BYTES as u64)?);
         let memory = aperture.map(self.offset, (self.buffers * BUFFER_BYTES) as u64)?;
-        let mut player =
-            Player::new(Side::Borrower, control, memory, self.buffers, self.seed, Some(self.nonce));
+        let nonce = self.nonce()?;
+        let mut player = Player::new(Side::Borrower, control, memory, self.buffers, self.seed, Some(nonce));
         control.set_count(0, Count::Started, 1);
         while !control.stopped() {
             let mut idle = true;
