@@ -25,7 +25,6 @@ raw 'os error 17' 1 0 $((base + (16 << 20) + 4096)) 4096 "$address" # overlaps
 raw 'os error 95' 1 2 $free 4096 "$address"                  # read-only, on stock Xen
 raw 'os error 95' 1 512 $free 4096 "$address"                # write-back, on stock Xen
 refused 'os error 22' lender tell L unlend 5
-refused 'os error 16' lender tell L bind "$(xl domid $guest)" || true
 lender start M >/dev/null
 refused 'os error 2' lender tell M bind 999
 refused 'os error' lender tell M allow-bar "$(xl domid $guest)" 0000:77:00.0 0

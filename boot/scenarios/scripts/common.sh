@@ -9,13 +9,26 @@ fail() {
     exit 1
 }
 
-# A lender process that is bound to the borrower; it ends with the script.
+# A lender process that is bound to the borrower; it ends with the script, whatever it is doing.
 begin() {
     modprobe -a ownframes vgem
-    lender start L >/dev/null
-    trap 'lender tell L exit || true' EXIT
+    lender=$(lender start L)
+    trap end EXIT
     lender tell L bind "$(xl domid "$guest")"
     status >status.before
+}
+
+# Ends the lender process, and returns when the kernel has closed everything it had. Programs in the
+# guest that work on the control area stop too: what is not lent reads as ones.
+end() {
+    kill -9 "$lender" 2>/dev/null || true
+    wait_for_end "$lender"
+    trap - EXIT
+}
+
+# Waits for the end of a process that is no child of this shell.
+wait_for_end() {
+    while grep -q '^State:.*[^Z] (' /proc/"$1"/status 2>/dev/null; do usleep 10000; done
 }
 
 tell() { lender tell L "$@"; }

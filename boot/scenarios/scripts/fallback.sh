@@ -35,8 +35,7 @@ case $2 in
 destroy) grep -qi -E 'gone|died|dead' status.json ;;
 *) grep -qi -E 'deadline|forced' status.json ;;
 esac
-tell exit
-trap - EXIT
+end
 xl destroy $guest
 # The supervisor takes the broker down with its guest, and neither stays as a zombie.
 until [ "$(xl list | grep -c -E "$guest |$link |null")" = 0 ]; do

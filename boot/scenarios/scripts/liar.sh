@@ -21,8 +21,7 @@ tell await BrokerCondemned
 xenlend status
 xenlend status --json >status.json
 grep -qi 'lie' status.json
-tell exit
-trap - EXIT
+end
 xl destroy $guest
 until [ "$(xl list | grep -c -E "$guest |$link |null")" = 0 ]; do
     usleep 100000

@@ -28,7 +28,7 @@ while kill -0 $player 2>/dev/null; do
     kills=$((kills + 1))
     echo 2 >/proc/sys/vm/drop_caches
     # The victim's descriptor closes with it: its slot is free again.
-    while [ -d /proc/"$victim" ]; do usleep 20000; done
+    wait_for_end "$victim"
 done
 wait $player
 wait $drawer || fail "the guest saw: $(cat draw.err)"
