@@ -82,5 +82,15 @@ end_hunt() {
     wait $hunter
 }
 
+# Twelve buffers of the emulated card, 48 MiB against 16 MiB of VRAM, each a region of its own so that
+# each one's moves are counted, from 16 MiB of the aperture on.
+lend_buffers() {
+    tell allow-bar "$(xl domid "$guest")" "$(pci_of bochs-drm)" 0
+    tell area d dumb bochs-drm 12 --display
+    for buffer in 0 1 2 3 4 5 6 7 8 9 10 11; do
+        tell lend $buffer d $((16 + buffer * 4))M --start $((buffer * 4))M --bytes 4M
+    done
+}
+
 # The graphics card of a driver: SSSS:BB:DD.F
 pci_of() { basename "$(ls -d /sys/bus/pci/drivers/"$1"/????:*)"; }

@@ -5,10 +5,7 @@
 seconds=$1 seed=$2 spoil=${3:-}
 begin
 lend_control
-domain=$(xl domid $guest)
-tell allow-bar "$domain" "$(pci_of bochs-drm)" 0
-tell area d dumb bochs-drm 12 --display
-tell lend 0 d 16M
+lend_buffers
 tell go c
 # The number is in a file of the guest's image; dom0 does not look at it.
 touch_lent draw 16M 12 $control --nonce-file /lab/nonce --seed "$seed" >"$OUT/guest.txt" 2>"$OUT/guest.err" &

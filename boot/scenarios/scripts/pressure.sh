@@ -4,9 +4,7 @@
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 lend_control
-tell allow-bar "$(xl domid $guest)" "$(pci_of bochs-drm)" 0
-tell area d dumb bochs-drm 12 --display
-tell lend 0 d 16M
+lend_buffers
 tell go c
 touch_lent draw 16M 12 $control --nonce 0123456789abcdef >draw.out 2>draw.err &
 drawer=$!
@@ -19,7 +17,7 @@ while kill -0 $player 2>/dev/null; do
     lender tell H bind "$(xl domid $guest)"
     lender tell H area a anonymous 2G
     lender tell H fill a 0 2M 1
-    lender tell H lend 1 a 128M --bytes 2M
+    lender tell H lend 20 a 128M --bytes 2M
     touch_lent check 128M 2M 1
     # More than dom0 has: the kernel reclaims what it can, then kills it.
     if lender tell H fill a 2M 2040M 1 2>/dev/null; then

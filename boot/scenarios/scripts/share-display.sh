@@ -5,7 +5,7 @@
 begin
 tell allow-bar "$(xl domid $guest)" "$(pci_of bochs-drm)" 0
 tell area d dumb bochs-drm 6 --display
-tell lend 0 d 16M
+tell lend 0 d 16M --bytes 4M
 bytes=4M
 # Six buffers of 4 MiB and 16 MiB of VRAM: showing the others takes buffer 0 out.
 take_out() { for buffer in 1 2 3 4 5; do tell show d $buffer; done; }

@@ -4,9 +4,7 @@
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 lend_control
-tell allow-bar "$(xl domid $guest)" "$(pci_of bochs-drm)" 0
-tell area d dumb bochs-drm 12 --display
-tell lend 0 d 16M
+lend_buffers
 tell go c
 touch_lent draw 16M 12 $control --nonce 0123456789abcdef >draw.out 2>draw.err &
 drawer=$!
