@@ -8,8 +8,8 @@ use support::{largest_invalidate, ArrayRing};
 use xenlend_protocol::message::{
     AccessOutcome, FromBroker, ToBroker, MAX_ACCESS_BYTES, MAX_INVALIDATIONS, VERSION,
 };
-use xenlend_protocol::refusal::RemoveFailure;
-use xenlend_protocol::ring::layout::{CAPACITY, RESERVED_BYTES};
+use xenlend_protocol::refusal::{BreachKind, RemoveFailure};
+use xenlend_protocol::ring::layout::{CAPACITY, MAX_FRAME_BYTES, RESERVED_BYTES};
 use xenlend_protocol::ring::{Consumer, Priority, Producer, SendError};
 
 fn hello(features: u32) -> ToBroker {
@@ -140,6 +140,27 @@ fn a_sender_without_room_is_woken_by_the_drain() {
     assert!(!ring.waiting.get(), "a sender that found room waits no more");
     consumer.receive::<ToBroker>().unwrap().unwrap();
     assert!(!consumer.take_wakeup());
+}
+
+#[test]
+fn who_asks_for_room_for_any_message_is_woken_too() {
+    let ring = ArrayRing::default();
+    let (mut producer, mut consumer) = (Producer::new(&ring), Consumer::new(&ring));
+    let largest = completed(1, MAX_ACCESS_BYTES);
+    assert_eq!(producer.has_room_for_any(), Ok(true));
+    assert!(!ring.waiting.get());
+    while producer.has_room_for_any() == Ok(true) {
+        producer.send(&largest, Priority::Normal).unwrap();
+    }
+    assert!(ring.waiting.get());
+    // Small messages may still fit: the largest frame is what was asked for.
+    assert!(producer.position() > CAPACITY - RESERVED_BYTES - MAX_FRAME_BYTES);
+    while consumer.receive::<ToBroker>().unwrap().is_some() {}
+    assert!(consumer.take_wakeup());
+    assert_eq!(producer.has_room_for_any(), Ok(true));
+    assert!(!ring.waiting.get());
+    ring.consumed.set(7);
+    assert_eq!(producer.has_room_for_any(), Err(BreachKind::RingIndices));
 }
 
 #[test]

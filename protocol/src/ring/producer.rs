@@ -52,7 +52,7 @@ impl<M: RingMemory> Producer<M> {
         let mut frame = [0; MAX_FRAME_BYTES as usize];
         let used = encode_frame(message, &mut frame)?;
         let frame = frame.get(..used as usize).ok_or(SendError::TooLong)?;
-        if !self.has_room(used, priority)? {
+        if !self.has_room(used, priority).map_err(SendError::Breach)? {
             return Err(SendError::Full);
         }
         let (offset, contiguous_bytes) = contiguous(self.produced);
@@ -64,6 +64,15 @@ impl<M: RingMemory> Producer<M> {
         self.produced = self.produced.wrapping_add(used);
         self.memory.store_produced(self.produced);
         Ok(())
+    }
+
+    /// Whether a message of any size and of normal priority fits now. If not, the
+    /// consumer has been asked for a wake-up.
+    ///
+    /// # Errors
+    /// If the consumer's index cannot be.
+    pub fn has_room_for_any(&mut self) -> Result<bool, BreachKind> {
+        self.has_room(MAX_FRAME_BYTES, Priority::Normal)
     }
 
     /// Bytes sent so far, modulo 2^32: names the place behind the last message.
@@ -91,7 +100,7 @@ impl<M: RingMemory> Producer<M> {
         Ok(self.produced.wrapping_sub(position) >= outstanding)
     }
 
-    fn has_room(&mut self, frame: u32, priority: Priority) -> Result<bool, SendError> {
+    fn has_room(&mut self, frame: u32, priority: Priority) -> Result<bool, BreachKind> {
         let kept = match priority {
             Priority::Normal => RESERVED_BYTES,
             Priority::Reserved => 0,
@@ -112,8 +121,8 @@ impl<M: RingMemory> Producer<M> {
         Ok(room)
     }
 
-    fn free_bytes(&mut self) -> Result<u32, SendError> {
-        self.check_consumed().map_err(SendError::Breach)?;
+    fn free_bytes(&mut self) -> Result<u32, BreachKind> {
+        self.check_consumed()?;
         Ok(CAPACITY.saturating_sub(self.produced.wrapping_sub(self.consumed_seen)))
     }
 
