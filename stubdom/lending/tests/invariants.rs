@@ -95,8 +95,10 @@ enum Owed {
 /// A lender that keeps to the protocol, and what it knows.
 struct Lender {
     bench: Bench,
+    /// Generations used, and the newest lease that was granted, by index.
     generations: [u32; INDICES as usize],
-    regions: [PageRange; INDICES as usize],
+    granted: [LeaseId; INDICES as usize],
+    regions: BTreeMap<(u16, u32), PageRange>,
     owed: VecDeque<Owed>,
     accesses: VecDeque<FromBroker>,
     sequence: u64,
@@ -104,7 +106,8 @@ struct Lender {
     /// The `Present` sent last, and the sequence that each ticket's frames were looked up at.
     last_present: Option<ToBroker>,
     looked_up_at: BTreeMap<u64, u64>,
-    invalidations: BTreeMap<u64, PageRange>,
+    invalidations: BTreeMap<u64, (LeaseId, PageRange)>,
+    /// Acknowledged: the sequence, and the pages that were the lease's.
     acknowledged: Vec<(u64, PageRange)>,
     requests: usize,
     still_mapped: bool,
@@ -117,7 +120,8 @@ impl Lender {
         Self {
             bench,
             generations: [0; INDICES as usize],
-            regions: [PageRange { first: 0, end: 0 }; INDICES as usize],
+            granted: core::array::from_fn(|index| lease(index as u16, 0)),
+            regions: BTreeMap::new(),
             owed: VecDeque::new(),
             accesses: VecDeque::new(),
             sequence: 0,
@@ -132,7 +136,7 @@ impl Lender {
     }
 
     fn id(&self, index: u16) -> LeaseId {
-        lease(index, self.generations[usize::from(index)])
+        self.granted[usize::from(index)]
     }
 
     fn send(&mut self, message: ToBroker, owed: Option<Owed>) {
@@ -143,15 +147,10 @@ impl Lender {
     fn take(&mut self, step: Step) {
         match step {
             Step::Set { index, first, count } => {
-                // The lender picks a generation only when it knows that the last one is gone.
-                let pending = |owed: &Owed| matches!(owed, Owed::RegionSet(_) | Owed::RegionDropped(_));
-                if self.owed.iter().any(pending) {
-                    return;
-                }
                 self.generations[usize::from(index)] += 1;
-                let id = self.id(index);
+                let id = lease(index, self.generations[usize::from(index)]);
                 let region = PageRange::new(AperturePage(first), count);
-                self.regions[usize::from(index)] = region;
+                self.regions.insert((id.index, id.generation), region);
                 self.send(set_region(id, first, count), Some(Owed::RegionSet(id)));
             }
             Step::Drop { index } => {
@@ -168,9 +167,8 @@ impl Lender {
                     return;
                 }
                 self.sequence += 1;
-                let region = self.regions[usize::from(index)];
                 let range = PageRange::new(AperturePage(first), count);
-                self.invalidations.insert(self.sequence, range.intersect(&region));
+                self.invalidations.insert(self.sequence, (self.id(index), range));
                 let message = invalidate(self.sequence, self.id(index), first, count);
                 self.send(message, Some(Owed::Invalidated(self.sequence)));
             }
@@ -227,6 +225,7 @@ impl Lender {
         while !self.bench.link.to_broker.is_empty() && !self.bench.is_closed() {
             self.bench.link.room = self.bench.link.room.max(1);
             let _ = self.bench.broker.serve_lender(&mut self.bench.xen, &mut self.bench.link, 32);
+            self.note();
             self.drain();
         }
     }
@@ -272,11 +271,23 @@ impl Lender {
     fn turn(&mut self) {
         let _ = self.bench.broker.serve_lender(&mut self.bench.xen, &mut self.bench.link, 3);
         let _ = self.bench.broker.serve_requests(&mut self.bench.xen, &mut self.bench.link);
+        self.note();
+    }
+
+    /// Looks at what is said before anything later can happen.
+    fn note(&mut self) {
         for said in &self.bench.link.to_lender {
-            if let FromBroker::Invalidated { sequence, result: Ok(_) } = said {
-                if let Some(range) = self.invalidations.remove(sequence) {
-                    self.acknowledged.push((*sequence, range));
+            match said {
+                FromBroker::RegionSet { lease, result: Ok(()) } => {
+                    self.granted[usize::from(lease.index)] = *lease;
                 }
+                FromBroker::Invalidated { sequence, result: Ok(_) } => {
+                    let Some((lease, range)) = self.invalidations.remove(sequence) else { continue };
+                    let region = self.regions.get(&(lease.index, lease.generation));
+                    let range = region.map(|region| region.intersect(&range));
+                    self.acknowledged.extend(range.map(|range| (*sequence, range)));
+                }
+                _ => {}
             }
         }
     }
