@@ -45,13 +45,13 @@ impl Life {
 /// Reads the line of domain `domid` in what `xl list` prints. The name may hold anything, so fields are
 /// counted from the right: ID, Mem, VCPUs, State, Time.
 pub fn parse_life(table: &str, domid: u16) -> Life {
-    let line = table.lines().filter_map(|line| {
+    let state = table.lines().find_map(|line| {
         let mut fields = line.split_whitespace().rev();
         let (_time, state) = (fields.next()?, fields.next()?);
         let id = fields.nth(2)?;
         (id.parse() == Ok(domid) && state.len() == 6).then_some(state)
     });
-    match line.last().map(str::as_bytes) {
+    match state.map(str::as_bytes) {
         None => Life::Gone,
         Some([.., b'd']) => Life::Dying,
         Some([_, _, _, b's', b'c', _]) => Life::Crashed,

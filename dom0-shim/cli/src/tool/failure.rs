@@ -38,8 +38,6 @@ pub enum Failure {
     BrokerDead { guest: String },
     #[error("guest {guest} (domain {domid}) has {what}, but there is no record of it")]
     Unrecorded { guest: String, domid: u16, what: String },
-    #[error("another xenlend is at work on guest {0}")]
-    Busy(String),
     #[error(transparent)]
     Missing(#[from] Missing),
     #[error(transparent)]
@@ -55,7 +53,7 @@ pub enum Failure {
 }
 
 fn list(errors: &[HostError]) -> String {
-    errors.iter().map(|error| format!("\n  - {error}")).collect()
+    errors.iter().flat_map(|error| ["\n  - ".to_owned(), error.to_string()]).collect()
 }
 
 impl Failure {
@@ -86,7 +84,6 @@ impl Failure {
                 format!("`xl destroy {guest}` and start it again: accesses that the broker left unanswered hang in it; `xenlend status {guest}` says more")
             }
             Self::Unrecorded { guest, .. } => format!("`xenlend down {guest}`, then try again"),
-            Self::Busy(_) => "wait for it".to_owned(),
             Self::Missing(missing) => missing.remedy().to_owned(),
             Self::Guest(refusal) => refusal.remedy().to_owned(),
             Self::Aperture(refusal) => refusal.remedy(),

@@ -85,7 +85,8 @@ impl FakeHost {
 
     /// The calls with an effect.
     pub fn effects(&self) -> Vec<&str> {
-        let asks = ["find_guest", "life", "vcpus", "find_broker", "load_record", "link"];
+        let asks =
+            ["find_guest", "life", "vcpus", "find_broker", "find_created_broker", "load_record", "link"];
         self.calls.iter().map(String::as_str).filter(|call| !asks.contains(call)).collect()
     }
 
@@ -128,6 +129,8 @@ impl Host for FakeHost {
         self.next_domid += 1;
         self.world.brokers.insert(broker_name(&config.guest), domid);
         self.world.lives.insert(domid, Life::Paused);
+        // xl can fail after it has made the domain.
+        self.step("find_created_broker")?;
         Ok(domid)
     }
 

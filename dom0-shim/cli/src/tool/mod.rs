@@ -2,7 +2,10 @@
 //! The tool `xenlend`: decisions in pure functions, effects behind [`host::Host`].
 
 pub mod aperture;
+pub mod args;
 pub mod broker_config;
+pub mod commands;
+pub mod connection;
 pub mod diagnosis;
 pub mod domain;
 pub mod down;
@@ -10,13 +13,24 @@ pub mod failure;
 pub mod guest;
 pub mod host;
 pub mod host_error;
+pub mod link_report;
+pub mod lock;
+pub mod log_line;
 pub mod memmap;
 pub mod nodes;
+pub mod paths;
 pub mod preflight;
+pub mod process;
+pub mod real_host;
 pub mod record;
+pub mod record_file;
+pub mod status;
+pub mod supervise;
 pub mod take_away;
 pub mod up;
 pub mod watch;
+pub mod xenstore;
+pub mod xl;
 
 #[cfg(test)]
 mod down_tests;
@@ -26,3 +40,5 @@ mod fake_host;
 mod up_tests;
 #[cfg(test)]
 mod watch_tests;
+#[cfg(test)]
+mod xenstore_tests;

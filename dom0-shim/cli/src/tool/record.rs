@@ -4,7 +4,7 @@
 //! It is written before anything is made, so that `down` can take away what an `up` that was killed left.
 
 use serde::{Deserialize, Serialize};
-use xenlend::{Counters, LinkState, Reason, Status};
+use xenlend::{Counters, Reason, Status};
 
 use super::aperture::Aperture;
 
@@ -44,11 +44,6 @@ pub struct LastStatus {
 }
 
 impl LastStatus {
-    /// Its state.
-    pub fn state(&self) -> LinkState {
-        LinkState::from_raw(self.state)
-    }
-
     /// The reason of its end.
     pub fn reason(&self) -> Reason {
         Reason::from_raw(self.reason)

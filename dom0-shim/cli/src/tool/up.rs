@@ -14,7 +14,7 @@ use super::broker_config::{is_usable_name, BrokerConfig};
 use super::failure::Failure;
 use super::guest::Guest;
 use super::host::Host;
-use super::nodes::{self, Link};
+use super::nodes::Link;
 use super::record::{Phase, Record, VERSION};
 use super::take_away::{take_away, Remains};
 
@@ -73,7 +73,15 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     match build(host, request, &guest, &mut record, &mut made) {
         Ok(()) => Ok(record),
         Err(cause) => {
-            let errors = take_away(host, &made).errors;
+            // xl may have made the domain and failed all the same. There was none before.
+            let lookup = match made.broker {
+                None => host.find_broker(name).map(|broker| made.broker = broker).err(),
+                Some(_) => None,
+            };
+            let errors = match lookup {
+                None => take_away(host, &made).errors,
+                Some(error) => vec![error],
+            };
             if errors.is_empty() {
                 Err(cause)
             } else {
@@ -161,7 +169,6 @@ fn build<H: Host>(
     for node in link.nodes() {
         host.write_node(&node)?;
     }
-    debug_assert!(link.nodes().iter().all(|node| node.path.starts_with(&nodes::root(broker))));
 
     // Listening starts before the broker runs: nothing that it does can be missed.
     host.listen(guest.domid, broker)?;

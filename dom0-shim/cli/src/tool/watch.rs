@@ -61,7 +61,7 @@ impl Watch {
         let guest = host.life(self.guest_domid)?;
         if !guest.exists() {
             say(format!("guest {} (domain {}) is {}", self.guest, self.guest_domid, guest.word()));
-            return Ok(self.end(host, &record, say));
+            return Ok(Self::end(host, &record, say));
         }
         let broker = match record.broker_domid {
             Some(broker) => host.life(broker)?,
@@ -85,7 +85,7 @@ impl Watch {
             self.guest
         ));
         host.destroy(self.guest_domid)?;
-        Ok(self.end(host, &record, say))
+        Ok(Self::end(host, &record, say))
     }
 
     fn is_mine(&self, record: &Record) -> bool {
@@ -132,7 +132,7 @@ impl Watch {
         Ok(if self.looks < SAMPLES { Vec::new() } else { self.suspects.clone() })
     }
 
-    fn end<H: Host>(&self, host: &mut H, record: &Record, say: &mut dyn FnMut(String)) -> Next {
+    fn end<H: Host>(host: &mut H, record: &Record, say: &mut dyn FnMut(String)) -> Next {
         let taken = take_away(host, &Remains::of(record));
         if taken.errors.is_empty() {
             say("the link is taken away: leaving".to_owned());

@@ -76,7 +76,7 @@ fn without_its_broker_the_guest_runs_on_with_everything_revoked() {
         assert_eq!(host.world.lives[&7], Life::Alive);
         let record = &host.world.records["g1"];
         assert_eq!(record.phase, Phase::BrokerGone);
-        assert_eq!(record.last.unwrap().state(), LinkState::Connected, "the module's last word is kept");
+        assert_eq!(record.last.unwrap().state, LinkState::Connected.raw(), "the module's last word is kept");
         assert_eq!(host.has_called("destroy"), life == Life::Crashed);
         for _ in 0..10 {
             assert_eq!(turn(&mut host, &mut watch).0, Next::Sample);

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The effects on a real dom0: xl, xenstore, the module, files.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+use xenlend::layout::Attach;
+use xenlend::{Attached, BarAddress, Device, Status};
+
+use super::broker_config::{broker_name, BrokerConfig};
+use super::connection::{wait_for, Listener, DOMAIN_ENDS};
+use super::domain::{Life, Vcpu};
+use super::guest::Guest;
+use super::host::{Host, Outcome};
+use super::host_error::HostError;
+use super::nodes::{broker_folder, Node};
+use super::record::{Record, Supervisor};
+use super::xenstore::Xenstore;
+use super::{paths, process, record_file, xl};
+
+/// How long a broker that was asked to leave may take.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// A real dom0, working on one guest.
+#[derive(Default)]
+pub struct RealHost {
+    guest: String,
+    xenstore: Option<Xenstore>,
+    listener: Option<Listener>,
+}
+
+impl RealHost {
+    /// For work on this guest.
+    pub fn new(guest: &str) -> Self {
+        Self { guest: guest.to_owned(), ..Self::default() }
+    }
+
+    fn xenstore<T>(
+        &mut self,
+        operation: &'static str,
+        path: &str,
+        call: impl FnOnce(&mut Xenstore) -> io::Result<T>,
+    ) -> Outcome<T> {
+        let result = match self.xenstore.take().map_or_else(Xenstore::open, Ok) {
+            Ok(mut xenstore) => {
+                let result = call(&mut xenstore);
+                // After xenstored's own refusals the connection is as good as before.
+                if result.as_ref().map_or_else(|error| error.raw_os_error().is_some(), |_| true) {
+                    self.xenstore = Some(xenstore);
+                }
+                result
+            }
+            Err(error) => Err(error),
+        };
+        result.map_err(|error| HostError::Xenstore { operation, path: path.to_owned(), error })
+    }
+}
+
+fn module<T>(call: &'static str, borrower: u16, act: impl FnOnce(&Device) -> io::Result<T>) -> Outcome<T> {
+    Device::open().and_then(|device| act(&device)).map_err(|error| HostError::Module {
+        call,
+        borrower,
+        error,
+    })
+}
+
+impl Host for RealHost {
+    fn find_guest(&mut self, name: &str) -> Outcome<Option<Guest>> {
+        xl::guest(name)
+    }
+
+    fn life(&mut self, domid: u16) -> Outcome<Life> {
+        xl::life(domid)
+    }
+
+    fn vcpus(&mut self, domid: u16) -> Outcome<Vec<Vcpu>> {
+        xl::vcpus(domid)
+    }
+
+    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>> {
+        Ok(xl::guest(&broker_name(guest))?.map(|broker| broker.domid))
+    }
+
+    fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
+        File::open(&config.image)
+            .map_err(|error| HostError::NoImage { path: config.image.clone(), error })?;
+        let path = paths::broker_config(&config.guest);
+        record_file::replace(&path, &config.text()).map_err(|error| HostError::File {
+            operation: "write",
+            path: path.clone(),
+            error,
+        })?;
+        xl::create_paused(&path)?;
+        match self.find_broker(&config.guest)? {
+            Some(domid) => Ok(domid),
+            None => Err(HostError::Xl {
+                command: format!("xl create -p -q {}", path.display()),
+                status: "it says that all is well".to_owned(),
+                stderr: format!("but there is no domain {}", broker_name(&config.guest)),
+            }),
+        }
+    }
+
+    fn unpause(&mut self, domid: u16) -> Outcome<()> {
+        xl::unpause(domid)
+    }
+
+    fn destroy(&mut self, domid: u16) -> Outcome<()> {
+        xl::destroy(domid)
+    }
+
+    fn stop_broker(&mut self, broker: u16) -> Outcome<bool> {
+        let feature = format!("{}/feature-shutdown", broker_folder(broker));
+        if self.xenstore("read", &feature, |store| store.read(&feature))?.as_deref() != Some("1") {
+            return Ok(false);
+        }
+        let order = format!("/local/domain/{broker}/control/shutdown");
+        self.xenstore("watch", DOMAIN_ENDS, |store| store.watch(DOMAIN_ENDS))?;
+        self.xenstore("write", &order, |store| store.write(&order, "poweroff"))?;
+        let deadline = Instant::now() + LEAVE;
+        loop {
+            self.xenstore("read", DOMAIN_ENDS, Xenstore::fired)?;
+            if !xl::life(broker)?.can_run() {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (false, Some(xenstore)) = (left.is_zero(), &self.xenstore) else { return Ok(false) };
+            wait_for(&[xenstore], Some(left)).map_err(|error| HostError::Xenstore {
+                operation: "wait for",
+                path: DOMAIN_ENDS.to_owned(),
+                error,
+            })?;
+        }
+    }
+
+    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {
+        record_file::load(&paths::record(guest))
+    }
+
+    fn save_record(&mut self, record: &Record) -> Outcome<()> {
+        record_file::save(&paths::record(&record.guest), record)
+    }
+
+    fn remove_record(&mut self, guest: &str) -> Outcome<()> {
+        record_file::remove(&paths::broker_config(guest))?;
+        record_file::remove(&paths::record(guest))
+    }
+
+    fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
+        module("XENLEND_STATUS", borrower, |device| device.status(borrower))
+    }
+
+    fn attach(&mut self, request: Attach) -> Outcome<Attached> {
+        module("XENLEND_ATTACH", request.borrower, |device| device.attach(request))
+    }
+
+    fn allow_bar(&mut self, borrower: u16, bar: BarAddress) -> Outcome<u64> {
+        module("XENLEND_ALLOW_BAR", borrower, |device| device.allow_bar(borrower, bar))
+    }
+
+    fn detach(&mut self, borrower: u16) -> Outcome<()> {
+        module("XENLEND_DETACH", borrower, |device| match device.detach(borrower) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        })
+    }
+
+    fn write_node(&mut self, node: &Node) -> Outcome<()> {
+        self.xenstore("write", &node.path, |store| {
+            store.write(&node.path, &node.value)?;
+            store.set_permissions(&node.path, &node.access.permissions())
+        })
+    }
+
+    fn remove_node(&mut self, path: &str) -> Outcome<()> {
+        self.xenstore("remove", path, |store| store.remove(path))
+    }
+
+    fn listen(&mut self, borrower: u16, broker: u16) -> Outcome<()> {
+        self.listener = Some(Listener::new(&self.guest, borrower, broker)?);
+        Ok(())
+    }
+
+    fn await_connection(&mut self, timeout: Duration) -> Outcome<()> {
+        match self.listener.take() {
+            Some(listener) => listener.wait(timeout),
+            None => Err(HostError::Xenstore {
+                operation: "wait for",
+                path: DOMAIN_ENDS.to_owned(),
+                error: io::ErrorKind::NotConnected.into(),
+            }),
+        }
+    }
+
+    fn start_supervisor(&mut self, guest: &str) -> Outcome<Supervisor> {
+        process::start_supervisor(guest)
+    }
+
+    fn is_running(&mut self, supervisor: Supervisor) -> bool {
+        process::is_running(supervisor)
+    }
+}

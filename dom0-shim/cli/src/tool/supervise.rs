@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The supervisor's process: waits for the end of a domain or of the link, and lets [`Watch`] act.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::stdio::dup2_stdout;
+use xenlend::{BorrowerFd, Device, Event};
+
+use super::connection::{wait_for, DOMAIN_ENDS};
+use super::failure::Failure;
+use super::host::Host;
+use super::host_error::HostError;
+use super::lock::Lock;
+use super::log_line;
+use super::paths;
+use super::process::READY;
+use super::real_host::RealHost;
+use super::watch::{Next, Watch, SAMPLE_MS};
+use super::xenstore::Xenstore;
+
+/// What the supervisor listens to. What breaks is put aside and opened again at the next turn.
+struct Ears {
+    xenstore: Option<Xenstore>,
+    descriptor: Option<BorrowerFd>,
+}
+
+/// Watches the link of a guest until it is gone. Standard error is the log.
+pub fn run(guest: &str) -> Result<(), Failure> {
+    let record = RealHost::new(guest).load_record(guest)?;
+    let record = record.ok_or_else(|| Failure::NotUp(guest.to_owned()))?;
+    detach_from_caller(guest)?;
+    let xenstore = listen_to_xenstore().map_err(|error| HostError::Xenstore {
+        operation: "watch",
+        path: DOMAIN_ENDS.to_owned(),
+        error,
+    })?;
+    // A link that has ended already has no events.
+    let descriptor = Device::open().and_then(|device| device.bind(record.guest_domid)).ok();
+    let mut ears = Ears { xenstore: Some(xenstore), descriptor };
+    log_line::write(&format!("watching guest {guest} (domain {})", record.guest_domid));
+    say_ready()
+        .map_err(|error| HostError::Supervisor { guest: guest.to_owned(), reason: error.to_string() })?;
+
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    let mut watch = Watch::new(&record, pid);
+    loop {
+        // Whoever started this process holds the lock until the record names it.
+        let next = match Lock::take(&paths::lock(guest), &mut || ()) {
+            Ok(_lock) => watch.turn(&mut RealHost::new(guest), &mut |line| log_line::write(&line)),
+            Err(error) => Err(HostError::File { operation: "lock", path: paths::lock(guest), error }),
+        };
+        let next = next.unwrap_or_else(|error| {
+            log_line::write(&format!("{error}; {}", error.remedy()));
+            Next::Sample
+        });
+        match next {
+            Next::Leave => return Ok(()),
+            Next::Wait => ears.wait(None),
+            Next::Sample => ears.wait(Some(Duration::from_millis(SAMPLE_MS.into()))),
+        }
+    }
+}
+
+/// Leaves the caller's session, so that its end is not this process's.
+fn detach_from_caller(guest: &str) -> Result<(), HostError> {
+    match rustix::process::setsid() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(HostError::Supervisor {
+            guest: guest.to_owned(),
+            reason: format!("cannot leave the caller's session ({error}); start it with `xenlend supervise`"),
+        }),
+    }
+}
+
+/// Tells the caller that nothing can be missed from now on, and lets go of its pipe.
+fn say_ready() -> io::Result<()> {
+    println!("{READY}");
+    io::stdout().flush()?;
+    let nothing = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
+    Ok(dup2_stdout(&nothing)?)
+}
+
+fn listen_to_xenstore() -> io::Result<Xenstore> {
+    let mut xenstore = Xenstore::open()?;
+    xenstore.watch(DOMAIN_ENDS)?;
+    Ok(xenstore)
+}
+
+impl Ears {
+    /// Waits for any event, at most so long, and takes what has come.
+    fn wait(&mut self, limit: Option<Duration>) {
+        if self.xenstore.is_none() {
+            self.xenstore = listen_to_xenstore().ok();
+        }
+        // Without xenstore nothing tells of a domain's end but looking.
+        let look = Duration::from_millis(SAMPLE_MS.into());
+        let limit = if self.xenstore.is_none() { Some(limit.unwrap_or(look)) } else { limit };
+        let mut descriptors: Vec<&dyn AsFd> = Vec::new();
+        descriptors.extend(self.xenstore.as_ref().map(|xenstore| xenstore as &dyn AsFd));
+        descriptors.extend(self.descriptor.as_ref().map(|descriptor| descriptor as &dyn AsFd));
+        if let Err(error) = wait_for(&descriptors, limit) {
+            log_line::write(&format!("cannot wait ({error})"));
+        }
+        if let Some(Err(error)) = self.xenstore.as_mut().map(Xenstore::fired) {
+            log_line::write(&format!("xenstore: {error}"));
+            self.xenstore = None;
+        }
+        match self.descriptor.as_ref().map(BorrowerFd::events) {
+            Some(Ok(events)) => {
+                events.iter().for_each(log_event);
+                if events.contains(&Event::Detached) {
+                    self.descriptor = None;
+                }
+            }
+            Some(Err(error)) => {
+                log_line::write(&format!("module: {error}"));
+                self.descriptor = None;
+            }
+            None => {}
+        }
+    }
+}
+
+fn log_event(event: &Event) {
+    log_line::write(&match event {
+        Event::Connected { protocol_version } => format!("connected, protocol {protocol_version}"),
+        Event::Lost { slot, address, bytes } => {
+            format!("region {slot}: {bytes} bytes at {address:#x} are lost")
+        }
+        Event::BrokerForced => "the broker missed the deadline: revoked without it; it goes on".to_owned(),
+        Event::BrokerCondemned { reason } => format!("the broker is held for good: {reason}"),
+        Event::Detached => "the link is gone".to_owned(),
+        Event::Refused { slot, address, refusal } => {
+            format!("region {slot}: the frame at {address:#x} may not be lent: {refusal}")
+        }
+        Event::Overflow { dropped } => format!("{dropped} events were dropped"),
+        Event::Unknown(raw) => format!("event {} of a newer module", raw.kind),
+    });
+}
