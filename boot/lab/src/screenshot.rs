@@ -11,6 +11,7 @@ use anyhow::{bail, Context, Result};
 use xenlend_lab::frame;
 use xenlend_lab::host::ToHost;
 
+use crate::collect::OUTPUT;
 use crate::port::Port;
 
 /// Where dom0's agent listens.
@@ -26,6 +27,10 @@ pub fn ask(arguments: &[OsString]) -> Result<u8> {
     if name.is_empty() || name.starts_with('.') || name.contains('/') {
         bail!("{name:?} is no plain file name");
     }
+    // Beside what the caller itself leaves in $OUT, which may be a folder below the run's.
+    let folder = std::env::var("OUT").unwrap_or_default();
+    let folder = folder.strip_prefix(OUTPUT).unwrap_or_default().trim_matches('/');
+    let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
     let mut stream = UnixStream::connect(SOCKET).context("dom0's agent does not listen")?;
     frame::send(&mut stream, &name)?;
     match frame::receive::<Option<String>>(&mut stream).context("dom0's agent went away")? {

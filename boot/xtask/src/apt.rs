@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::command::{run, succeed};
+use crate::command::succeed;
 use crate::progress::step;
 use crate::trouble::trouble;
 
@@ -73,12 +73,6 @@ pub fn proxy() -> Option<String> {
     let said = succeed(Command::new("apt-config").args(["shell", "proxy", "Acquire::http::Proxy"])).ok()?;
     let value = said.trim().strip_prefix("proxy=")?.trim_matches('\'');
     (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
-}
-
-/// Whether a package is installed.
-pub fn is_installed(package: &str) -> bool {
-    run(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]))
-        .is_ok_and(|output| output.stdout == b"installed")
 }
 
 /// Installs packages, from the given suite if one is named.

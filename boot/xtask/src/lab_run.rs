@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask lab run`: boots the lab, runs a script in its dom0, brings back what it left.
 
+use std::io::Write as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -83,18 +84,28 @@ pub struct Arguments {
 /// Wrong arguments, a lab that cannot be built, a machine that does not start.
 pub fn run(arguments: &Arguments) -> Result<i32> {
     let workspace = Workspace::locate()?;
-    let outcome = carry_out(&workspace, arguments)?;
+    let outcome = carry_out(&workspace, arguments, &mut |data| {
+        if !arguments.quiet {
+            // A reader that has gone does not end the run: its results are files.
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(data).and_then(|()| stdout.flush());
+        }
+    })?;
     if let Some(trouble) = &outcome.trouble {
         eprintln!("lab run: {trouble}");
     }
     Ok(outcome.status)
 }
 
-/// Carries one run out.
+/// Carries one run out; what the script prints is handed over as it comes.
 ///
 /// # Errors
 /// As above.
-pub fn carry_out(workspace: &Workspace, arguments: &Arguments) -> Result<Outcome> {
+pub fn carry_out(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    print: &mut dyn FnMut(&[u8]),
+) -> Result<Outcome> {
     let script = std::fs::read(&arguments.script)
         .with_context(|| format!("the script {} cannot be read", arguments.script.display()))?;
     let mut dom0 = additions(&arguments.dom0_file)?;
@@ -115,7 +126,7 @@ pub fn carry_out(workspace: &Workspace, arguments: &Arguments) -> Result<Outcome
     }
     let logs = folder.join("logs");
     remove(&logs)?;
-    remove(&folder.join("lab.json"))?;
+    remove(&folder.join(Report::FILE))?;
     std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
 
     let job = Job {
@@ -170,7 +181,7 @@ pub fn carry_out(workspace: &Workspace, arguments: &Arguments) -> Result<Outcome
         machine: &mut running,
         start,
         timeout: Duration::from_secs(arguments.timeout),
-        show: !arguments.quiet,
+        print,
     };
     let outcome = session.run(&received)?;
     let qemu = succeed(std::process::Command::new(QEMU).arg("--version"))?;

@@ -6,6 +6,7 @@ mod build_root;
 mod chroot;
 mod command;
 mod cpio;
+mod demo;
 mod digest;
 mod images;
 mod initramfs;
@@ -17,6 +18,7 @@ mod lab_run;
 mod lab_screenshot;
 mod lab_up;
 mod lock;
+mod measured;
 mod parts;
 mod preflight;
 mod programs;
@@ -26,7 +28,10 @@ mod qmp;
 mod report;
 mod running;
 mod rust_object;
+mod scenario_run;
+mod scenarios;
 mod session;
+mod test;
 mod trouble;
 mod unikernel;
 mod workspace;
@@ -49,11 +54,17 @@ enum Command {
     /// Real Xen on this machine, without hardware virtualisation
     #[command(subcommand)]
     Lab(lab::Command),
+    /// A guest draws into buffers of dom0's GPU driver while that driver moves them
+    Demo(demo::Arguments),
+    /// Formats and lints, host tests, and the scenarios on real Xen
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Lab(command) => lab::run(&command),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),

@@ -38,6 +38,9 @@ pub struct Report {
 }
 
 impl Report {
+    /// Its name in a run's folder.
+    pub const FILE: &str = "lab.json";
+
     /// Puts it together from the run and its logs.
     pub fn of(outcome: &Outcome, seconds: Duration, folder: &Path, root: &BuildRoot, qemu: String) -> Self {
         let logs = folder.join("logs");
@@ -66,7 +69,7 @@ impl Report {
     /// # Errors
     /// The folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join("lab.json");
+        let path = folder.join(Self::FILE);
         let text = serde_json::to_string_pretty(self).context("the report")?;
         std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())
     }

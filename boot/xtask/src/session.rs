@@ -55,8 +55,8 @@ pub struct Session<'a> {
     pub start: Instant,
     /// When it has to be over.
     pub timeout: Duration,
-    /// Whether what the script prints is shown.
-    pub show: bool,
+    /// Takes what the script prints.
+    pub print: &'a mut dyn FnMut(&[u8]),
 }
 
 /// Listens for dom0's agent in a thread of its own.
@@ -78,7 +78,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn run(self, events: &Receiver<Event>) -> Result<Outcome> {
+    pub fn run(mut self, events: &Receiver<Event>) -> Result<Outcome> {
         let mut outcome = Outcome { status: STATUS_LAB_FAILED, trouble: None, stages: Vec::new() };
         let mut peer = None;
         let mut deadline = self.start + self.timeout;
@@ -121,7 +121,7 @@ impl Session<'_> {
 
     /// Takes what is neither a stage nor the end.
     fn take(
-        &self,
+        &mut self,
         message: ToHost,
         peer: Option<&mut UnixStream>,
         started: &mut HashSet<String>,
@@ -134,10 +134,7 @@ impl Session<'_> {
                 self.write(&name, &data, first || new)
             }
             ToHost::Script { data } => {
-                if self.show {
-                    std::io::stdout().write_all(&data)?;
-                    std::io::stdout().flush()?;
-                }
+                (self.print)(&data);
                 let name = "logs/script.log".to_owned();
                 let new = started.insert(name.clone());
                 self.write(&name, &data, new)
@@ -146,10 +143,7 @@ impl Session<'_> {
                 self.write(&plain(&path)?.to_string_lossy(), &data, first)
             }
             ToHost::Screenshot { id, name } => {
-                let taken = plain(&name).and_then(|name| {
-                    let path = self.folder.join(name).with_extension("png");
-                    Qmp::connect(&self.monitor)?.screendump(&path)
-                });
+                let taken = self.take_picture(&name);
                 let trouble = taken.err().map(|error| format!("{error:#}"));
                 match peer {
                     Some(peer) => Ok(frame::send(peer, &ToDom0::ScreenshotDone { id, trouble })?),
@@ -158,6 +152,20 @@ impl Session<'_> {
             }
             ToHost::Stage { .. } | ToHost::Exit { .. } => Ok(()),
         }
+    }
+
+    /// Saves what the display shows.
+    fn take_picture(&self, name: &str) -> Result<()> {
+        let path = self.folder.join(plain(&format!("{name}.png"))?);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
+        Qmp::connect(&self.monitor)?.screendump(&path)?;
+        let bytes = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+        if bytes == 0 {
+            bail!("the emulator left {} empty", path.display());
+        }
+        Ok(())
     }
 
     /// Adds to a file of the run's folder.

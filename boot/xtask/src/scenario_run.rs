@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Runs the scenarios of one boot: all in one script, whose marks say how each went.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::lab_run::{self, Arguments};
+use crate::parts::Parts;
+use crate::report::Report;
+use crate::scenarios::{Boot, Scenario};
+use crate::workspace::Workspace;
+
+/// What a mark in the script's output begins with; scenarios print other things.
+const MARK: &str = "@scenario ";
+
+/// Where the scenarios' scripts are in dom0.
+const SCRIPTS: &str = "/usr/lib/xenlend-scenarios";
+
+/// How a scenario went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It showed what it is named for.
+    Passed,
+    /// It did not, for this reason.
+    Failed(String),
+}
+
+/// A scenario's result.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The scenario.
+    pub name: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Runs the chosen scenarios of a boot; tells each outcome as soon as it is known.
+///
+/// # Errors
+/// A lab that cannot be built or started.
+pub fn run(
+    workspace: &Workspace,
+    boot: &Boot,
+    chosen: &[Scenario],
+    parts: &Parts,
+    folder: &Path,
+    mut tell: impl FnMut(&Outcome),
+) -> Result<()> {
+    crate::digest::remove(folder)?;
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let script = folder.join("script.sh");
+    std::fs::write(&script, script_of(chosen)).with_context(|| script.display().to_string())?;
+    let scripts = workspace.root.join("boot/scenarios/scripts");
+    let arguments = Arguments {
+        script,
+        guests: boot.guests,
+        vcpus: boot.vcpus,
+        pcpus: boot.pcpus,
+        guest_memory: boot.guest_memory_mib,
+        dom0_file: vec![format!("{}:{SCRIPTS}", scripts.display())],
+        guest_file: Vec::new(),
+        timeout: boot.timeout_s,
+        out: Some(folder.to_owned()),
+        no_broker: !boot.broker,
+        xen_cmdline: String::new(),
+        dom0_cmdline: boot.dom0_cmdline.to_owned(),
+        guest_cmdline: boot.guest_cmdline.to_owned(),
+        guest_config: boot.guest_config.iter().map(|&line| line.to_owned()).collect(),
+        device: boot.devices.iter().map(|&device| device.to_owned()).collect(),
+        quiet: true,
+        parts: parts.clone(),
+    };
+    let marks = RefCell::new(Marks::default());
+    let outcome = lab_run::carry_out(workspace, &arguments, &mut |data| {
+        for (name, status, milliseconds) in marks.borrow_mut().read(data) {
+            let Some(scenario) = chosen.iter().find(|scenario| scenario.name == name) else { continue };
+            let verdict = match status {
+                0 => Verdict::Passed,
+                status => Verdict::Failed(format!("status {status}")),
+            };
+            tell(&Outcome { name: scenario.name, verdict, time: Duration::from_millis(milliseconds) });
+        }
+    })?;
+    let marks = marks.into_inner();
+    let why = outcome.trouble.unwrap_or_else(|| format!("the run ended with status {}", outcome.status));
+    for scenario in chosen.iter().filter(|scenario| !marks.seen.contains_key(scenario.name)) {
+        let verdict = Verdict::Failed(format!("it did not come to its end: {why}"));
+        tell(&Outcome { name: scenario.name, verdict, time: Duration::ZERO });
+    }
+    Ok(())
+}
+
+/// What the emulator may have spoiled in a boot, from its report; nothing if there is none.
+pub fn emulator_faults(folder: &Path) -> BTreeMap<String, u64> {
+    let read = || -> Option<BTreeMap<String, u64>> {
+        let report = std::fs::read(folder.join(Report::FILE)).ok()?;
+        let report: serde_json::Value = serde_json::from_slice(&report).ok()?;
+        serde_json::from_value(report.get("emulator_faults")?.clone()).ok()
+    };
+    read().unwrap_or_default().into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+/// The folder of a boot's logs.
+pub fn folder_of(workspace: &Workspace, boot: &Boot) -> PathBuf {
+    workspace.lab().join("test").join(boot.name)
+}
+
+/// The script of a boot.
+fn script_of(scenarios: &[Scenario]) -> String {
+    let mut script = String::from(
+        "export OUT_ROOT=$OUT\n\
+         now() { read -r up _ </proc/uptime; echo \"${up%.*}${up#*.}0\"; }\n\
+         scenario() {\n\
+         name=$1 file=$2\n\
+         shift 2\n\
+         export OUT=$OUT_ROOT/$name\n\
+         mkdir -p \"$OUT\"\n\
+         start=$(now)\n\
+         (cd \"$OUT\" && sh -eu \"$file\" \"$@\") >\"$OUT/output.log\" 2>&1\n\
+         status=$?\n",
+    );
+    let _ = writeln!(script, "echo \"{MARK}$name $status $(($(now) - start))\"\n}}");
+    for Scenario { name, script: file, arguments } in scenarios {
+        let arguments: Vec<String> = arguments.iter().map(|argument| format!(" '{argument}'")).collect();
+        let _ = writeln!(script, "scenario {name} {SCRIPTS}/{file}{}", arguments.concat());
+    }
+    script
+}
+
+/// Finds the marks in what the script prints, which comes in pieces.
+#[derive(Default)]
+struct Marks {
+    rest: Vec<u8>,
+    seen: BTreeMap<String, i32>,
+}
+
+impl Marks {
+    /// The marks that are complete now: name, status, milliseconds.
+    fn read(&mut self, data: &[u8]) -> Vec<(String, i32, u64)> {
+        self.rest.extend_from_slice(data);
+        let mut found = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let Some(mark) = line.strip_prefix(MARK) else { continue };
+            let mut words = mark.split_whitespace();
+            let parsed = (|| {
+                Some((words.next()?.to_owned(), words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+            })();
+            if let Some((name, status, milliseconds)) = parsed {
+                self.seen.insert(name.clone(), status);
+                found.push((name, status, milliseconds));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{script_of, Marks, Scenario};
+
+    #[test]
+    fn marks_are_found_whatever_pieces_they_come_in() {
+        let mut marks = Marks::default();
+        let mut found = Vec::new();
+        for piece in ["noise\n@scen", "ario one 0 12", "30\nmore noise @scenario no\n", "@scenario two 7 4\n"]
+        {
+            found.extend(marks.read(piece.as_bytes()));
+        }
+        assert_eq!(found, [("one".to_owned(), 0, 1230), ("two".to_owned(), 7, 4)]);
+        assert_eq!(marks.seen.len(), 2);
+    }
+
+    #[test]
+    fn every_scenario_is_called_with_its_arguments() {
+        let script = script_of(&[Scenario {
+            name: "a_thing_holds",
+            script: "x/y.sh",
+            arguments: &["1", "two words"],
+        }]);
+        assert!(script.contains("scenario a_thing_holds /usr/lib/xenlend-scenarios/x/y.sh '1' 'two words'\n"));
+    }
+}

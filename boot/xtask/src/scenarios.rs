@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The scenarios that `cargo xtask test` runs in the lab, by the boot that they share.
+
+/// A boot of the lab and the scenarios that run in it, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Boot {
+    /// Its name: the folder of its logs.
+    pub name: &'static str,
+    /// Number of guests.
+    pub guests: u32,
+    /// Virtual CPUs of each guest.
+    pub vcpus: u32,
+    /// CPUs of the emulated machine: 1 unless the scenarios need real races.
+    pub pcpus: u32,
+    /// Memory of each guest, in MiB.
+    pub guest_memory_mib: u32,
+    /// Whether each guest gets its broker before the scenarios start.
+    pub broker: bool,
+    /// Added to dom0's command line.
+    pub dom0_cmdline: &'static str,
+    /// Added to the guests' command line.
+    pub guest_cmdline: &'static str,
+    /// Lines added to the guests' xl files.
+    pub guest_config: &'static [&'static str],
+    /// Devices added to the emulated machine.
+    pub devices: &'static [&'static str],
+    /// Seconds from power-on after which the run is ended.
+    pub timeout_s: u64,
+    /// What runs, in this order.
+    pub scenarios: &'static [Scenario],
+}
+
+/// One scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What it shows, as a sentence in snake case; its folder in $OUT has this name.
+    pub name: &'static str,
+    /// Its script, below boot/scenarios/scripts.
+    pub script: &'static str,
+    /// What the script gets as its arguments.
+    pub arguments: &'static [&'static str],
+}
+
+/// A boot with one guest that has a broker, and nothing special.
+pub const PLAIN: Boot = Boot {
+    name: "plain",
+    guests: 1,
+    vcpus: 1,
+    pcpus: 1,
+    guest_memory_mib: 256,
+    broker: true,
+    dom0_cmdline: "",
+    guest_cmdline: "",
+    guest_config: &[],
+    devices: &[],
+    timeout_s: 300,
+    scenarios: &[],
+};
+
+/// A scenario, in one line.
+const fn show(name: &'static str, script: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    Scenario { name, script, arguments }
+}
+
+/// All of them.
+pub const BOOTS: &[Boot] = &[
+    // What the lab itself promises, without any part of xenlend.
+    Boot {
+        name: "lab",
+        guests: 2,
+        vcpus: 2,
+        broker: false,
+        scenarios: &[
+            Scenario {
+                name: "guest_exec_passes_output_input_and_status",
+                script: "lab/guest-exec.sh",
+                arguments: &[],
+            },
+            Scenario {
+                name: "guest_exec_serves_many_callers_at_once",
+                script: "lab/guest-exec-concurrent.sh",
+                arguments: &[],
+            },
+            Scenario { name: "guests_leave_the_aperture_free", script: "lab/aperture.sh", arguments: &[] },
+            Scenario { name: "a_script_gets_a_picture", script: "lab/screenshot.sh", arguments: &[] },
+            Scenario {
+                name: "guest_exec_tells_of_a_guest_that_dies",
+                script: "lab/guest-dies.sh",
+                arguments: &[],
+            },
+        ],
+        ..PLAIN
+    },
+    // A healthy broker, two vCPUs; dom0's kernel poisons what it frees.
+    Boot {
+        name: "lending",
+        vcpus: 2,
+        dom0_cmdline: "page_poison=1 iomem=relaxed",
+        timeout_s: 900,
+        scenarios: &[
+            show("vram_and_ram_of_bochs_are_shared_across_migrations", "share-display.sh", &[]),
+            show("buffers_of_virtio_gpu_are_shared", "share-other.sh", &["dumb", "virtio_gpu", "1"]),
+            show("buffers_of_vgem_are_shared", "share-other.sh", &["dumb", "vgem", "1"]),
+            show("a_memfd_is_shared", "share-other.sh", &["memfd", "4M"]),
+            show("holes_in_a_memfd_show_at_once", "share-holes.sh", &["memfd", "1M"]),
+            show("anonymous_memory_is_shared", "share-holes.sh", &["anonymous", "1M"]),
+            show("present_memory_is_shared_without_the_broker", "shared-without-broker.sh", &[]),
+            show("the_steady_state_is_free", "steady-state.sh", &[]),
+            show("locked_counters_are_exact", "locked-counter.sh", &[]),
+            show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
+            show("every_instruction_works_on_a_revoked_memfd", "instructions.sh", &["memfd", "16K"]),
+            show("a_rep_stos_outstanding_means_later", "later.sh", &[]),
+            show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
+            show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
+            show("no_stale_access_over_2000_migrations", "stale-display.sh", &["2000"]),
+            show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
+            show("munmap_revokes", "process-end.sh", &["unmap"]),
+            show("mremap_revokes", "process-end.sh", &["move"]),
+            show("exit_revokes", "process-end.sh", &["exit"]),
+            show("sigkill_revokes", "process-end.sh", &["kill"]),
+            show("closing_the_descriptor_revokes", "process-end.sh", &["close"]),
+            show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
+            show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
+            show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    Boot {
+        name: "pressure",
+        timeout_s: 400,
+        scenarios: &[show("running_out_of_memory_neither_blocks_nor_leaks", "pressure.sh", &[])],
+        ..PLAIN
+    },
+    // Each takes its guest with it.
+    Boot {
+        name: "fallback",
+        guests: 5,
+        vcpus: 2,
+        guest_memory_mib: 192,
+        timeout_s: 600,
+        scenarios: &[
+            show("a_destroyed_broker_leaves_no_stale_access", "fallback.sh", &["g1", "destroy"]),
+            show("a_paused_broker_leaves_no_stale_access", "fallback.sh", &["g2", "pause"]),
+            show("a_looping_broker_leaves_no_stale_access", "fallback.sh", &["g3", "loop"]),
+            show("a_broker_that_lies_is_found_out_in_check_mode", "liar.sh", &["g4"]),
+            show("a_destroyed_guest_leaves_nothing_behind", "guest-destroyed.sh", &["g5"]),
+        ],
+        ..PLAIN
+    },
+    // The scenarios above prove something only if a broken broker fails them.
+    Boot {
+        name: "controls",
+        guests: 2,
+        vcpus: 2,
+        scenarios: &[
+            show(
+                "a_broker_that_does_not_remove_is_noticed",
+                "stale-own-control.sh",
+                &["g1", "skip-unmap", "200"],
+            ),
+            show(
+                "a_broker_that_removes_too_late_is_noticed",
+                "stale-own-control.sh",
+                &["g2", "ack-first", "2000"],
+            ),
+        ],
+        ..PLAIN
+    },
+    Boot {
+        name: "race",
+        vcpus: 2,
+        pcpus: 2,
+        timeout_s: 400,
+        scenarios: &[show("two_processors_survive_20000_adds", "race.sh", &["20000"])],
+        ..PLAIN
+    },
+    Boot {
+        name: "race-control",
+        vcpus: 2,
+        pcpus: 2,
+        scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &[])],
+        ..PLAIN
+    },
+];
