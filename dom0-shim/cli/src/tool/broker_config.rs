@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-/// Memory of a broker, in MiB.
-const MEMORY_MIB: u32 = 16;
+/// The file with its blanks.
+const TEMPLATE: &str = include_str!("../../../../boot/xl/broker.cfg");
 /// What a guest's name may consist of: it becomes part of file names and of a domain's name.
 const NAME_MARKS: &str = "._+@-";
 const MAX_NAME: usize = 64;
@@ -37,72 +37,77 @@ pub fn is_usable_name(guest: &str) -> bool {
 impl BrokerConfig {
     /// The text of the xl file.
     pub fn text(&self) -> String {
-        format!(
-            "# Written by xenlend for the broker of guest {guest}.\n\
-             name = {name}\n\
-             type = \"pvh\"\n\
-             kernel = {image}\n\
-             cmdline = {arguments}\n\
-             memory = {MEMORY_MIB}\n\
-             maxmem = {MEMORY_MIB}\n\
-             vcpus = 1\n\
-             on_poweroff = \"destroy\"\n\
-             on_reboot = \"destroy\"\n\
-             on_crash = \"destroy\"\n\
-             on_watchdog = \"destroy\"\n",
-            guest = self.guest,
-            name = quoted(&broker_name(&self.guest)),
-            image = quoted(&self.image.to_string_lossy()),
-            arguments = quoted(&self.arguments),
-        )
+        // One pass: what is filled in is not looked at again.
+        let mut text = String::new();
+        let mut rest = TEMPLATE;
+        while let Some((before, blank, after)) = next_blank(rest) {
+            text.push_str(before);
+            text.push_str(&match blank {
+                "GUEST" => escaped(&self.guest),
+                "IMAGE" => escaped(&self.image.to_string_lossy()),
+                _ => escaped(&self.arguments),
+            });
+            rest = after;
+        }
+        text + rest
     }
 }
 
-/// A string as xl's configuration parser takes it.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
+/// What stands before the next @BLANK@, its name, and what comes after it.
+fn next_blank(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('@')?;
+    let (name, after) = rest.split_once('@')?;
+    Some((before, name, after))
+}
+
+/// Text as it may stand in a string of xl's configuration.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
     for c in text.chars() {
         match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            c => quoted.push(c),
+            '"' | '\\' => escaped.extend(['\\', c]),
+            '\n' => escaped.push_str("\\n"),
+            c => escaped.push(c),
         }
     }
-    quoted.push('"');
-    quoted
+    escaped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_broker_is_a_small_pvh_domain_that_never_restarts() {
-        let config = BrokerConfig {
-            guest: "g1".to_owned(),
-            image: PathBuf::from("/usr/libexec/xen/boot/xenlend-stubdom"),
-            arguments: "log=debug".to_owned(),
-        };
-        assert_eq!(
-            config.text(),
-            "# Written by xenlend for the broker of guest g1.\n\
-             name = \"xenlend-g1\"\n\
-             type = \"pvh\"\n\
-             kernel = \"/usr/libexec/xen/boot/xenlend-stubdom\"\n\
-             cmdline = \"log=debug\"\n\
-             memory = 16\n\
-             maxmem = 16\n\
-             vcpus = 1\n\
-             on_poweroff = \"destroy\"\n\
-             on_reboot = \"destroy\"\n\
-             on_crash = \"destroy\"\n\
-             on_watchdog = \"destroy\"\n"
-        );
+    fn config(arguments: &str) -> String {
+        let image = PathBuf::from("/usr/libexec/xen/boot/xenlend-stubdom");
+        BrokerConfig { guest: "g1".to_owned(), image, arguments: arguments.to_owned() }.text()
     }
 
     #[test]
-    fn an_argument_cannot_add_a_line_to_the_file() {
-        assert_eq!(quoted("a\"b\\c\niomem=[]"), r#""a\"b\\c\niomem=[]""#);
+    fn the_broker_is_a_small_pvh_domain_that_never_restarts() {
+        let text = config("log=debug");
+        let settings: Vec<_> =
+            text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        for expected in [
+            "name = \"xenlend-g1\"",
+            "type = \"pvh\"",
+            "kernel = \"/usr/libexec/xen/boot/xenlend-stubdom\"",
+            "cmdline = \"log=debug\"",
+            "memory = 16",
+            "vcpus = 1",
+            "on_poweroff = \"destroy\"",
+            "on_reboot = \"destroy\"",
+            "on_crash = \"destroy\"",
+        ] {
+            assert!(settings.contains(&expected), "{expected} is not in {text}");
+        }
+        assert_eq!(broker_name("g1"), "xenlend-g1", "as in the file");
+    }
+
+    #[test]
+    fn an_argument_cannot_add_a_line_to_the_file_or_fill_a_blank() {
+        let text = config("a\"b\\c\niomem=[] @IMAGE@");
+        assert!(text.contains(r#"cmdline = "a\"b\\c\niomem=[] @IMAGE@""#), "{text}");
+        assert_eq!(text.lines().count(), TEMPLATE.lines().count());
     }
 
     #[test]

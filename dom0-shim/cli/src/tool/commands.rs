@@ -103,7 +103,7 @@ fn run_status(json: bool, guest: Option<&str>) -> Result<(), Failure> {
         error,
     })?;
     let recorded = record_file::guests(&paths::records())?;
-    let mut reports = status::collect(&mut host, &recorded, &links)?;
+    let mut reports = status::collect(&mut host, &recorded, &links, &mut |guest| take_lock(guest).map(drop))?;
     if let Some(guest) = guest {
         let guest = name_of(guest)?;
         reports.retain(|report| report.guest == guest);

@@ -44,6 +44,8 @@ pub struct FakeHost {
     pub link_state: LinkState,
     /// What `vcpus` gives, one after the other; the last stays.
     pub samples: Vec<Vec<Vcpu>>,
+    /// Whether a record goes away right after it was read.
+    pub vanish_after_load: bool,
     next_domid: u16,
 }
 
@@ -62,6 +64,7 @@ impl FakeHost {
             brokers_leave: true,
             link_state: LinkState::Connected,
             samples: Vec::new(),
+            vanish_after_load: false,
             next_domid: 8,
         }
     }
@@ -161,7 +164,11 @@ impl Host for FakeHost {
 
     fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {
         self.step("load_record")?;
-        Ok(self.world.records.get(guest).cloned())
+        let record = self.world.records.get(guest).cloned();
+        if self.vanish_after_load {
+            self.world.records.remove(guest);
+        }
+        Ok(record)
     }
 
     fn save_record(&mut self, record: &Record) -> Outcome<()> {

@@ -108,7 +108,7 @@ impl Findings {
         let guest = &self.guest;
         if must_destroy {
             return Some(format!(
-                "`xl destroy {guest}` and start it again: a vCPU that touches the aperture waits for ever"
+                "`xl destroy {guest}` and start it again: a vCPU that touches an absent page of the aperture waits for ever"
             ));
         }
         if !self.guest_life.exists() {

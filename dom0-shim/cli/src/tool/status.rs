@@ -22,15 +22,27 @@ struct Document<'a> {
 }
 
 /// The links of these guests (those with a record) and of those that only the module knows.
+///
+/// `settle` returns when nobody is at work on a guest: where the guest has ended, its supervisor is about
+/// to take the link away.
 pub fn collect<H: Host>(
     host: &mut H,
     recorded: &[String],
     links: &[Status],
+    settle: &mut dyn FnMut(&str) -> Result<(), Failure>,
 ) -> Result<Vec<LinkReport>, Failure> {
     let mut by_borrower: BTreeMap<u16, Status> = links.iter().map(|link| (link.borrower, *link)).collect();
     let mut reports = Vec::new();
     for guest in recorded {
-        let Some(record) = host.load_record(guest)? else { continue };
+        let Some(mut record) = host.load_record(guest)? else { continue };
+        if !host.life(record.guest_domid)?.exists() {
+            settle(guest)?;
+            let Some(settled) = host.load_record(guest)? else {
+                by_borrower.remove(&record.guest_domid);
+                continue;
+            };
+            record = settled;
+        }
         let broker_life = record.broker_domid.map_or(Ok(Life::Gone), |broker| host.life(broker))?;
         let findings = Findings {
             guest: guest.clone(),
@@ -152,10 +164,29 @@ mod tests {
         up(&mut host, &request()).unwrap();
         let link = |borrower, broker| Status { borrower, broker, state: 2, ..Status::default() };
         let links = [link(7, 8), link(30, 31)];
-        let reports = collect(&mut host, &["g1".to_owned(), "vanished".to_owned()], &links).unwrap();
+        let reports =
+            collect(&mut host, &["g1".to_owned(), "vanished".to_owned()], &links, &mut |_| Ok(())).unwrap();
         let seen: Vec<_> = reports.iter().map(|r| (r.guest.as_str(), r.borrower.domid, r.state)).collect();
         assert_eq!(seen, [("g1", 7, "connected"), ("30", 30, "guest-gone")]);
         assert!(reports[0].supervisor.as_ref().unwrap().running);
+    }
+
+    #[test]
+    fn a_link_that_its_supervisor_takes_away_just_now_is_not_shown() {
+        let mut host = FakeHost::new();
+        up(&mut host, &request()).unwrap();
+        host.kill_guest();
+        let links = [Status { borrower: 7, broker: 8, ..Status::default() }];
+        let guests = ["g1".to_owned()];
+        let mut settled = 0;
+        let reports = collect(&mut host, &guests, &links, &mut |_| {
+            settled += 1;
+            Ok(())
+        });
+        assert_eq!((reports.unwrap()[0].state, settled), ("guest-gone", 1), "nobody took it away");
+        // The second look at the record, after settling, finds none.
+        host.vanish_after_load = true;
+        assert_eq!(collect(&mut host, &guests, &links, &mut |_| Ok(())).unwrap(), []);
     }
 
     #[test]

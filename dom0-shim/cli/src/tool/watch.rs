@@ -15,7 +15,7 @@ use super::take_away::{take_away, Remains};
 /// nobody about a stuck vCPU, so there is no event to wait for.
 pub const SAMPLE_MS: u32 = 5_000;
 /// So many looks without any progress make a vCPU stuck.
-const SAMPLES: u32 = 3;
+const SAMPLES: u32 = 6;
 
 /// What the supervisor does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Watch {
             None => Life::Gone,
         };
         if record.phase == Phase::Up && !broker.can_run() {
-            self.end_without_broker(host, &mut record, broker, say)?;
+            Self::go_on_without_broker(host, &mut record, broker, say)?;
         }
         let link = if record.phase == Phase::BrokerGone { None } else { host.link(self.guest_domid)? };
         let condemned = link.is_some_and(|l| LinkState::from_raw(l.state.into()) == LinkState::Condemned);
@@ -93,25 +93,24 @@ impl Watch {
             && record.supervisor.is_some_and(|supervisor| supervisor.pid == self.pid)
     }
 
-    /// The broker is gone and the guest is not: revoke, and keep what the module counted.
-    fn end_without_broker<H: Host>(
-        &mut self,
+    /// The broker is gone and the guest is not. The link stays: the module revokes by itself from now on,
+    /// and knows what happened. What it says now is kept for the time when somebody has ended the link.
+    fn go_on_without_broker<H: Host>(
         host: &mut H,
         record: &mut Record,
         broker: Life,
         say: &mut dyn FnMut(String),
     ) -> Outcome<()> {
-        record.last = host.link(self.guest_domid)?.as_ref().map(LastStatus::from);
-        host.detach(self.guest_domid)?;
+        record.last = host.link(record.guest_domid)?.as_ref().map(LastStatus::from);
         if let (Some(domid), true) = (record.broker_domid, broker.exists()) {
             host.destroy(domid)?;
         }
         record.phase = Phase::BrokerGone;
         host.save_record(record)?;
         say(format!(
-            "the broker of guest {} is {}: everything is revoked, the guest runs on; a vCPU of it that \
-             touches the aperture will wait for ever",
-            self.guest,
+            "the broker of guest {} is {}: the module revokes without it, the guest runs on; a vCPU of it that \
+             touches an absent page waits for ever",
+            record.guest,
             broker.word()
         ));
         Ok(())
