@@ -387,7 +387,7 @@ fn any_message() -> impl Strategy<Value = ToBroker> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold(steps in prop::collection::vec(step(), 1..160)) {

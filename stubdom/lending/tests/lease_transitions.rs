@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::bench::{extent, invalidate, lease, lost, present, set_region, Bench};
+use support::bench::{extent, invalidate, lease, lost, present, read, set_region, Bench};
 use support::fake_hypervisor::EPERM;
 use xenlend_lending::lease::{LeaseEvent, LeaseState, NotInThisState};
 use xenlend_lending::lending_table::PageState;
@@ -182,6 +182,33 @@ fn pages_are_lost_only_in_an_active_lease() {
         }
         assert_eq!(bench.broker.table().page(5), PageState::Absent);
         bench.check();
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_removed_is_not_lost_but_present() {
+    let mut bench = bench_at(Stage::Active);
+    bench.xen.fail_next_remove(0, EPERM);
+    assert_eq!(bench.ask(lost(id(), 2, 3)), []);
+    assert_eq!(bench.broker.table().page(2), PageState::Lost);
+    assert!(bench.broker.table().is_present(3));
+    bench.check();
+    assert_eq!(bench.invalidate(1, id(), 3, 1), Ok(1));
+    bench.check();
+}
+
+#[test]
+fn accesses_are_asked_for_only_in_an_active_lease() {
+    for (stage, asked, datum) in [
+        (Stage::Never, 0, u64::MAX),
+        (Stage::Active, 1, 0x0101_0101_0101_0101),
+        (Stage::Revoking, 0, 0),
+        (Stage::Gone, 0, u64::MAX),
+    ] {
+        let mut bench = bench_at(stage);
+        bench.pages.insert(2, vec![1; 4096]);
+        assert_eq!(bench.request(0, read(2 * 4096, 8)), datum, "{stage:?}");
+        assert_eq!(bench.broker.counters().accesses, asked, "{stage:?}");
     }
 }
 

@@ -94,6 +94,14 @@ fn two_mib_that_is_partly_present_in_4kib_is_refused() {
 }
 
 #[test]
+fn each_2mib_of_an_extent_is_looked_at_alone() {
+    let (mut bench, id) = Bench::with_lease(2048, 1);
+    assert_eq!(bench.present(id, 0, &[extent(512, 0x1_0200, 512)]), added(1, 0));
+    assert_eq!(bench.present(id, 0, &[extent(0, 0x1_0000, 2048)]), added(3, 0));
+    bench.check();
+}
+
+#[test]
 fn extents_that_cannot_be_are_refused_before_anything_is_added() {
     let mut bench = Bench::new(2048, 1);
     let id = lease(0, 1);
@@ -182,6 +190,17 @@ fn frames_wait_while_a_repeated_write_is_outstanding_on_their_page() {
         assert_eq!(bench.present(id, 0, &page), added(0, 1));
         bench.check();
     }
+}
+
+#[test]
+fn a_repeated_write_on_a_page_that_is_there_already_holds_nothing_up() {
+    let (mut bench, id) = Bench::with_lease(8, 1);
+    assert_eq!(bench.present(id, 0, &[extent(1, 0x701, 1)]), added(0, 1));
+    bench.xen.inner.send_request(0, fill(4096, 8, 1, 2));
+    bench.run();
+    bench.link.to_lender.clear();
+    assert_eq!(bench.present(id, 0, &[extent(0, 0x700, 3)]), added(0, 2));
+    bench.check();
 }
 
 #[test]
@@ -281,6 +300,27 @@ fn a_failure_that_cannot_be_undone_is_never_called_undone() {
     // The broker goes on trying.
     bench.run();
     assert!(bench.xen.inner.lent().is_empty());
+    bench.check();
+}
+
+#[test]
+fn what_is_left_of_a_failed_present_is_recorded_in_the_size_that_it_has() {
+    let (mut bench, id) = Bench::with_lease(2048, 1);
+    bench.xen.fail_next_add(512 + 100, ENOMEM);
+    for nth in 0..2 {
+        bench.xen.removes_to_fail.insert(nth, support::fault_injector::Fault { done: 0, errno: EPERM });
+    }
+    bench.ask(present(1, id, 0, &[extent(512, 0x1_0000, 1024)]));
+    assert!(bench.is_closed());
+    let page = |page: u32, size| {
+        let mfn = Mfn(0x1_0000 + u64::from(page) - 512);
+        assert_eq!(bench.broker.table().page(page), PageState::Present { mfn, size }, "page {page}");
+    };
+    page(512, EntrySize::TwoMib);
+    page(1023, EntrySize::TwoMib);
+    page(1024, EntrySize::FourKib);
+    page(1123, EntrySize::FourKib);
+    assert_eq!(bench.broker.table().page(1124), PageState::Absent);
     bench.check();
 }
 

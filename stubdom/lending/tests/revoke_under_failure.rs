@@ -119,6 +119,16 @@ fn whatever_remove_fails_the_answer_names_the_page_and_a_retry_converges() {
 }
 
 #[test]
+fn a_failure_is_never_taken_for_a_whole_removal() {
+    let (mut bench, id) = bench();
+    bench.xen.removes_exaggerate = true;
+    bench.xen.fail_next_remove(0, EPERM);
+    let failure = RemoveFailure { page: AperturePage(7), errno: EPERM };
+    assert_eq!(bench.invalidate(1, id, 3, 5), Err(failure));
+    assert!(bench.broker.table().is_present(7), "the page that was named counts as present");
+}
+
+#[test]
 fn a_lease_whose_end_failed_ends_by_another_drop() {
     let (mut bench, id) = bench();
     for done in [0, 300, 900] {
@@ -173,6 +183,18 @@ fn a_sequence_that_does_not_rise_ends_the_link_with_nothing_lent() {
             assert_eq!(answer, [FromBroker::Closed { breach }]);
             assert!(bench.xen.inner.lent().is_empty());
         }
+        bench.check();
+    }
+}
+
+#[test]
+fn forced_raises_the_sequence_that_the_next_invalidation_must_exceed() {
+    for (sequence, ok) in [(8, false), (9, false), (10, true)] {
+        let (mut bench, id) = bench();
+        bench.xen.inner.remove_all_from_outside();
+        assert_eq!(bench.ask(ToBroker::Forced { sequence: 9 }), []);
+        bench.ask(invalidate(sequence, id, 0, 1));
+        assert_eq!(bench.is_closed(), !ok, "{sequence}");
         bench.check();
     }
 }

@@ -229,14 +229,15 @@ impl Bench {
 
     /// The table must say exactly what Xen has.
     pub fn check_table(&self) {
-        let table = self.broker.table();
-        let present: BTreeMap<u32, u64> = (0..table.page_count())
-            .filter_map(|page| match table.page(page) {
-                PageState::Present { mfn, .. } => Some((page, mfn.0)),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(present, self.xen.inner.lent());
+        let (table, lent) = (self.broker.table(), self.xen.inner.lent());
+        let mut present = 0;
+        for page in 0..table.page_count() {
+            if let PageState::Present { mfn, .. } = table.page(page) {
+                assert_eq!(lent.get(&page), Some(&mfn.0), "page {page}");
+                present += 1;
+            }
+        }
+        assert_eq!(present, lent.len(), "Xen has entries that the table does not have");
     }
 
     pub fn is_closed(&self) -> bool {

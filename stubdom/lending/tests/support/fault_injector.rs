@@ -22,11 +22,20 @@ pub struct FaultInjector<H> {
     pub removes_to_fail: BTreeMap<u32, Fault>,
     pub adds: u32,
     pub removes: u32,
+    /// Removes that fail claim to have done all that was asked for, and more.
+    pub removes_exaggerate: bool,
 }
 
 impl<H> FaultInjector<H> {
     pub fn new(inner: H) -> Self {
-        Self { inner, adds_to_fail: BTreeMap::new(), removes_to_fail: BTreeMap::new(), adds: 0, removes: 0 }
+        Self {
+            inner,
+            adds_to_fail: BTreeMap::new(),
+            removes_to_fail: BTreeMap::new(),
+            adds: 0,
+            removes: 0,
+            removes_exaggerate: false,
+        }
     }
 
     /// The next remove fails.
@@ -74,6 +83,7 @@ impl<H: Hypervisor> Hypervisor for FaultInjector<H> {
         if done > 0 {
             self.inner.remove(first, mfn, done)?;
         }
+        let done = if self.removes_exaggerate { u32::MAX } else { done };
         Err(Partial { done, errno: Errno(fault.errno) })
     }
 
