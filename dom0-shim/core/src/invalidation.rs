@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Invalidations that the broker has not acknowledged yet.
+
+use heapless::Vec;
+use xenlend_protocol::message::MAX_INVALIDATIONS;
+use xenlend_protocol::refusal::{BreachKind, RemoveFailure};
+
+/// Where an invalidation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No acknowledgement yet.
+    Waiting,
+    /// The broker says that the entries are removed.
+    Removed,
+    /// The broker could not remove them.
+    Failed(RemoveFailure),
+    /// The lender removed every entry itself.
+    Forced,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    sequence: u64,
+    standing: Standing,
+}
+
+/// The invalidations of one link that have begun and not ended.
+#[derive(Debug, Default)]
+pub struct Invalidations {
+    outstanding: Vec<Outstanding, MAX_INVALIDATIONS>,
+    newest: u64,
+    forced_through: u64,
+}
+
+impl Invalidations {
+    /// Newest sequence given out.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Whether one more may begin.
+    pub fn has_room(&self) -> bool {
+        !self.outstanding.is_full()
+    }
+
+    /// Begins one and gives its sequence; `None` if as many as the ring has room for are
+    /// outstanding.
+    pub fn begin(&mut self) -> Option<u64> {
+        let sequence = self.newest.checked_add(1)?;
+        self.outstanding.push(Outstanding { sequence, standing: Standing::Waiting }).ok()?;
+        self.newest = sequence;
+        Some(sequence)
+    }
+
+    /// Takes an acknowledgement.
+    ///
+    /// # Errors
+    /// If nothing of that sequence waits. What the lender has forced meanwhile may still be
+    /// acknowledged by a broker that finds it in the ring: that says nothing any more.
+    pub fn acknowledge(
+        &mut self,
+        sequence: u64,
+        result: Result<u32, RemoveFailure>,
+    ) -> Result<(), BreachKind> {
+        if sequence <= self.forced_through {
+            return Ok(());
+        }
+        let waiting = self
+            .outstanding
+            .iter_mut()
+            .find(|one| one.sequence == sequence && one.standing == Standing::Waiting)
+            .ok_or(BreachKind::UnexpectedAnswer)?;
+        waiting.standing = match result {
+            Ok(_) => Standing::Removed,
+            Err(failure) => Standing::Failed(failure),
+        };
+        Ok(())
+    }
+
+    /// Where the invalidation stands. One that is not listed was forced.
+    pub fn standing(&self, sequence: u64) -> Standing {
+        let found = self.outstanding.iter().find(|one| one.sequence == sequence);
+        found.map_or(Standing::Forced, |one| one.standing)
+    }
+
+    /// Ends one: its place in the ring's reserve is free again.
+    pub fn end(&mut self, sequence: u64) {
+        self.outstanding.retain(|one| one.sequence != sequence);
+    }
+
+    /// Everything given out so far counts as removed by the lender itself.
+    pub fn force_all(&mut self) {
+        self.forced_through = self.newest;
+        for one in &mut self.outstanding {
+            one.standing = Standing::Forced;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenlend_protocol::frame::AperturePage;
+
+    #[test]
+    fn no_more_than_the_reserve_holds_are_outstanding() {
+        let mut list = Invalidations::default();
+        let all: std::vec::Vec<u64> = (0..MAX_INVALIDATIONS).map(|_| list.begin().unwrap()).collect();
+        assert!(!list.has_room());
+        assert_eq!(list.begin(), None);
+        list.acknowledge(all[3], Ok(1)).unwrap();
+        assert_eq!(list.begin(), None, "an acknowledged one keeps its place until it ends");
+        list.end(all[3]);
+        assert_eq!(list.begin(), Some(all.len() as u64 + 1));
+    }
+
+    #[test]
+    fn an_answer_to_nothing_is_a_breach() {
+        let mut list = Invalidations::default();
+        let sequence = list.begin().unwrap();
+        assert_eq!(list.acknowledge(sequence + 1, Ok(0)), Err(BreachKind::UnexpectedAnswer));
+        list.acknowledge(sequence, Ok(0)).unwrap();
+        assert_eq!(list.acknowledge(sequence, Ok(0)), Err(BreachKind::UnexpectedAnswer));
+    }
+
+    #[test]
+    fn a_failed_removal_stays_a_failure() {
+        let mut list = Invalidations::default();
+        let sequence = list.begin().unwrap();
+        let failure = RemoveFailure { page: AperturePage(4), errno: 12 };
+        list.acknowledge(sequence, Err(failure)).unwrap();
+        assert_eq!(list.standing(sequence), Standing::Failed(failure));
+    }
+
+    #[test]
+    fn late_acknowledgements_of_forced_ones_are_ignored() {
+        let mut list = Invalidations::default();
+        let sequence = list.begin().unwrap();
+        list.force_all();
+        assert_eq!(list.standing(sequence), Standing::Forced);
+        list.end(sequence);
+        list.acknowledge(sequence, Ok(3)).unwrap();
+        let next = list.begin().unwrap();
+        assert_eq!(list.standing(next), Standing::Waiting);
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whether a frame may be lent: the one place that says yes.
+//!
+//! A lender's process is not trusted with the machine. Only two kinds pass: ordinary
+//! RAM of the lender's own domain, and frames of a BAR that the administrator named.
+
+use xenlend_protocol::extent::MFN_LIMIT;
+use xenlend_protocol::frame::Mfn;
+
+use crate::bars::Bars;
+
+/// Bits of a PV domain's p2m entry (Linux `asm/xen/page.h`).
+const P2M_INVALID: u64 = u64::MAX;
+const P2M_FOREIGN: u64 = 1 << 63;
+const P2M_IDENTITY: u64 = 1 << 62;
+
+/// Where a lent frame lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// In a BAR.
+    Bar,
+    /// In RAM of the lender's domain.
+    Ram,
+}
+
+/// `enum xenlend_frame_refusal`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameRefusal {
+    /// Belongs to another domain.
+    Foreign = 1,
+    /// MMIO outside every allowed BAR.
+    OtherMmio = 2,
+    /// Holds an MSI-X table.
+    Msix = 3,
+    /// No frame of ordinary RAM.
+    Special = 4,
+    /// The mapping is not writable.
+    ReadOnly = 5,
+    /// Nothing can be faulted in there.
+    Unmapped = 6,
+}
+
+/// What the kernel says about a frame that a page-table entry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameFacts {
+    /// Linux's number of it.
+    pub pfn: u64,
+    /// The raw p2m entry of that number, with its flag bits.
+    pub p2m_entry: u64,
+    /// What Xen's machine-to-physical table says about the machine frame.
+    pub m2p_pfn: u64,
+    /// Whether Linux has a page structure for it.
+    pub has_page: bool,
+    /// Whether that page is reserved, a page table, of an allocator, or the zero page.
+    pub is_special: bool,
+}
+
+/// Judges a frame.
+///
+/// # Errors
+/// Why it may not be lent.
+pub fn judge(facts: &FrameFacts, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
+    if facts.pfn >= MFN_LIMIT {
+        // A page-table entry that names a frame of another domain reads as no number of ours.
+        return Err(FrameRefusal::Foreign);
+    }
+    if facts.p2m_entry == P2M_INVALID {
+        return Err(FrameRefusal::Special);
+    }
+    if facts.p2m_entry & P2M_FOREIGN != 0 {
+        return Err(FrameRefusal::Foreign);
+    }
+    let mfn = Mfn(facts.p2m_entry & !(P2M_FOREIGN | P2M_IDENTITY));
+    if mfn.0 >= MFN_LIMIT {
+        return Err(FrameRefusal::Special);
+    }
+    if facts.p2m_entry & P2M_IDENTITY != 0 {
+        return judge_mmio(mfn, bars);
+    }
+    if facts.m2p_pfn != facts.pfn {
+        return Err(FrameRefusal::Foreign);
+    }
+    if !facts.has_page || facts.is_special {
+        return Err(FrameRefusal::Special);
+    }
+    Ok((mfn, FrameKind::Ram))
+}
+
+fn judge_mmio(mfn: Mfn, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
+    if bars.excludes(mfn) {
+        Err(FrameRefusal::Msix)
+    } else if bars.allows(mfn) {
+        Ok((mfn, FrameKind::Bar))
+    } else {
+        Err(FrameRefusal::OtherMmio)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bars::FrameRun;
+
+    fn ram(pfn: u64, mfn: u64) -> FrameFacts {
+        FrameFacts { pfn, p2m_entry: mfn, m2p_pfn: pfn, has_page: true, is_special: false }
+    }
+
+    fn mmio(mfn: u64) -> FrameFacts {
+        FrameFacts { pfn: mfn, p2m_entry: mfn | P2M_IDENTITY, m2p_pfn: 0, has_page: false, is_special: false }
+    }
+
+    fn bars() -> Bars {
+        let mut bars = Bars::default();
+        let run = |first, count| FrameRun { first: Mfn(first), count };
+        bars.allow(&[run(0xfd000, 0x1000)], &[run(0xfe000, 1)]).unwrap();
+        bars
+    }
+
+    #[test]
+    fn own_ram_and_named_bars_pass() {
+        assert_eq!(judge(&ram(5, 0x1234), &bars()), Ok((Mfn(0x1234), FrameKind::Ram)));
+        assert_eq!(judge(&mmio(0xfd3e8), &bars()), Ok((Mfn(0xfd3e8), FrameKind::Bar)));
+    }
+
+    #[test]
+    fn frames_of_other_domains_do_not() {
+        let granted = FrameFacts { p2m_entry: 0x1234 | P2M_FOREIGN, ..ram(5, 0) };
+        assert_eq!(judge(&granted, &bars()), Err(FrameRefusal::Foreign));
+        let moved = FrameFacts { m2p_pfn: 6, ..ram(5, 0x1234) };
+        assert_eq!(judge(&moved, &bars()), Err(FrameRefusal::Foreign));
+        let no_number_of_ours = FrameFacts { pfn: u64::MAX >> 12, ..ram(5, 0x1234) };
+        assert_eq!(judge(&no_number_of_ours, &bars()), Err(FrameRefusal::Foreign));
+    }
+
+    #[test]
+    fn special_frames_do_not() {
+        assert_eq!(judge(&FrameFacts { is_special: true, ..ram(5, 9) }, &bars()), Err(FrameRefusal::Special));
+        assert_eq!(judge(&FrameFacts { has_page: false, ..ram(5, 9) }, &bars()), Err(FrameRefusal::Special));
+        let ballooned = FrameFacts { p2m_entry: P2M_INVALID, ..ram(5, 9) };
+        assert_eq!(judge(&ballooned, &bars()), Err(FrameRefusal::Special));
+    }
+
+    #[test]
+    fn other_mmio_and_msix_tables_do_not() {
+        assert_eq!(judge(&mmio(0xfcfff), &bars()), Err(FrameRefusal::OtherMmio));
+        assert_eq!(judge(&mmio(0xfe000), &bars()), Err(FrameRefusal::Msix));
+        // RAM whose number lies in a BAR is judged as RAM.
+        assert_eq!(judge(&ram(0xfd000, 7), &bars()), Ok((Mfn(7), FrameKind::Ram)));
+    }
+}

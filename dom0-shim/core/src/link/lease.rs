@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Leases at the broker: setting, dropping, losing.
+
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{CacheMode, LossPolicy, Rights, ToBroker};
+use xenlend_protocol::refusal::Refusal;
+use xenlend_protocol::ring::{Priority, RingMemory};
+
+use super::{Link, NotSent, State};
+use crate::counters::add;
+use crate::events;
+use crate::regions::{Phase, Region};
+use crate::storage::Storage;
+use crate::uapi::REGION_LOSS_FAULT;
+
+impl<R: RingMemory, S: Storage> Link<R, S> {
+    /// Asks the broker for the lease of a region that is in the table.
+    ///
+    /// # Errors
+    /// If it could not be asked.
+    pub fn post_set(&mut self, lease: LeaseId) -> Result<(), NotSent> {
+        if !self.is_lending() {
+            return Err(NotSent::Over);
+        }
+        let region = self.regions.get(lease).ok_or(NotSent::Over)?;
+        let loss = match region.flags & REGION_LOSS_FAULT {
+            0 => LossPolicy::Zeros,
+            _ => LossPolicy::Fault,
+        };
+        let message = ToBroker::SetRegion {
+            lease,
+            first: region.first,
+            count: region.count,
+            rights: Rights::ReadWrite,
+            loss,
+            cache: CacheMode::WriteCombining,
+        };
+        self.send(&message, Priority::Normal)
+    }
+
+    /// The broker's answer, once there is one; the region is active if it said yes.
+    pub fn set_answer(&mut self, lease: LeaseId) -> Option<Result<(), Refusal>> {
+        let region = self.regions.get_mut(lease)?;
+        let Phase::Setting(Some(answer)) = region.phase else { return None };
+        region.phase = if answer.is_ok() { Phase::Active } else { Phase::Ending };
+        Some(answer)
+    }
+
+    /// Stops every page-in of a region, now and for good. Gives its pages, to be revoked.
+    pub fn begin_end(&mut self, lease: LeaseId) -> Option<&Region<S>> {
+        let region = self.regions.get_mut(lease)?;
+        region.phase = Phase::Ending;
+        self.in_flight.overtake(region.first, region.count);
+        Some(region)
+    }
+
+    /// Asks the broker to drop a lease of which nothing is present any more.
+    ///
+    /// # Errors
+    /// If it could not be asked; if it never will be, the lease ends with the broker.
+    pub fn post_drop(&mut self, lease: LeaseId) -> Result<(), NotSent> {
+        if !matches!(self.state, State::Connected | State::Forced) {
+            return Err(NotSent::Over);
+        }
+        self.send(&ToBroker::DropRegion { lease }, Priority::Normal)?;
+        if let Some(region) = self.regions.get_mut(lease) {
+            region.phase = Phase::Dropping(None);
+        }
+        Ok(())
+    }
+
+    /// Whether the broker has dropped the lease or never will.
+    pub fn is_dropped(&self, lease: LeaseId) -> bool {
+        let over = !matches!(self.state, State::Connected | State::Forced);
+        let region = self.regions.get(lease);
+        over || region.is_none_or(|region| matches!(region.phase, Phase::Dropping(Some(_))))
+    }
+
+    /// Takes a region out of the table; its slot can be used again.
+    pub fn remove_region(&mut self, lease: LeaseId) -> Option<Region<S>> {
+        self.effects.wake = true;
+        self.regions.remove(lease)
+    }
+
+    /// Declares a region lost for good: its process is gone. Tells the broker and the
+    /// readers of the event stream, once.
+    ///
+    /// # Errors
+    /// If the broker could not be told now.
+    pub fn declare_lost(&mut self, lease: LeaseId) -> Result<(), NotSent> {
+        let Some(region) = self.regions.get(lease) else { return Ok(()) };
+        if region.is_lost || region.phase != Phase::Active {
+            return Ok(());
+        }
+        let (first, count) = (region.first, region.count);
+        self.send(&ToBroker::Lost { lease, first, count }, Priority::Normal)?;
+        if let Some(region) = self.regions.get_mut(lease) {
+            region.is_lost = true;
+        }
+        add(&mut self.counters.lost_pages, u64::from(count));
+        let address = self.config.aperture.address_of(first);
+        let bytes = u64::from(count).saturating_mul(xenlend_protocol::frame::PAGE_SIZE);
+        self.push_event(events::LOST, u32::from(lease.index), address, bytes);
+        Ok(())
+    }
+}

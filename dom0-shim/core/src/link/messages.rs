@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the broker says. Runs in the event handler: nothing here can take long.
+
+use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{AccessOperation, FromBroker, MAX_ACCESS_BYTES, VERSION};
+use xenlend_protocol::refusal::BreachKind;
+use xenlend_protocol::ring::RingMemory;
+
+use super::{Link, Reason, State};
+use crate::counters::add;
+use crate::events;
+use crate::regions::Phase;
+use crate::request_queue::{Request, Work};
+use crate::storage::Storage;
+
+/// What a drain has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Messages taken.
+    pub messages: u32,
+    /// The limit was reached: somebody has to go on.
+    pub more: bool,
+}
+
+impl<R: RingMemory, S: Storage> Link<R, S> {
+    /// Takes at most `limit` messages and acts on them.
+    pub fn drain(&mut self, limit: u32) -> Drained {
+        let mut messages = 0u32;
+        while messages < limit {
+            if !matches!(self.state, State::Connecting | State::Connected | State::Forced) {
+                return Drained { messages, more: false };
+            }
+            match self.from_broker.receive::<FromBroker>() {
+                Ok(None) => break,
+                Ok(Some(message)) => {
+                    messages = messages.saturating_add(1);
+                    add(&mut self.counters.messages_received, 1);
+                    if self.on_message(message).is_err() {
+                        self.fail(Reason::Breach);
+                    }
+                }
+                Err(_) => self.fail(Reason::Breach),
+            }
+        }
+        if self.from_broker.take_wakeup() {
+            self.effects.notify = true;
+        }
+        if messages > 0 {
+            self.effects.wake = true;
+        }
+        if self.state == State::Forced && self.to_broker.has_consumed(self.forced_position) == Ok(true) {
+            self.state = State::Connected;
+            self.effects.wake = true;
+        }
+        Drained { messages, more: messages >= limit }
+    }
+
+    fn on_message(&mut self, message: FromBroker) -> Result<(), BreachKind> {
+        if self.state == State::Connecting {
+            return match message {
+                FromBroker::Welcome { version, features, aperture_pages, .. } => {
+                    self.on_welcome(version, features, aperture_pages);
+                    Ok(())
+                }
+                FromBroker::Incompatible { .. } => {
+                    self.fail(Reason::Incompatible);
+                    Ok(())
+                }
+                _ => Err(BreachKind::OutOfTurn),
+            };
+        }
+        match message {
+            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } => Err(BreachKind::OutOfTurn),
+            FromBroker::RegionSet { lease, result } => {
+                // Nobody waits for it any more: the descriptor was closed meanwhile.
+                let Some(region) = self.regions.get_mut(lease) else { return Ok(()) };
+                match region.phase {
+                    Phase::Setting(None) => region.phase = Phase::Setting(Some(result)),
+                    // The process was killed while it waited for this answer.
+                    Phase::Ending | Phase::Dropping(None) => {}
+                    _ => return Err(BreachKind::UnexpectedAnswer),
+                }
+                Ok(())
+            }
+            FromBroker::RegionDropped { lease, result } => {
+                let Some(region) = self.regions.get_mut(lease) else { return Ok(()) };
+                if region.phase != Phase::Dropping(None) {
+                    return Err(BreachKind::UnexpectedAnswer);
+                }
+                region.phase = Phase::Dropping(Some(result));
+                if result.is_err() {
+                    self.fail(Reason::RemoveFailed);
+                }
+                Ok(())
+            }
+            FromBroker::Presented { ticket, outcome } => self.on_presented(ticket, outcome),
+            FromBroker::Invalidated { sequence, result } => {
+                self.invalidations.acknowledge(sequence, result)?;
+                if result.is_err() && self.state == State::Connected {
+                    self.fail(Reason::RemoveFailed);
+                }
+                Ok(())
+            }
+            FromBroker::Access { id, lease, page, offset, operation, wants_page } => {
+                self.on_access(id, (lease, page), offset, operation, wants_page)
+            }
+            FromBroker::Closed { .. } => {
+                self.fail(Reason::Breach);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_welcome(&mut self, version: u16, features: u32, aperture_pages: u32) {
+        if version != VERSION || features != 0 || aperture_pages != self.config.aperture.pages() {
+            self.fail(Reason::Incompatible);
+            return;
+        }
+        self.version = version;
+        self.state = State::Connected;
+        self.push_event(events::CONNECTED, 0, 0, u64::from(version));
+    }
+
+    fn on_access(
+        &mut self,
+        id: u32,
+        (lease, page): (LeaseId, AperturePage),
+        offset: u16,
+        operation: AccessOperation,
+        wants_page: bool,
+    ) -> Result<(), BreachKind> {
+        add(&mut self.counters.stage2_faults, 1);
+        let length = match &operation {
+            AccessOperation::Read { length } => usize::from(*length),
+            AccessOperation::Write { bytes } => bytes.len(),
+        };
+        let end = u64::from(offset).saturating_add(length as u64);
+        if length == 0 || length > MAX_ACCESS_BYTES || end > PAGE_SIZE {
+            return Err(BreachKind::MessageLength);
+        }
+        let work = Work::Access { id, offset, operation, wants_page };
+        self.requests.push(Request { lease, page, work }).map_err(|_| BreachKind::TooManyOutstanding)
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How many pages each frame of RAM is lent at, so that its permission is given once
+//! and withdrawn with the last.
+//!
+//! A fixed table with open addressing. One frame can be at two pages: two windows
+//! of a process may map the same memory.
+
+use core::ops::DerefMut;
+
+use xenlend_protocol::frame::Mfn;
+
+/// One place of the table; `pages` 0 is an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permit {
+    mfn: u64,
+    pages: u32,
+}
+
+/// The table is full: more frames than pages that can be lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The leading frames of a run that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// So many frames were handled, at least one.
+    pub frames: u32,
+    /// Whether Xen has to be told about them: counted first or counted last.
+    pub changed: bool,
+}
+
+/// The permissions of one link.
+#[derive(Debug)]
+pub struct Permits<S> {
+    places: S,
+    used: usize,
+}
+
+/// Places that a table for so many frames should have.
+pub fn places_for(frames: u32) -> usize {
+    (frames as usize).saturating_mul(2).checked_next_power_of_two().unwrap_or(usize::MAX)
+}
+
+impl<S: DerefMut<Target = [Permit]>> Permits<S> {
+    /// An empty table over empty places; their number is a power of two.
+    pub fn new(places: S) -> Self {
+        Self { places, used: 0 }
+    }
+
+    /// Frames that are permitted.
+    pub fn frames(&self) -> usize {
+        self.used
+    }
+
+    /// Counts the leading frames of a run for one more page each, as far as they are alike.
+    ///
+    /// # Errors
+    /// If there is no place for the first of them.
+    pub fn acquire(&mut self, first: Mfn, count: u32) -> Result<Step, Full> {
+        let changed = self.add(first)?;
+        let mut frames = 1;
+        while frames < count {
+            let Some(next) = first.checked_add(u64::from(frames)) else { break };
+            let is_new = self.find(next.0).is_none();
+            if is_new != changed || self.add(next).is_err() {
+                break;
+            }
+            frames = frames.saturating_add(1);
+        }
+        Ok(Step { frames, changed })
+    }
+
+    /// Counts the leading frames of a run for one page less each, as far as they are alike.
+    pub fn release(&mut self, first: Mfn, count: u32) -> Step {
+        let changed = self.remove(first);
+        let mut frames = 1;
+        while frames < count {
+            let Some(next) = first.checked_add(u64::from(frames)) else { break };
+            let is_last =
+                self.find(next.0).and_then(|at| self.places.get(at)).is_some_and(|at| at.pages == 1);
+            if is_last != changed {
+                break;
+            }
+            self.remove(next);
+            frames = frames.saturating_add(1);
+        }
+        Step { frames, changed }
+    }
+
+    fn add(&mut self, mfn: Mfn) -> Result<bool, Full> {
+        if let Some(place) = self.find(mfn.0).and_then(|at| self.places.get_mut(at)) {
+            place.pages = place.pages.checked_add(1).ok_or(Full)?;
+            return Ok(false);
+        }
+        // One place stays empty, so that every search ends.
+        if self.used.saturating_add(1) >= self.places.len() {
+            return Err(Full);
+        }
+        let mut at = self.home(mfn.0);
+        while self.places.get(at).is_some_and(|place| place.pages != 0) {
+            at = self.after(at);
+        }
+        *self.places.get_mut(at).ok_or(Full)? = Permit { mfn: mfn.0, pages: 1 };
+        self.used = self.used.saturating_add(1);
+        Ok(true)
+    }
+
+    /// Whether it was the last page of the frame.
+    fn remove(&mut self, mfn: Mfn) -> bool {
+        let Some(at) = self.find(mfn.0) else { return false };
+        let Some(place) = self.places.get_mut(at) else { return false };
+        place.pages = place.pages.saturating_sub(1);
+        if place.pages != 0 {
+            return false;
+        }
+        self.used = self.used.saturating_sub(1);
+        self.close_gap(at);
+        true
+    }
+
+    /// Moves entries back over an emptied place, so that searches still reach them.
+    fn close_gap(&mut self, emptied: usize) {
+        let mut gap = emptied;
+        let mut at = self.after(gap);
+        while let Some(permit) = self.places.get(at).copied().filter(|permit| permit.pages != 0) {
+            let from_home = self.distance(self.home(permit.mfn), at);
+            if from_home >= self.distance(gap, at) {
+                if let Some(place) = self.places.get_mut(gap) {
+                    *place = permit;
+                }
+                gap = at;
+            }
+            at = self.after(at);
+        }
+        if let Some(place) = self.places.get_mut(gap) {
+            *place = Permit::default();
+        }
+    }
+
+    fn find(&self, mfn: u64) -> Option<usize> {
+        let mut at = self.home(mfn);
+        loop {
+            let place = self.places.get(at)?;
+            if place.pages == 0 {
+                return None;
+            }
+            if place.mfn == mfn {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+    }
+
+    fn mask(&self) -> usize {
+        self.places.len().saturating_sub(1)
+    }
+
+    fn home(&self, mfn: u64) -> usize {
+        (mfn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) as usize & self.mask()
+    }
+
+    fn after(&self, at: usize) -> usize {
+        at.wrapping_add(1) & self.mask()
+    }
+
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & self.mask()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_run_is_cut_where_permitted_frames_begin() {
+        let mut permits = Permits::new(vec![Permit::default(); 64]);
+        assert_eq!(permits.acquire(Mfn(10), 4), Ok(Step { frames: 4, changed: true }));
+        assert_eq!(permits.acquire(Mfn(8), 8), Ok(Step { frames: 2, changed: true }));
+        assert_eq!(permits.acquire(Mfn(10), 6), Ok(Step { frames: 4, changed: false }));
+        assert_eq!(permits.release(Mfn(8), 4), Step { frames: 2, changed: true });
+        assert_eq!(permits.release(Mfn(10), 2), Step { frames: 2, changed: false });
+        assert_eq!(permits.release(Mfn(10), 4), Step { frames: 2, changed: true });
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_still_finds_what_it_has() {
+        let mut permits = Permits::new(vec![Permit::default(); 8]);
+        assert_eq!(permits.acquire(Mfn(0), 100), Ok(Step { frames: 7, changed: true }));
+        assert_eq!(permits.acquire(Mfn(7), 1), Err(Full));
+        assert_eq!(permits.acquire(Mfn(6), 1), Ok(Step { frames: 1, changed: false }));
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_a_plain_map(steps in proptest::collection::vec((any::<bool>(), 0u64..40, 1u32..6), 1..200)) {
+            let mut permits = Permits::new(vec![Permit::default(); 64]);
+            let mut model: BTreeMap<u64, u32> = BTreeMap::new();
+            for (add, first, count) in steps {
+                let mut done = 0;
+                while done < count {
+                    let mfn = first + u64::from(done);
+                    if !add && !model.contains_key(&mfn) {
+                        done += 1;
+                        continue;
+                    }
+                    let left = if add { count - done } else {
+                        (done..count).take_while(|step| model.contains_key(&(first + u64::from(*step)))).count() as u32
+                    };
+                    let step = if add { permits.acquire(Mfn(mfn), left).unwrap() } else { permits.release(Mfn(mfn), left) };
+                    for frame in mfn..mfn + u64::from(step.frames) {
+                        let pages = model.entry(frame).or_insert(0);
+                        if add { *pages += 1 } else { *pages -= 1 }
+                        prop_assert_eq!(step.changed, *pages == u32::from(add));
+                        if *pages == 0 { model.remove(&frame); }
+                    }
+                    done += step.frames;
+                }
+                prop_assert_eq!(permits.frames(), model.len());
+            }
+        }
+    }
+}

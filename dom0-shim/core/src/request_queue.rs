@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Requests of the broker that wait for the page-in worker.
+
+use core::ops::DerefMut;
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::AccessOperation;
+
+/// One thing for the worker to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The page.
+    pub page: AperturePage,
+    /// What to do there.
+    pub work: Work,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Do an access and answer it; page in as well if the broker wants that.
+    Access {
+        /// Echoed in the answer.
+        id: u32,
+        /// First byte in the page.
+        offset: u16,
+        /// The access.
+        operation: AccessOperation,
+        /// Whether to page in.
+        wants_page: bool,
+    },
+    /// Page in once more, because the broker said Later so many times.
+    Again {
+        /// Answers of Later so far.
+        tries: u8,
+    },
+}
+
+/// No place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A queue over memory that the caller supplies.
+#[derive(Debug)]
+pub struct RequestQueue<S> {
+    places: S,
+    head: usize,
+    length: usize,
+}
+
+impl<S: DerefMut<Target = [Option<Request>]>> RequestQueue<S> {
+    /// An empty queue over places that hold nothing.
+    pub fn new(places: S) -> Self {
+        Self { places, head: 0, length: 0 }
+    }
+
+    /// Puts a request at the end.
+    ///
+    /// # Errors
+    /// If there is no place.
+    pub fn push(&mut self, request: Request) -> Result<(), Full> {
+        if self.length >= self.places.len() {
+            return Err(Full);
+        }
+        let place = self.place(self.length);
+        *self.places.get_mut(place).ok_or(Full)? = Some(request);
+        self.length = self.length.saturating_add(1);
+        Ok(())
+    }
+
+    /// Takes the oldest.
+    pub fn pop(&mut self) -> Option<Request> {
+        if self.length == 0 {
+            return None;
+        }
+        let request = self.places.get_mut(self.head)?.take();
+        self.head = self.place(1);
+        self.length = self.length.saturating_sub(1);
+        request
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    fn place(&self, ahead: usize) -> usize {
+        self.head.saturating_add(ahead).checked_rem(self.places.len()).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(page: u32) -> Request {
+        let lease = LeaseId { index: 0, generation: 1 };
+        Request { lease, page: AperturePage(page), work: Work::Again { tries: 1 } }
+    }
+
+    #[test]
+    fn first_in_first_out_for_ever_and_never_more_than_fits() {
+        let mut queue = RequestQueue::new(vec![None; 3]);
+        let (mut pushed, mut popped) = (0, 0);
+        for _ in 0..20 {
+            while queue.push(request(pushed)).is_ok() {
+                pushed += 1;
+            }
+            assert_eq!(pushed - popped, 3);
+            for _ in 0..2 {
+                assert_eq!(queue.pop(), Some(request(popped)));
+                popped += 1;
+            }
+        }
+        assert!(!queue.is_empty());
+        assert_eq!(queue.pop(), Some(request(popped)));
+        assert_eq!(queue.pop(), None);
+        assert!(queue.is_empty());
+    }
+}

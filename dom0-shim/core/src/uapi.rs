@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The structures of `dom0-shim/uapi/xenlend.h`, to and from the bytes of a process.
+
+use crate::counters::{Counters, COUNT};
+use crate::events::Event;
+
+const MAGIC: u32 = 0xC5;
+const WRITE: u32 = 1;
+const READ: u32 = 2;
+
+const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
+    direction << 30 | (bytes as u32) << 16 | MAGIC << 8 | number
+}
+
+/// Bytes of `struct xenlend_attach`.
+pub const ATTACH_BYTES: usize = 48;
+/// Bytes of `struct xenlend_detach` and of `struct xenlend_bind`.
+pub const DOMAIN_BYTES: usize = 8;
+/// Bytes of `struct xenlend_allow_bar`.
+pub const ALLOW_BAR_BYTES: usize = 24;
+/// Bytes of `struct xenlend_region`.
+pub const REGION_BYTES: usize = 32;
+/// Bytes of `struct xenlend_event`.
+pub const EVENT_BYTES: usize = 24;
+/// Bytes of `struct xenlend_status`.
+pub const STATUS_BYTES: usize = 40 + 8 * COUNT;
+
+/// `XENLEND_ATTACH`
+pub const ATTACH: u32 = request(READ | WRITE, 0x10, ATTACH_BYTES);
+/// `XENLEND_DETACH`
+pub const DETACH: u32 = request(WRITE, 0x11, DOMAIN_BYTES);
+/// `XENLEND_ALLOW_BAR`
+pub const ALLOW_BAR: u32 = request(READ | WRITE, 0x12, ALLOW_BAR_BYTES);
+/// `XENLEND_BIND`
+pub const BIND: u32 = request(WRITE, 0x13, DOMAIN_BYTES);
+/// `XENLEND_STATUS`
+pub const STATUS: u32 = request(READ | WRITE, 0x14, STATUS_BYTES);
+/// `XENLEND_SET_USER_MEMORY_REGION`
+pub const SET_USER_MEMORY_REGION: u32 = request(WRITE, 0x15, REGION_BYTES);
+
+/// `XENLEND_ATTACH_CHECK`
+pub const ATTACH_CHECK: u32 = 1 << 0;
+/// `XENLEND_REGION_READONLY`
+pub const REGION_READONLY: u32 = 1 << 1;
+/// `XENLEND_REGION_LOSS_FAULT`
+pub const REGION_LOSS_FAULT: u32 = 1 << 8;
+/// `XENLEND_REGION_WRITE_BACK`
+pub const REGION_WRITE_BACK: u32 = 1 << 9;
+
+/// `struct xenlend_attach`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attach {
+    /// The borrower's domain.
+    pub borrower: u16,
+    /// The broker's.
+    pub broker: u16,
+    /// `ATTACH_*`
+    pub flags: u32,
+    /// In bytes.
+    pub aperture_address: u64,
+    /// In bytes.
+    pub aperture_size: u64,
+    /// 0 for the default.
+    pub deadline_ms: u32,
+    /// vCPUs of the borrower.
+    pub vcpus: u32,
+    /// Out: grants for the broker.
+    pub ring_refs: [u32; 3],
+    /// Out: port for the broker.
+    pub event_channel: u32,
+}
+
+/// `struct xenlend_allow_bar`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowBar {
+    /// The borrower's domain.
+    pub borrower: u16,
+    /// Number of the BAR.
+    pub bar: u8,
+    /// Device and function.
+    pub devfn: u8,
+    /// PCI segment.
+    pub segment: u32,
+    /// PCI bus.
+    pub bus: u32,
+    /// Must be 0.
+    pub reserved: u32,
+    /// Out: frames that may be lent.
+    pub frames: u64,
+}
+
+/// `struct xenlend_region`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionRequest {
+    /// Place in the table.
+    pub slot: u32,
+    /// `REGION_*`
+    pub flags: u32,
+    /// First byte in the borrower's address space.
+    pub guest_phys_addr: u64,
+    /// Bytes; 0 deletes.
+    pub memory_size: u64,
+    /// First byte in the process.
+    pub userspace_addr: u64,
+}
+
+/// `struct xenlend_status`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The borrower's domain.
+    pub borrower: u16,
+    /// The broker's.
+    pub broker: u16,
+    /// In: ask for the first link from here on.
+    pub next: u16,
+    /// `enum xenlend_link_state`
+    pub state: u16,
+    /// `enum xenlend_reason`
+    pub reason: u32,
+    /// Regions that exist.
+    pub regions: u32,
+    /// 0 before the connection.
+    pub protocol_version: u32,
+    /// `ATTACH_*`
+    pub flags: u32,
+    /// In bytes.
+    pub aperture_address: u64,
+    /// In bytes.
+    pub aperture_size: u64,
+    /// The counts.
+    pub counters: Counters,
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u16::from_le_bytes(*chunk))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u32::from_le_bytes(*chunk))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    for (cell, byte) in bytes.iter_mut().skip(at).zip(value) {
+        *cell = *byte;
+    }
+}
+
+impl Attach {
+    /// Reads it.
+    pub fn decode(bytes: &[u8; ATTACH_BYTES]) -> Self {
+        Self {
+            borrower: u16_at(bytes, 0),
+            broker: u16_at(bytes, 2),
+            flags: u32_at(bytes, 4),
+            aperture_address: u64_at(bytes, 8),
+            aperture_size: u64_at(bytes, 16),
+            deadline_ms: u32_at(bytes, 24),
+            vcpus: u32_at(bytes, 28),
+            ring_refs: [u32_at(bytes, 32), u32_at(bytes, 36), u32_at(bytes, 40)],
+            event_channel: u32_at(bytes, 44),
+        }
+    }
+
+    /// Writes the fields that are answers.
+    pub fn encode_answer(&self, bytes: &mut [u8; ATTACH_BYTES]) {
+        let [control, to_broker, to_lender] = self.ring_refs;
+        put(bytes, 32, &control.to_le_bytes());
+        put(bytes, 36, &to_broker.to_le_bytes());
+        put(bytes, 40, &to_lender.to_le_bytes());
+        put(bytes, 44, &self.event_channel.to_le_bytes());
+    }
+}
+
+/// Reads `struct xenlend_detach` or `struct xenlend_bind`; `None` if a reserved field is not 0.
+pub fn decode_domain(bytes: &[u8; DOMAIN_BYTES]) -> Option<u16> {
+    (u64_at(bytes, 0) >> 16 == 0).then_some(u16_at(bytes, 0))
+}
+
+impl AllowBar {
+    /// Reads it.
+    pub fn decode(bytes: &[u8; ALLOW_BAR_BYTES]) -> Self {
+        let [bar, devfn] = u16_at(bytes, 2).to_le_bytes();
+        Self {
+            borrower: u16_at(bytes, 0),
+            bar,
+            devfn,
+            segment: u32_at(bytes, 4),
+            bus: u32_at(bytes, 8),
+            reserved: u32_at(bytes, 12),
+            frames: u64_at(bytes, 16),
+        }
+    }
+
+    /// Writes the answer.
+    pub fn encode_answer(&self, bytes: &mut [u8; ALLOW_BAR_BYTES]) {
+        put(bytes, 16, &self.frames.to_le_bytes());
+    }
+}
+
+impl RegionRequest {
+    /// Reads it.
+    pub fn decode(bytes: &[u8; REGION_BYTES]) -> Self {
+        Self {
+            slot: u32_at(bytes, 0),
+            flags: u32_at(bytes, 4),
+            guest_phys_addr: u64_at(bytes, 8),
+            memory_size: u64_at(bytes, 16),
+            userspace_addr: u64_at(bytes, 24),
+        }
+    }
+}
+
+/// Writes `struct xenlend_event`.
+pub fn encode_event(event: &Event) -> [u8; EVENT_BYTES] {
+    let mut bytes = [0; EVENT_BYTES];
+    put(&mut bytes, 0, &event.kind.to_le_bytes());
+    put(&mut bytes, 4, &event.slot.to_le_bytes());
+    put(&mut bytes, 8, &event.address.to_le_bytes());
+    put(&mut bytes, 16, &event.value.to_le_bytes());
+    bytes
+}
+
+/// Reads which link a status is asked of: borrower and `next`.
+pub fn decode_status(bytes: &[u8; STATUS_BYTES]) -> (u16, bool) {
+    (u16_at(bytes, 0), u16_at(bytes, 4) != 0)
+}
+
+impl Status {
+    /// Writes it.
+    pub fn encode(&self) -> [u8; STATUS_BYTES] {
+        let mut bytes = [0; STATUS_BYTES];
+        put(&mut bytes, 0, &self.borrower.to_le_bytes());
+        put(&mut bytes, 2, &self.broker.to_le_bytes());
+        put(&mut bytes, 4, &self.next.to_le_bytes());
+        put(&mut bytes, 6, &self.state.to_le_bytes());
+        put(&mut bytes, 8, &self.reason.to_le_bytes());
+        put(&mut bytes, 12, &self.regions.to_le_bytes());
+        put(&mut bytes, 16, &self.protocol_version.to_le_bytes());
+        put(&mut bytes, 20, &self.flags.to_le_bytes());
+        put(&mut bytes, 24, &self.aperture_address.to_le_bytes());
+        put(&mut bytes, 32, &self.aperture_size.to_le_bytes());
+        for (cell, count) in bytes
+            .iter_mut()
+            .skip(40)
+            .zip(self.counters.in_order().iter().flat_map(|count| count.to_le_bytes()))
+        {
+            *cell = count;
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_have_the_numbers_of_the_header() {
+        // The module's glue asserts the same numbers against the header itself.
+        assert_eq!(ATTACH, 0xC030_C510);
+        assert_eq!(DETACH, 0x4008_C511);
+        assert_eq!(ALLOW_BAR, 0xC018_C512);
+        assert_eq!(BIND, 0x4008_C513);
+        assert_eq!(STATUS, 0xC0F0_C514);
+        assert_eq!(SET_USER_MEMORY_REGION, 0x4020_C515);
+    }
+
+    #[test]
+    fn reserved_fields_of_a_domain_must_be_zero() {
+        assert_eq!(decode_domain(&[3, 1, 0, 0, 0, 0, 0, 0]), Some(0x103));
+        assert_eq!(decode_domain(&[3, 1, 0, 0, 0, 0, 0, 1]), None);
+    }
+
+    #[test]
+    fn attach_answers_leave_the_question_alone() {
+        let mut bytes = [0xAA; ATTACH_BYTES];
+        let mut attach = Attach::decode(&bytes);
+        assert_eq!(attach.aperture_size, 0xAAAA_AAAA_AAAA_AAAA);
+        attach.ring_refs = [1, 2, 3];
+        attach.event_channel = 9;
+        attach.encode_answer(&mut bytes);
+        assert_eq!(bytes[..32], [0xAA; 32]);
+        assert_eq!(Attach::decode(&bytes), attach);
+    }
+
+    #[test]
+    fn a_status_ends_with_the_last_count() {
+        let counters = Counters { revoke_ns_p99: 0x0102_0304_0506_0708, ..Counters::default() };
+        let status = Status { borrower: 5, counters, ..Status::default() };
+        let bytes = status.encode();
+        assert_eq!(bytes[STATUS_BYTES - 8..], [8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(bytes[0], 5);
+    }
+}

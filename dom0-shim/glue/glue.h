@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The whole contract between the C glue and the Rust core of the module, grouped by
+ * the file that defines each function. The glue wraps macros and inline functions of
+ * the kernel and decides nothing. Functions give 0 or a negative error number unless said otherwise.
+ */
+#ifndef XENLEND_GLUE_H
+#define XENLEND_GLUE_H
+
+#include <linux/types.h>
+
+struct file;
+struct poll_table_struct;
+struct xenlend_spinlock;
+struct xenlend_mutex;
+struct xenlend_wait;
+struct xenlend_region;
+struct xenlend_worker;
+
+/* --- defined in Rust: module/src/kernel_api/exports.rs -------------------- */
+
+int xenlend_core_init(void);
+void xenlend_core_exit(void);
+/* A descriptor's state, or NULL. */
+void *xenlend_core_open(void);
+void xenlend_core_release(void *descriptor);
+long xenlend_core_ioctl(void *descriptor, u32 request, unsigned long argument);
+ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, bool may_wait);
+/* Whether there is an event; registers with the link's wait queue first. */
+bool xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
+/* Hard interrupt: never sleeps. */
+void xenlend_core_event(void *link);
+/* MMU notifier. False: not now (only if !may_sleep). */
+bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned long start,
+			     unsigned long end, bool may_sleep, struct xenlend_region *region,
+			     unsigned long sequence);
+void xenlend_core_work(void *link);
+void xenlend_core_put_link(void *link);
+
+/* --- module.c ------------------------------------------------------------- */
+
+void xenlend_module_get(void);
+void xenlend_module_put(void);
+
+/* --- log.c ---------------------------------------------------------------- */
+
+/* Level 0 error, 1 warning, 2 information; each is limited in rate. */
+void xenlend_log(int level, const char *text, size_t length);
+void __noreturn xenlend_panic(const char *text, size_t length);
+
+/* --- clock.c -------------------------------------------------------------- */
+
+u64 xenlend_clock_ns(void);
+
+/* --- lock.c --------------------------------------------------------------- */
+
+struct xenlend_spinlock *xenlend_spinlock_new(void);
+void xenlend_spinlock_free(struct xenlend_spinlock *lock);
+unsigned long xenlend_spinlock_lock(struct xenlend_spinlock *lock);
+void xenlend_spinlock_unlock(struct xenlend_spinlock *lock, unsigned long flags);
+struct xenlend_mutex *xenlend_mutex_new(void);
+void xenlend_mutex_free(struct xenlend_mutex *mutex);
+void xenlend_mutex_lock(struct xenlend_mutex *mutex);
+void xenlend_mutex_unlock(struct xenlend_mutex *mutex);
+
+/* --- wait.c --------------------------------------------------------------- */
+
+/* How a wait is accounted and what ends it besides a wake-up. */
+#define XENLEND_WAIT_UNINTERRUPTIBLE	0
+#define XENLEND_WAIT_KILLABLE		1
+#define XENLEND_WAIT_INTERRUPTIBLE	2
+#define XENLEND_WAIT_IDLE		3
+
+struct xenlend_wait *xenlend_wait_new(void);
+void xenlend_wait_free(struct xenlend_wait *wait);
+/* Wake-ups so far. */
+unsigned long xenlend_wait_count(struct xenlend_wait *wait);
+void xenlend_wait_wake(struct xenlend_wait *wait);
+/* Until the count is not `seen`: 1 it is not, 0 time is up, negative a signal. ms 0: for ever. */
+int xenlend_wait_for(struct xenlend_wait *wait, unsigned long seen, u32 ms, int mode);
+void xenlend_wait_poll(struct xenlend_wait *wait, struct file *file, struct poll_table_struct *table);
+
+/* --- memory.c ------------------------------------------------------------- */
+
+void *xenlend_memory_new(size_t bytes);
+void xenlend_memory_free(void *memory);
+
+/* --- user.c --------------------------------------------------------------- */
+
+int xenlend_user_read(void *to, unsigned long from, size_t bytes);
+int xenlend_user_write(unsigned long to, const void *from, size_t bytes);
+bool xenlend_user_is_administrator(void);
+
+/* --- xen.c ---------------------------------------------------------------- */
+
+/* PV and allowed to control other domains. */
+bool xenlend_xen_is_pv_control_domain(void);
+bool xenlend_xen_is_domain(void);
+/* major << 16 | minor */
+u32 xenlend_xen_version(void);
+u32 xenlend_xen_physical_address_bits(void);
+long xenlend_xen_call(u32 call, void *argument);
+
+/* --- event_channel.c ------------------------------------------------------ */
+
+/* A port that `remote` can bind to, or negative. */
+int xenlend_event_channel_new(u16 remote);
+void xenlend_event_channel_close(u32 port);
+/* The interrupt of the port, whose handler is xenlend_core_event(link). */
+int xenlend_event_channel_bind(u32 port, void *link);
+/* Waits for running handlers; closes the port. */
+void xenlend_event_channel_unbind(int irq, void *link);
+void xenlend_event_channel_notify(u32 port);
+
+/* --- grant.c -------------------------------------------------------------- */
+
+/* A zeroed page granted to a domain. */
+void *xenlend_grant_new(u16 remote, u32 *reference);
+/* Frees the page when the domain cannot touch it any more. */
+void xenlend_grant_end(void *page, u32 reference);
+
+/* --- notifier.c ----------------------------------------------------------- */
+
+/* Of current's address space; takes over one reference of the link. */
+struct xenlend_region *xenlend_region_new(void *link, u32 index, u32 generation);
+int xenlend_region_arm(struct xenlend_region *region, unsigned long start, unsigned long bytes);
+void xenlend_region_disarm(struct xenlend_region *region);
+void xenlend_region_get(struct xenlend_region *region);
+void xenlend_region_put(struct xenlend_region *region);
+/* Under the link's spinlock, in the notifier. */
+void xenlend_region_set_sequence(struct xenlend_region *region, unsigned long sequence);
+unsigned long xenlend_region_read_begin(struct xenlend_region *region);
+
+/* --- address_space.c ------------------------------------------------------ */
+
+/* Kernel thread only. False: the process is gone. */
+bool xenlend_address_space_enter(struct xenlend_region *region);
+void xenlend_address_space_leave(struct xenlend_region *region);
+/* `single`: bytes is 1, 2, 4 or 8 and the address a multiple of it: one access of the processor. */
+int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool single);
+int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes, bool single);
+
+/* --- mapping.c ------------------------------------------------------------ */
+
+struct xenlend_vma {
+	unsigned long start;
+	unsigned long end;
+	u32 writable;
+	u32 pfn_mapped;
+};
+
+struct xenlend_frame {
+	u64 pfn;
+	u64 p2m_entry;
+	u64 m2p_pfn;
+	u32 has_page;
+	u32 is_special;
+};
+
+void xenlend_mapping_lock(struct xenlend_region *region);
+void xenlend_mapping_unlock(struct xenlend_region *region);
+/* False: nothing is mapped there. The following four under the mapping lock. */
+bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, struct xenlend_vma *vma);
+/* 1: the lock was let go of meanwhile. */
+int xenlend_mapping_fault(struct xenlend_region *region, unsigned long address, bool write);
+int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable);
+/* pfns: HMM_PFN_* in and out. -EBUSY: begin again. */
+int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
+			  unsigned long end, unsigned long *pfns);
+void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame);
+
+/* --- worker.c ------------------------------------------------------------- */
+
+/* Runs xenlend_core_work(link) once; takes over one reference of the link. */
+struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower);
+/* Ends whatever killable wait it is in. */
+void xenlend_worker_interrupt(struct xenlend_worker *worker);
+void xenlend_worker_put(struct xenlend_worker *worker);
+/* By the worker itself: forgets the interruption. */
+void xenlend_worker_resume(void);
+
+/* --- pci.c ---------------------------------------------------------------- */
+
+struct xenlend_bar {
+	u64 address;
+	u64 bytes;
+	/* 0 bytes if they are not in this BAR. */
+	u64 table_address;
+	u64 table_bytes;
+	u64 pending_address;
+	u64 pending_bytes;
+};
+
+/* -ENODEV no such device, -EINVAL no memory BAR. */
+int xenlend_pci_bar(u32 segment, u32 bus, u32 devfn, u32 number, struct xenlend_bar *bar);
+
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a process has mapped: VMAs, faults, page-table entries, frames. */
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/mmap_lock.h>
+#include <linux/page-flags.h>
+#include <asm/xen/page.h>
+
+#include "region.h"
+#include "glue.h"
+
+/* The Rust core has these numbers. */
+static_assert(HMM_PFN_VALID == 1UL << 63);
+static_assert(HMM_PFN_WRITE == 1UL << 62);
+static_assert(HMM_PFN_ERROR == 1UL << 61);
+static_assert(HMM_PFN_FLAGS == 0xFFUL << 56);
+static_assert(HMM_PFN_REQ_FAULT == HMM_PFN_VALID && HMM_PFN_REQ_WRITE == HMM_PFN_WRITE);
+static_assert(FOREIGN_FRAME_BIT == 1UL << 63);
+static_assert(IDENTITY_FRAME_BIT == 1UL << 62);
+static_assert(INVALID_P2M_ENTRY == ~0UL);
+
+void xenlend_mapping_lock(struct xenlend_region *region)
+{
+	mmap_read_lock(region->mm);
+}
+
+void xenlend_mapping_unlock(struct xenlend_region *region)
+{
+	mmap_read_unlock(region->mm);
+}
+
+bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, struct xenlend_vma *out)
+{
+	struct vm_area_struct *vma = vma_lookup(region->mm, address);
+
+	if (!vma)
+		return false;
+	out->start = vma->vm_start;
+	out->end = vma->vm_end;
+	out->writable = !!(vma->vm_flags & VM_WRITE);
+	out->pfn_mapped = !!(vma->vm_flags & (VM_PFNMAP | VM_IO));
+	return true;
+}
+
+int xenlend_mapping_fault(struct xenlend_region *region, unsigned long address, bool write)
+{
+	bool unlocked = false;
+	int error = fixup_user_fault(region->mm, address, write ? FAULT_FLAG_WRITE : 0, &unlocked);
+
+	return error ? error : unlocked;
+}
+
+int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable)
+{
+	struct follow_pfnmap_args args = { .address = address };
+	int error;
+
+	args.vma = vma_lookup(region->mm, address);
+	if (!args.vma)
+		return -EFAULT;
+	error = follow_pfnmap_start(&args);
+	if (error)
+		return error;
+	*pfn = args.pfn;
+	*writable = args.writable;
+	follow_pfnmap_end(&args);
+	return 0;
+}
+
+int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
+			  unsigned long end, unsigned long *pfns)
+{
+	struct hmm_range range = {
+		.notifier = &region->notifier,
+		.notifier_seq = sequence,
+		.start = start,
+		.end = end,
+		.hmm_pfns = pfns,
+		.default_flags = 0,
+		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+
+	return hmm_range_fault(&range);
+}
+
+void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
+{
+	struct page *page;
+
+	frame->pfn = pfn;
+	frame->p2m_entry = __pfn_to_mfn(pfn);
+	frame->m2p_pfn = mfn_to_pfn_no_overrides(frame->p2m_entry & ~(FOREIGN_FRAME_BIT | IDENTITY_FRAME_BIT));
+	frame->has_page = pfn_valid(pfn);
+	frame->is_special = false;
+	if (!frame->has_page)
+		return;
+	page = pfn_to_page(pfn);
+	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page) ||
+			    is_zero_pfn(pfn);
+}

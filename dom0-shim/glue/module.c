@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading and unloading. */
+#include <linux/module.h>
+
+#include "device.h"
+#include "glue.h"
+
+void xenlend_module_get(void)
+{
+	__module_get(THIS_MODULE);
+}
+
+void xenlend_module_put(void)
+{
+	module_put(THIS_MODULE);
+}
+
+static int __init xenlend_init(void)
+{
+	int error = xenlend_core_init();
+
+	if (error)
+		return error;
+	error = xenlend_device_register();
+	if (error)
+		xenlend_core_exit();
+	return error;
+}
+
+static void __exit xenlend_exit(void)
+{
+	xenlend_device_unregister();
+	xenlend_core_exit();
+}
+
+module_init(xenlend_init);
+module_exit(xenlend_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Lends memory of this domain to other Xen domains");
+MODULE_AUTHOR("xenlend");

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+/* MMU notifiers: one for each region. */
+#include <linux/kref.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "region.h"
+#include "glue.h"
+
+static bool xenlend_region_invalidate(struct mmu_interval_notifier *notifier,
+				      const struct mmu_notifier_range *range, unsigned long sequence)
+{
+	struct xenlend_region *region = container_of(notifier, struct xenlend_region, notifier);
+
+	return xenlend_core_invalidate(region->link, region->index, region->generation, range->start,
+				       range->end, mmu_notifier_range_blockable(range), region, sequence);
+}
+
+static const struct mmu_interval_notifier_ops xenlend_region_operations = {
+	.invalidate = xenlend_region_invalidate,
+};
+
+struct xenlend_region *xenlend_region_new(void *link, u32 index, u32 generation)
+{
+	struct xenlend_region *region = kzalloc(sizeof(*region), GFP_KERNEL_ACCOUNT);
+
+	if (!region)
+		return NULL;
+	kref_init(&region->references);
+	mmgrab(current->mm);
+	region->mm = current->mm;
+	region->link = link;
+	region->index = index;
+	region->generation = generation;
+	return region;
+}
+
+int xenlend_region_arm(struct xenlend_region *region, unsigned long start, unsigned long bytes)
+{
+	return mmu_interval_notifier_insert(&region->notifier, region->mm, start, bytes,
+					    &xenlend_region_operations);
+}
+
+void xenlend_region_disarm(struct xenlend_region *region)
+{
+	mmu_interval_notifier_remove(&region->notifier);
+}
+
+void xenlend_region_get(struct xenlend_region *region)
+{
+	kref_get(&region->references);
+}
+
+static void xenlend_region_free(struct kref *references)
+{
+	struct xenlend_region *region = container_of(references, struct xenlend_region, references);
+
+	mmdrop(region->mm);
+	xenlend_core_put_link(region->link);
+	kfree(region);
+}
+
+void xenlend_region_put(struct xenlend_region *region)
+{
+	kref_put(&region->references, xenlend_region_free);
+}
+
+void xenlend_region_set_sequence(struct xenlend_region *region, unsigned long sequence)
+{
+	mmu_interval_set_seq(&region->notifier, sequence);
+}
+
+unsigned long xenlend_region_read_begin(struct xenlend_region *region)
+{
+	return mmu_interval_read_begin(&region->notifier);
+}

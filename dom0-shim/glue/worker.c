@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The page-in worker: a kernel thread for each link. */
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+
+#include "glue.h"
+
+/* A task is all there is; the type is for the contract. */
+static struct task_struct *task_of(struct xenlend_worker *worker)
+{
+	return (struct task_struct *)worker;
+}
+
+static int xenlend_worker_main(void *link)
+{
+	/* Delivered only by xenlend_worker_interrupt(): ends killable waits inside faults. */
+	allow_signal(SIGKILL);
+	xenlend_core_work(link);
+	xenlend_core_put_link(link);
+	module_put_and_kthread_exit(0);
+	return 0;
+}
+
+struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower)
+{
+	struct task_struct *task = kthread_create(xenlend_worker_main, link, "xenlend/%u", borrower);
+
+	if (IS_ERR(task))
+		return NULL;
+	get_task_struct(task);
+	__module_get(THIS_MODULE);
+	wake_up_process(task);
+	return (struct xenlend_worker *)task;
+}
+
+void xenlend_worker_interrupt(struct xenlend_worker *worker)
+{
+	send_sig(SIGKILL, task_of(worker), 1);
+}
+
+void xenlend_worker_put(struct xenlend_worker *worker)
+{
+	put_task_struct(task_of(worker));
+}
+
+void xenlend_worker_resume(void)
+{
+	flush_signals(current);
+}

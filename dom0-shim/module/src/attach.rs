@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The life of a link: attach, BARs, detach.
+
+use xenlend_protocol::frame::{FRAMES_PER_2MIB, PAGE_SIZE};
+use xenlend_protocol::message::AccessOutcome;
+use xenlend_shim_core::bars::{without, FrameRun};
+use xenlend_shim_core::counters::add;
+use xenlend_shim_core::domctl::{INFO_DYING, INFO_HVM};
+use xenlend_shim_core::events::Event;
+use xenlend_shim_core::histogram::BUCKETS;
+use xenlend_shim_core::link::{Completion, Config, Link as CoreLink, Tables};
+use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
+use xenlend_shim_core::request_queue::Work;
+use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
+
+use crate::errno::{Errno, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP};
+use crate::hypervisor::Hypervisor;
+use crate::kernel_api::event_channel::{Handler, Port};
+use crate::kernel_api::grant::{rings, RingPages};
+use crate::kernel_api::memory::KernelSlice;
+use crate::kernel_api::module::ModuleReference;
+use crate::kernel_api::shared::Shared;
+use crate::kernel_api::worker::Worker;
+use crate::kernel_api::{pci, xen, Core as Module};
+use crate::leases;
+use crate::link::{Link, Parts};
+use crate::permissions::Permissions;
+use crate::{log_information, page_in};
+
+const DEFAULT_DEADLINE_MS: u32 = 3000;
+/// vCPUs that one page of ioreqs serves.
+const MAX_VCPUS: u32 = 128;
+const EVENTS: usize = 256;
+const APERTURE_ALIGNMENT: u64 = FRAMES_PER_2MIB as u64 * PAGE_SIZE;
+/// A page number has 32 bits.
+const MAX_APERTURE: u64 = (u32::MAX as u64) * PAGE_SIZE;
+
+/// `XENLEND_ATTACH`; fills in the answers.
+pub fn attach(request: &mut Attach) -> Result<(), Errno> {
+    let hypervisor = Hypervisor::probe()?;
+    check_request(request)?;
+    check_domain(hypervisor, request.borrower)?;
+    check_domain(hypervisor, request.broker)?;
+    let link = Module::links().add(request.borrower, || make(hypervisor, request))?;
+    request.ring_refs = link.pages.references();
+    request.event_channel = link.port.number();
+    log_information!(
+        "dom{}: linked to the broker dom{}, aperture {:#x} + {:#x}{}",
+        request.borrower,
+        request.broker,
+        request.aperture_address,
+        request.aperture_size,
+        if link.check { ", check mode" } else { "" }
+    );
+    Ok(())
+}
+
+fn check_request(request: &Attach) -> Result<(), Errno> {
+    let answers = request.ring_refs.iter().chain([&request.event_channel]);
+    let answers_empty = answers.copied().all(|answer| answer == 0);
+    let end = request.aperture_address.checked_add(request.aperture_size);
+    let aligned = (request.aperture_address | request.aperture_size) % APERTURE_ALIGNMENT == 0;
+    let sane = answers_empty
+        && aligned
+        && end.is_some()
+        && request.aperture_size > 0
+        && request.aperture_size <= MAX_APERTURE
+        && (1..=MAX_VCPUS).contains(&request.vcpus)
+        && request.flags & !ATTACH_CHECK == 0
+        && request.borrower != request.broker;
+    if sane {
+        Ok(())
+    } else {
+        Err(EINVAL)
+    }
+}
+
+fn check_domain(hypervisor: Hypervisor, dom_id: u16) -> Result<(), Errno> {
+    let info = hypervisor.info(dom_id)?;
+    if info.flags & INFO_DYING != 0 {
+        return Err(ENOENT);
+    }
+    if info.flags & INFO_HVM == 0 {
+        return Err(EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno> {
+    let (borrower, broker) = (request.borrower, request.broker);
+    let aperture = Aperture { address: request.aperture_address, size: request.aperture_size };
+    let mut permissions = Permissions::new(hypervisor, borrower, broker, aperture.pages())?;
+    let tables = Tables {
+        slots: KernelSlice::new(MAX_REGIONS, || Slot::EMPTY).ok_or(ENOMEM)?,
+        // One access for each vCPU, one page-in put back for each.
+        requests: KernelSlice::new(request.vcpus as usize * 2 + 8, || None).ok_or(ENOMEM)?,
+        events: KernelSlice::new(EVENTS, Event::default).ok_or(ENOMEM)?,
+        histogram: KernelSlice::new(BUCKETS, || 0).ok_or(ENOMEM)?,
+    };
+    let pages = Shared::new(RingPages::new(broker)?).ok_or(ENOMEM)?;
+    let (to_broker, to_lender) = rings(&pages);
+    let config = Config { borrower, broker, aperture, flags: request.flags };
+    let mut core = CoreLink::new(config, tables, to_broker, to_lender);
+    // The ring is empty: there is room.
+    core.greet().map_err(|_| ENOSPC)?;
+    hypervisor.set_target(broker, borrower)?;
+    permissions.give_dummy(xen::physical_address_bits())?;
+    let port = match Port::new(broker) {
+        Ok(port) => port,
+        Err(error) => {
+            permissions.take_dummy();
+            return Err(error);
+        }
+    };
+    let deadline_ms = if request.deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { request.deadline_ms };
+    let check = request.flags & ATTACH_CHECK != 0;
+    let parts =
+        Parts { borrower, broker, aperture, deadline_ms, check, hypervisor, port, pages, permissions, core };
+    let link = Link::new(parts).and_then(Shared::new).ok_or(ENOMEM)?;
+    if let Err(error) = start(&link) {
+        stop(&link);
+        return Err(error);
+    }
+    Ok(link)
+}
+
+fn start(link: &Shared<Link>) -> Result<(), Errno> {
+    let mut running = link.running.lock();
+    match Handler::bind(link) {
+        Ok(handler) => running.handler = Some(handler),
+        Err(error) => {
+            link.port.close();
+            return Err(error);
+        }
+    }
+    running.worker = Some(Worker::start(link)?);
+    running.module = Some(ModuleReference::take());
+    Ok(())
+}
+
+/// Ends everything that runs for a link and takes back its permissions. Nothing is lent any more.
+fn stop(link: &Shared<Link>) {
+    let mut running = link.running.lock();
+    running.ended = true;
+    let worker = running.worker.take();
+    let handler = running.handler.take();
+    let module = running.module.take();
+    link.locked(|state| {
+        state.stopping = true;
+        state.core.detach();
+        // It may be in a fault that never ends by itself. It is told and not waited for.
+        if let Some(worker) = &worker {
+            worker.interrupt();
+        }
+    });
+    drop(running);
+    drop(handler);
+    drop(worker);
+    let bars = link.bars.lock();
+    let mut permissions = link.permissions.lock();
+    let mut failures = 0;
+    for run in bars.allowed() {
+        failures += permissions.take(*run);
+    }
+    failures += permissions.take_dummy();
+    drop(permissions);
+    drop(bars);
+    link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+    drop(module);
+}
+
+/// `XENLEND_DETACH`: works whatever state the broker is in.
+pub fn detach(borrower: u16) -> Result<(), Errno> {
+    let link = Module::links().find(borrower).ok_or(ENOENT)?;
+    let mut running = link.running.lock();
+    if running.ended {
+        return Err(ENOENT);
+    }
+    running.ended = true;
+    leases::end_regions(&link, &running, None);
+    drop(running);
+    // No vCPU may be left waiting for an answer that nobody would give any more.
+    while let Some(request) = link.locked(|state| state.core.pop_request()) {
+        if let Work::Access { id, .. } = request.work {
+            page_in::complete(&link, &Completion { id, outcome: AccessOutcome::Lost });
+        }
+    }
+    stop(&link);
+    Module::links().remove(&link)?;
+    log_information!("dom{}: link to the broker dom{} ended", link.borrower, link.broker);
+    Ok(())
+}
+
+/// `XENLEND_ALLOW_BAR`; fills in the answer.
+pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
+    if request.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let link = Module::links().find(request.borrower).ok_or(ENOENT)?;
+    let running = link.running.lock();
+    if running.ended {
+        return Err(ENOENT);
+    }
+    let bar = pci::bar(request.segment, request.bus, request.devfn, request.bar)?;
+    let frames = FrameRun::inside(bar.address, bar.bytes).ok_or(EINVAL)?;
+    let table = FrameRun::touched(bar.table_address, bar.table_bytes);
+    let pending = FrameRun::touched(bar.pending_address, bar.pending_bytes);
+    let mut excluded = heapless::Vec::<FrameRun, 2>::new();
+    excluded.extend(table.into_iter().chain(pending));
+    let allowed = without(frames, &excluded);
+    let mut bars = link.bars.lock();
+    let permissions = link.permissions.lock();
+    for (index, run) in allowed.iter().enumerate() {
+        if let Err(error) = permissions.give(*run) {
+            for earlier in allowed.iter().take(index) {
+                permissions.take(*earlier);
+            }
+            return Err(error);
+        }
+    }
+    if bars.allow(&allowed, &excluded).is_err() {
+        for run in &allowed {
+            permissions.take(*run);
+        }
+        return Err(ENOSPC);
+    }
+    request.frames = allowed.iter().map(|run| run.count).sum();
+    drop(running);
+    Ok(())
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An open descriptor of `/dev/xen/xenlend`.
+
+use core::ffi::c_ulong;
+
+use xenlend_shim_core::events::{Cursor, Event};
+use xenlend_shim_core::uapi::{self, AllowBar, Attach, RegionRequest};
+
+use crate::attach;
+use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM};
+use crate::kernel_api::lock::Mutex;
+use crate::kernel_api::shared::Shared;
+use crate::kernel_api::wait::{Mode, PollTable, Woken};
+use crate::kernel_api::{user, Core as Module};
+use crate::leases;
+use crate::link::Link;
+
+/// What a descriptor is bound to.
+struct Binding {
+    link: Shared<Link>,
+    cursor: Cursor,
+    greeting: Option<Event>,
+}
+
+/// A descriptor.
+pub struct Descriptor {
+    number: u32,
+    binding: Mutex<Option<Binding>>,
+}
+
+fn administrator() -> Result<(), Errno> {
+    if user::is_administrator() {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+impl Descriptor {
+    /// A new one, unbound; `None` if memory is short.
+    pub fn new() -> Option<Shared<Self>> {
+        let number = Module::links().number_descriptor();
+        Shared::new(Self { number, binding: Mutex::new(None)? })
+    }
+
+    /// Closed: its regions end. Whatever their pages wait for, this returns.
+    pub fn close(&self) {
+        if let Ok(link) = self.link() {
+            let running = link.running.lock();
+            leases::end_regions(&link, &running, Some(self.number));
+        }
+    }
+
+    /// `ioctl()`
+    pub fn ioctl(&self, request: u32, argument: c_ulong) -> Result<(), Errno> {
+        match request {
+            uapi::ATTACH => {
+                administrator()?;
+                let mut bytes = user::read(argument)?;
+                let mut call = Attach::decode(&bytes);
+                attach::attach(&mut call)?;
+                call.encode_answer(&mut bytes);
+                user::write(argument, &bytes).inspect_err(|_| {
+                    let _ = attach::detach(call.borrower);
+                })
+            }
+            uapi::DETACH => {
+                administrator()?;
+                attach::detach(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+            }
+            uapi::ALLOW_BAR => {
+                administrator()?;
+                let mut bytes = user::read(argument)?;
+                let mut call = AllowBar::decode(&bytes);
+                attach::allow_bar(&mut call)?;
+                call.encode_answer(&mut bytes);
+                user::write(argument, &bytes)
+            }
+            uapi::BIND => {
+                administrator()?;
+                self.bind(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+            }
+            uapi::STATUS => self.status(argument),
+            uapi::SET_USER_MEMORY_REGION => {
+                let call = RegionRequest::decode(&user::read(argument)?);
+                leases::set_region(&self.link()?, &call, self.number)
+            }
+            _ => Err(ENOTTY),
+        }
+    }
+
+    fn link(&self) -> Result<Shared<Link>, Errno> {
+        self.binding.lock().as_ref().map(|binding| binding.link.clone()).ok_or(ENOTCONN)
+    }
+
+    fn bind(&self, borrower: u16) -> Result<(), Errno> {
+        let mut binding = self.binding.lock();
+        if binding.is_some() {
+            return Err(EBUSY);
+        }
+        let link = Module::links().find(borrower).ok_or(ENOENT)?;
+        let (cursor, greeting) = link.locked(|state| state.core.greeting());
+        *binding = Some(Binding { link, cursor, greeting });
+        Ok(())
+    }
+
+    fn status(&self, argument: c_ulong) -> Result<(), Errno> {
+        let (borrower, next) = uapi::decode_status(&user::read(argument)?);
+        let link = match self.link() {
+            Ok(link) => link,
+            Err(_) => {
+                administrator()?;
+                let links = Module::links();
+                let found = if next { links.find_from(borrower) } else { links.find(borrower) };
+                found.ok_or(ENOENT)?
+            }
+        };
+        let status = link.locked(|state| state.core.status());
+        user::write(argument, &status.encode())
+    }
+
+    /// `read()`: whole events.
+    pub fn read(&self, buffer: c_ulong, size: usize, may_wait: bool) -> Result<usize, Errno> {
+        let link = self.link()?;
+        let room = size / uapi::EVENT_BYTES;
+        if room == 0 {
+            return Err(EINVAL);
+        }
+        loop {
+            let seen = link.seen();
+            let mut written = 0;
+            while written < room {
+                let Some((event, read_on)) = self.next_event(&link) else { break };
+                let at = buffer + (written * uapi::EVENT_BYTES) as c_ulong;
+                user::write(at, &uapi::encode_event(&event))?;
+                self.advance(read_on);
+                written += 1;
+            }
+            if written > 0 {
+                return Ok(written * uapi::EVENT_BYTES);
+            }
+            if !may_wait {
+                return Err(EAGAIN);
+            }
+            if link.wait(seen, 0, Mode::Interruptible) == Woken::Signal {
+                return Err(EINTR);
+            }
+        }
+    }
+
+    /// The next event and the place behind it; `None` for the place after the greeting.
+    fn next_event(&self, link: &Link) -> Option<(Event, Option<Cursor>)> {
+        let binding = self.binding.lock();
+        let binding = binding.as_ref()?;
+        if let Some(greeting) = binding.greeting {
+            return Some((greeting, None));
+        }
+        let mut cursor = binding.cursor;
+        let event = link.locked(|state| state.core.events().take(&mut cursor))?;
+        Some((event, Some(cursor)))
+    }
+
+    fn advance(&self, read_on: Option<Cursor>) {
+        if let Some(binding) = self.binding.lock().as_mut() {
+            match read_on {
+                Some(cursor) => binding.cursor = cursor,
+                None => binding.greeting = None,
+            }
+        }
+    }
+
+    /// `poll()`: whether there is an event.
+    pub fn poll(&self, table: &PollTable) -> bool {
+        let Ok(link) = self.link() else { return false };
+        link.wait_queue().poll(table);
+        self.next_event(&link).is_some()
+    }
+}

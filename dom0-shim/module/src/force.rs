@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Revocation by force: the broker is held while the lender removes every entry itself.
+//!
+//! It may run in a notifier, inside reclaim, with a driver's locks held: nothing here
+//! allocates or waits for anybody but Xen.
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_shim_core::bars::FrameRun;
+use xenlend_shim_core::counters::add;
+use xenlend_shim_core::link::{ForceEnd, Reason};
+use xenlend_shim_core::mirror::Run;
+
+use crate::errno::{Errno, ENOENT, ESRCH};
+use crate::hypervisor::Removed;
+use crate::link::{Link, WaitEnd};
+use crate::{log_error, log_warning};
+
+/// What a removal that the lender made itself came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// So many pages of the run were still mapped.
+    Mapped(u32),
+    /// The borrower is gone.
+    DomainGone,
+    /// Xen would not remove them.
+    Stuck(Errno),
+}
+
+/// Why a wait that ended so has to be followed by force.
+pub fn reason_of(end: WaitEnd) -> Reason {
+    match end {
+        WaitEnd::BrokerGone => Reason::BrokerGone,
+        WaitEnd::Deadline | WaitEnd::Signal => Reason::Deadline,
+    }
+}
+
+/// Revokes everything of a link. When it returns nothing is present.
+pub fn revoke_all(link: &Link, reason: Reason) {
+    let guard = link.force.lock();
+    if !link.locked(|state| state.core.begin_force(reason)) {
+        return;
+    }
+    log_warning!("dom{}: revoking without the broker dom{}: {:?}", link.borrower, link.broker, reason);
+    let broker_is_gone = hold_broker(link);
+    while let Some((lease, run)) = link.locked(|state| state.core.force_next()) {
+        match remove(link, &run) {
+            Found::Mapped(_) | Found::DomainGone => {}
+            Found::Stuck(error) => end_borrower(link, &run, error),
+        }
+        link.locked(|state| state.core.force_removed(lease, &run));
+        let failures = link.permissions.lock().release(run.mfn, run.count);
+        link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+    }
+    match link.locked(|state| state.core.end_force(broker_is_gone)) {
+        ForceEnd::Resume => {
+            if let Err(error) = link.hypervisor.unpause(link.broker) {
+                log_error!(
+                    "dom{}: cannot resume the broker dom{}: error {}",
+                    link.borrower,
+                    link.broker,
+                    error.0
+                );
+            }
+        }
+        ForceEnd::Condemn(reason) => log_error!(
+            "dom{}: the broker dom{} is held for good: {:?}; destroy it and the borrower",
+            link.borrower,
+            link.broker,
+            reason
+        ),
+    }
+    drop(guard);
+}
+
+/// Pauses the broker: afterwards nothing of it is in flight. True if it is gone.
+fn hold_broker(link: &Link) -> bool {
+    match link.hypervisor.pause(link.broker) {
+        Ok(()) => link.hypervisor.is_gone(link.broker),
+        Err(ESRCH | ENOENT) => true,
+        Err(error) => {
+            // Somebody has paused it 255 times. A destroyed broker adds nothing either.
+            log_error!("dom{}: cannot pause the broker dom{}: error {}", link.borrower, link.broker, error.0);
+            if let Err(error) = link.hypervisor.destroy(link.broker) {
+                if error != ESRCH {
+                    log_error!(
+                        "dom{}: nor destroy it: error {}; ending the borrower",
+                        link.borrower,
+                        error.0
+                    );
+                    stop_borrower(link);
+                }
+            }
+            true
+        }
+    }
+}
+
+/// Removes the entries of a run from this domain, whatever is left of them.
+pub fn remove(link: &Link, run: &Run) -> Found {
+    let (mut done, mut mapped, mut permitted) = (0, 0, false);
+    while done < run.count {
+        let page = AperturePage(run.page.0.saturating_add(done));
+        let mfn = xenlend_protocol::frame::Mfn(run.mfn.0.saturating_add(u64::from(done)));
+        let gfn = link.aperture.first_gfn().saturating_add(u64::from(page.0));
+        let left = run.count - done;
+        link.locked(|state| add(&mut state.core.counters().dom0_mapping_hypercalls, 1));
+        match link.hypervisor.remove(link.borrower, gfn, mfn, left) {
+            Removed::Pages(pages) => {
+                done += pages.max(1);
+                mapped += pages;
+            }
+            Removed::Absent => done += if run.large { left } else { 1 },
+            Removed::DomainGone => return Found::DomainGone,
+            Removed::Refused(error) if permitted => return Found::Stuck(error),
+            Removed::Refused(_) => {
+                // Before 4.22 Xen wants the permission for a removal too.
+                permitted = true;
+                let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
+                let _ = link.permissions.lock().give_borrower(whole);
+            }
+        }
+    }
+    Found::Mapped(mapped)
+}
+
+/// The last resort: a borrower that does not run touches nothing.
+pub fn end_borrower(link: &Link, run: &Run, error: Errno) {
+    log_error!(
+        "dom{}: Xen does not remove {} pages at {:#x}: error {}; ending the borrower",
+        link.borrower,
+        run.count,
+        link.aperture.address_of(run.page),
+        error.0
+    );
+    stop_borrower(link);
+}
+
+fn stop_borrower(link: &Link) {
+    // Pausing comes first and stays: should the end fail, it still does not run.
+    let paused = link.hypervisor.pause(link.borrower);
+    let ended = link.hypervisor.destroy(link.borrower);
+    if let (Err(paused), Err(ended)) = (paused, ended) {
+        if ended != ESRCH {
+            log_error!("dom{}: cannot be stopped: errors {}, {}", link.borrower, paused.0, ended.0);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The event channel of a link.
+
+use core::ffi::{c_int, c_void};
+
+use super::ffi;
+use super::shared::Shared;
+use crate::errno::Errno;
+use crate::link::Link;
+
+/// A port that the broker binds to.
+pub struct Port(u32);
+
+impl Port {
+    /// Allocates one for a domain.
+    pub fn new(remote: u16) -> Result<Self, Errno> {
+        // SAFETY: a hypercall with its own buffer.
+        match unsafe { ffi::xenlend_event_channel_new(remote) } {
+            port @ 1.. => Ok(Self(port as u32)),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u32 {
+        self.0
+    }
+
+    /// Notifies the other end. Does not sleep.
+    pub fn notify(&self) {
+        // SAFETY: a port that is not bound, or closed, is told in vain.
+        unsafe { ffi::xenlend_event_channel_notify(self.0) };
+    }
+
+    /// Closes a port that was never bound to a handler.
+    pub fn close(&self) {
+        // SAFETY: as above.
+        unsafe { ffi::xenlend_event_channel_close(self.0) };
+    }
+}
+
+/// The interrupt handler of a port. Holds the link that it works for.
+pub struct Handler {
+    irq: c_int,
+    link: Option<Shared<Link>>,
+}
+
+impl Handler {
+    /// Starts to handle events of the link's port.
+    pub fn bind(link: &Shared<Link>) -> Result<Self, Errno> {
+        let raw: *mut c_void = link.as_raw();
+        // SAFETY: the handler runs until `unbind`, and the value holds the link until then.
+        match unsafe { ffi::xenlend_event_channel_bind(link.port.number(), raw) } {
+            irq @ 1.. => Ok(Self { irq, link: Some(link.clone()) }),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            // SAFETY: bound by `bind` with this link; waits for running handlers and closes the port.
+            unsafe { ffi::xenlend_event_channel_unbind(self.irq, link.as_raw()) };
+        }
+    }
+}

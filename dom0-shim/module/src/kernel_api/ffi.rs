@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The declarations of `dom0-shim/glue/glue.h`, in its order.
+
+use core::ffi::{c_int, c_long, c_ulong, c_void};
+
+/// `struct xenlend_vma`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Vma {
+    pub start: c_ulong,
+    pub end: c_ulong,
+    pub writable: u32,
+    pub pfn_mapped: u32,
+}
+
+/// `struct xenlend_frame`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Frame {
+    pub pfn: u64,
+    pub p2m_entry: u64,
+    pub m2p_pfn: u64,
+    pub has_page: u32,
+    pub is_special: u32,
+}
+
+/// `struct xenlend_bar`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Bar {
+    pub address: u64,
+    pub bytes: u64,
+    pub table_address: u64,
+    pub table_bytes: u64,
+    pub pending_address: u64,
+    pub pending_bytes: u64,
+}
+
+extern "C" {
+    pub fn xenlend_module_get();
+    pub fn xenlend_module_put();
+
+    pub fn xenlend_log(level: c_int, text: *const u8, length: usize);
+    pub fn xenlend_panic(text: *const u8, length: usize) -> !;
+
+    pub fn xenlend_clock_ns() -> u64;
+
+    pub fn xenlend_spinlock_new() -> *mut c_void;
+    pub fn xenlend_spinlock_free(lock: *mut c_void);
+    pub fn xenlend_spinlock_lock(lock: *mut c_void) -> c_ulong;
+    pub fn xenlend_spinlock_unlock(lock: *mut c_void, flags: c_ulong);
+    pub fn xenlend_mutex_new() -> *mut c_void;
+    pub fn xenlend_mutex_free(mutex: *mut c_void);
+    pub fn xenlend_mutex_lock(mutex: *mut c_void);
+    pub fn xenlend_mutex_unlock(mutex: *mut c_void);
+
+    pub fn xenlend_wait_new() -> *mut c_void;
+    pub fn xenlend_wait_free(wait: *mut c_void);
+    pub fn xenlend_wait_count(wait: *mut c_void) -> c_ulong;
+    pub fn xenlend_wait_wake(wait: *mut c_void);
+    pub fn xenlend_wait_for(wait: *mut c_void, seen: c_ulong, ms: u32, mode: c_int) -> c_int;
+    pub fn xenlend_wait_poll(wait: *mut c_void, file: *mut c_void, table: *mut c_void);
+
+    pub fn xenlend_memory_new(bytes: usize) -> *mut c_void;
+    pub fn xenlend_memory_free(memory: *mut c_void);
+
+    pub fn xenlend_user_read(to: *mut c_void, from: c_ulong, bytes: usize) -> c_int;
+    pub fn xenlend_user_write(to: c_ulong, from: *const c_void, bytes: usize) -> c_int;
+    pub fn xenlend_user_is_administrator() -> bool;
+
+    pub fn xenlend_xen_is_pv_control_domain() -> bool;
+    pub fn xenlend_xen_is_domain() -> bool;
+    pub fn xenlend_xen_version() -> u32;
+    pub fn xenlend_xen_physical_address_bits() -> u32;
+    pub fn xenlend_xen_call(call: u32, argument: *mut c_void) -> c_long;
+
+    pub fn xenlend_event_channel_new(remote: u16) -> c_int;
+    pub fn xenlend_event_channel_close(port: u32);
+    pub fn xenlend_event_channel_bind(port: u32, link: *mut c_void) -> c_int;
+    pub fn xenlend_event_channel_unbind(irq: c_int, link: *mut c_void);
+    pub fn xenlend_event_channel_notify(port: u32);
+
+    pub fn xenlend_grant_new(remote: u16, reference: *mut u32) -> *mut c_void;
+    pub fn xenlend_grant_end(page: *mut c_void, reference: u32);
+
+    pub fn xenlend_region_new(link: *mut c_void, index: u32, generation: u32) -> *mut c_void;
+    pub fn xenlend_region_arm(region: *mut c_void, start: c_ulong, bytes: c_ulong) -> c_int;
+    pub fn xenlend_region_disarm(region: *mut c_void);
+    pub fn xenlend_region_get(region: *mut c_void);
+    pub fn xenlend_region_put(region: *mut c_void);
+    pub fn xenlend_region_set_sequence(region: *mut c_void, sequence: c_ulong);
+    pub fn xenlend_region_read_begin(region: *mut c_void) -> c_ulong;
+
+    pub fn xenlend_address_space_enter(region: *mut c_void) -> bool;
+    pub fn xenlend_address_space_leave(region: *mut c_void);
+    pub fn xenlend_address_space_read(to: *mut c_void, from: c_ulong, bytes: usize, single: bool) -> c_int;
+    pub fn xenlend_address_space_write(to: c_ulong, from: *const c_void, bytes: usize, single: bool)
+        -> c_int;
+
+    pub fn xenlend_mapping_lock(region: *mut c_void);
+    pub fn xenlend_mapping_unlock(region: *mut c_void);
+    pub fn xenlend_mapping_vma(region: *mut c_void, address: c_ulong, vma: *mut Vma) -> bool;
+    pub fn xenlend_mapping_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
+    pub fn xenlend_mapping_pfn(
+        region: *mut c_void,
+        address: c_ulong,
+        pfn: *mut u64,
+        writable: *mut u32,
+    ) -> c_int;
+    pub fn xenlend_mapping_range(
+        region: *mut c_void,
+        sequence: c_ulong,
+        start: c_ulong,
+        end: c_ulong,
+        pfns: *mut c_ulong,
+    ) -> c_int;
+    pub fn xenlend_mapping_frame(pfn: u64, frame: *mut Frame);
+
+    pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
+    pub fn xenlend_worker_interrupt(worker: *mut c_void);
+    pub fn xenlend_worker_put(worker: *mut c_void);
+    pub fn xenlend_worker_resume();
+
+    pub fn xenlend_pci_bar(segment: u32, bus: u32, devfn: u32, number: u32, bar: *mut Bar) -> c_int;
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernel memory for tables.
+
+use core::ffi::c_void;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
+use xenlend_shim_core::storage::Storage;
+
+use super::ffi;
+
+/// So many values in memory of the kernel; freed when dropped, which may sleep.
+pub struct KernelSlice<T> {
+    first: NonNull<T>,
+    count: usize,
+}
+
+// SAFETY: it owns its values like a `Vec` does.
+unsafe impl<T: Send> Send for KernelSlice<T> {}
+// SAFETY: shared access gives shared access to the values only.
+unsafe impl<T: Sync> Sync for KernelSlice<T> {}
+
+impl<T> KernelSlice<T> {
+    /// Allocates, and makes each value; `None` if memory is short. May sleep.
+    pub fn new(count: usize, mut make: impl FnMut() -> T) -> Option<Self> {
+        let bytes = count.max(1).checked_mul(size_of::<T>().max(1))?;
+        // The kernel aligns to 8 at least, and to a power-of-two size up to a page.
+        if align_of::<T>() > 8 {
+            return None;
+        }
+        // SAFETY: any size may be asked for.
+        let memory = NonNull::new(unsafe { ffi::xenlend_memory_new(bytes) })?;
+        let first = memory.cast::<T>();
+        for index in 0..count {
+            // SAFETY: `index` is inside the allocation of `count` values, which is aligned
+            // for `T` and owned by nobody else.
+            unsafe { first.add(index).write(make()) };
+        }
+        Some(Self { first, count })
+    }
+}
+
+impl<T> Deref for KernelSlice<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `new` has written `count` values, and `self` owns them.
+        unsafe { core::slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+}
+
+impl<T> DerefMut for KernelSlice<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
+        unsafe { core::slice::from_raw_parts_mut(self.first.as_ptr(), self.count) }
+    }
+}
+
+impl<T> Drop for KernelSlice<T> {
+    fn drop(&mut self) {
+        let values: *mut [T] = &raw mut **self;
+        // SAFETY: the values are valid, owned, and not used again.
+        unsafe { values.drop_in_place() };
+        // SAFETY: the memory came from `xenlend_memory_new` and is not used again.
+        unsafe { ffi::xenlend_memory_free(self.first.as_ptr().cast::<c_void>()) };
+    }
+}
+
+/// The kernel's memory for the core's tables.
+pub struct KernelMemory;
+
+impl Storage for KernelMemory {
+    type Slice<T> = KernelSlice<T>;
+}

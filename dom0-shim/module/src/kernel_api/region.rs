@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A region as the kernel sees it: an address space and its MMU notifier.
+
+use core::ffi::{c_ulong, c_void};
+use core::ptr::NonNull;
+
+use xenlend_protocol::lease_id::LeaseId;
+
+use super::ffi;
+use super::shared::Shared;
+use crate::errno::{Errno, ENOMEM};
+use crate::link::Link;
+
+/// A counted reference. Dropping the last one may sleep.
+pub struct RegionObject {
+    pub(super) region: NonNull<c_void>,
+}
+
+// SAFETY: the object is counted atomically and its contents are for use by any task.
+unsafe impl Send for RegionObject {}
+// SAFETY: as above.
+unsafe impl Sync for RegionObject {}
+
+impl RegionObject {
+    /// Of the calling process's address space.
+    pub fn new(link: &Shared<Link>, lease: LeaseId) -> Result<Self, Errno> {
+        let raw = link.clone().into_raw();
+        // SAFETY: takes over the reference of the link.
+        let region = unsafe { ffi::xenlend_region_new(raw, u32::from(lease.index), lease.generation) };
+        match NonNull::new(region) {
+            Some(region) => Ok(Self { region }),
+            None => {
+                // SAFETY: it was not taken over.
+                drop(unsafe { Shared::<Link>::from_raw(raw) });
+                Err(ENOMEM)
+            }
+        }
+    }
+
+    /// Starts to be told of invalidations. At most once.
+    pub fn arm(&self, start: u64, bytes: u64) -> Result<(), Errno> {
+        // SAFETY: the object is alive; its link and lease are set.
+        match unsafe { ffi::xenlend_region_arm(self.region.as_ptr(), start as c_ulong, bytes as c_ulong) } {
+            0 => Ok(()),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+
+    /// Ends that; waits for running notifiers. Once, after [`Self::arm`].
+    pub fn disarm(&self) {
+        // SAFETY: the object is alive and armed: only `regions.rs` calls this, once for each that it armed.
+        unsafe { ffi::xenlend_region_disarm(self.region.as_ptr()) };
+    }
+
+    /// Waits until no invalidation that overlaps the region is running, and gives the sequence.
+    pub fn read_begin(&self) -> c_ulong {
+        // SAFETY: the object is alive and was armed before it was made known.
+        unsafe { ffi::xenlend_region_read_begin(self.region.as_ptr()) }
+    }
+}
+
+impl Clone for RegionObject {
+    fn clone(&self) -> Self {
+        // SAFETY: the object is alive.
+        unsafe { ffi::xenlend_region_get(self.region.as_ptr()) };
+        Self { region: self.region }
+    }
+}
+
+impl Drop for RegionObject {
+    fn drop(&mut self) {
+        // SAFETY: gives back one reference.
+        unsafe { ffi::xenlend_region_put(self.region.as_ptr()) };
+    }
+}
+
+/// Inside the notifier: the object whose sequence has to be set under the lock.
+pub struct Notified {
+    region: *mut c_void,
+    sequence: c_ulong,
+}
+
+impl Notified {
+    pub(super) fn new(region: *mut c_void, sequence: c_ulong) -> Self {
+        Self { region, sequence }
+    }
+
+    /// To be called with the link's lock held, before the list of page-ins is marked.
+    pub fn set_sequence(&self) {
+        // SAFETY: the notifier's caller keeps the object alive, and its callback is running.
+        unsafe { ffi::xenlend_region_set_sequence(self.region, self.sequence) };
+    }
+}

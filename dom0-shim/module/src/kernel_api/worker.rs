@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The page-in worker's thread.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use super::ffi;
+use super::shared::Shared;
+use crate::errno::{Errno, ENOMEM};
+use crate::link::Link;
+
+/// The thread; it ends by itself when its link tells it to.
+pub struct Worker {
+    task: NonNull<c_void>,
+}
+
+// SAFETY: a task is counted and may be signalled by anybody.
+unsafe impl Send for Worker {}
+// SAFETY: as above.
+unsafe impl Sync for Worker {}
+
+impl Worker {
+    /// Starts `worker::work` on the link.
+    pub fn start(link: &Shared<Link>) -> Result<Self, Errno> {
+        let raw = link.clone().into_raw();
+        // SAFETY: takes over the reference of the link.
+        match NonNull::new(unsafe { ffi::xenlend_worker_start(raw, link.borrower) }) {
+            Some(task) => Ok(Self { task }),
+            None => {
+                // SAFETY: it was not taken over.
+                drop(unsafe { Shared::<Link>::from_raw(raw) });
+                Err(ENOMEM)
+            }
+        }
+    }
+
+    /// Ends whatever killable wait it is in: a page that never comes. Does not sleep.
+    pub fn interrupt(&self) {
+        // SAFETY: the task structure is alive; a thread that has ended is told in vain.
+        unsafe { ffi::xenlend_worker_interrupt(self.task.as_ptr()) };
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that `start` got.
+        unsafe { ffi::xenlend_worker_put(self.task.as_ptr()) };
+    }
+}
+
+/// By the worker itself: forgets an interruption.
+pub fn resume() {
+    // SAFETY: flushes the signals of the calling kernel thread, which takes no other.
+    unsafe { ffi::xenlend_worker_resume() };
+}

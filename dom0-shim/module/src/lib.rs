@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The lender's kernel module: effects around the decisions of `xenlend-shim-core`.
+//!
+//! `dom0-shim/DESIGN.md` has the order of the locks and says what may be waited for where.
+#![no_std]
+#![deny(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod attach;
+mod descriptor;
+mod errno;
+mod force;
+mod hypervisor;
+mod leases;
+mod link;
+mod links;
+mod lookup;
+mod page_in;
+mod permissions;
+mod revoke;
+mod worker;
+
+#[allow(unsafe_code)]
+#[macro_use]
+mod kernel_api;

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One link: the core's state under its lock, and what belongs to it in this kernel.
+
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_shim_core::bars::Bars;
+use xenlend_shim_core::link::Link as CoreLink;
+use xenlend_shim_core::progress::{Progress, Verdict};
+use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
+
+use crate::hypervisor::Hypervisor;
+use crate::kernel_api::event_channel::{Handler, Port};
+use crate::kernel_api::grant::{OwnedRing, RingPages};
+use crate::kernel_api::lock::{Mutex, SpinLock};
+use crate::kernel_api::memory::{KernelMemory, KernelSlice};
+use crate::kernel_api::module::ModuleReference;
+use crate::kernel_api::now_ms;
+use crate::kernel_api::region::RegionObject;
+use crate::kernel_api::shared::Shared;
+use crate::kernel_api::wait::{Mode, Seen, WaitQueue, Woken};
+use crate::kernel_api::worker::Worker;
+use crate::permissions::Permissions;
+
+/// Messages that one drain takes: the event handler's bound.
+const DRAIN_LIMIT: u32 = 64;
+
+/// The core's link over this kernel's memory.
+pub type Core = CoreLink<OwnedRing, KernelMemory>;
+
+/// What the spinlock protects.
+pub struct State {
+    /// All that is decided.
+    pub core: Core,
+    /// The kernel's object of each region, by slot.
+    pub objects: KernelSlice<Option<RegionObject>>,
+    /// The lease that the worker is in the address space of.
+    pub worker_in: Option<LeaseId>,
+    /// The worker has to end.
+    pub stopping: bool,
+}
+
+/// What lives from attach to detach.
+#[derive(Default)]
+pub struct Running {
+    /// The page-in worker.
+    pub worker: Option<Worker>,
+    /// The event handler.
+    pub handler: Option<Handler>,
+    /// Keeps the module loaded.
+    pub module: Option<ModuleReference>,
+    /// No more regions.
+    pub ended: bool,
+}
+
+/// A link. Fields are in the order of the locks: outermost first.
+pub struct Link {
+    /// The borrower's domain.
+    pub borrower: u16,
+    /// The broker's domain.
+    pub broker: u16,
+    /// The window.
+    pub aperture: Aperture,
+    /// Without progress of the broker.
+    pub deadline_ms: u32,
+    /// Verify every acknowledgement.
+    pub check: bool,
+    /// Calls to Xen.
+    pub hypervisor: Hypervisor,
+    /// The broker binds to it.
+    pub port: Port,
+    /// Grants for the broker.
+    pub pages: Shared<RingPages>,
+    /// Region calls and detach, one at a time. Never taken by a notifier.
+    pub running: Mutex<Running>,
+    /// Revocation by force, one at a time.
+    pub force: Mutex<()>,
+    /// BARs that may be lent from.
+    pub bars: Mutex<Bars>,
+    /// Frame permissions.
+    pub permissions: Mutex<Permissions>,
+    state: SpinLock<State>,
+    wait: WaitQueue,
+}
+
+/// Parts of a new link.
+pub struct Parts {
+    /// See [`Link`].
+    pub borrower: u16,
+    /// See [`Link`].
+    pub broker: u16,
+    /// See [`Link`].
+    pub aperture: Aperture,
+    /// See [`Link`].
+    pub deadline_ms: u32,
+    /// See [`Link`].
+    pub check: bool,
+    /// See [`Link`].
+    pub hypervisor: Hypervisor,
+    /// See [`Link`].
+    pub port: Port,
+    /// See [`Link`].
+    pub pages: Shared<RingPages>,
+    /// See [`Link`].
+    pub permissions: Permissions,
+    /// See [`State`].
+    pub core: Core,
+}
+
+impl Link {
+    /// `None` if memory is short.
+    pub fn new(parts: Parts) -> Option<Self> {
+        let objects = KernelSlice::new(MAX_REGIONS, || None)?;
+        let state = State { core: parts.core, objects, worker_in: None, stopping: false };
+        Some(Self {
+            borrower: parts.borrower,
+            broker: parts.broker,
+            aperture: parts.aperture,
+            deadline_ms: parts.deadline_ms,
+            check: parts.check,
+            hypervisor: parts.hypervisor,
+            port: parts.port,
+            pages: parts.pages,
+            running: Mutex::new(Running::default())?,
+            force: Mutex::new(())?,
+            bars: Mutex::new(Bars::default())?,
+            permissions: Mutex::new(parts.permissions)?,
+            state: SpinLock::new(state)?,
+            wait: WaitQueue::new()?,
+        })
+    }
+
+    /// Runs `act` under the spinlock: no sleeping, allocating or freeing in it. Afterwards wakes
+    /// and notifies whoever the core wants to.
+    pub fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        let result = act(&mut state);
+        let effects = state.core.take_effects();
+        if effects.wake {
+            self.wait.wake();
+        }
+        drop(state);
+        if effects.notify {
+            self.port.notify();
+        }
+        result
+    }
+
+    /// In the event handler: takes what the broker says. Never sleeps.
+    pub fn on_event(&self) {
+        self.locked(|state| {
+            // Whatever the event was for: room in the ring is no message, and a rest beyond the
+            // limit is for whoever wakes.
+            state.core.drain(DRAIN_LIMIT);
+            state.core.wake();
+        });
+    }
+
+    /// Takes what the broker says; to be called by whoever waits for it, so that no wait
+    /// depends on the event handler alone.
+    pub fn drain(state: &mut State) {
+        state.core.drain(DRAIN_LIMIT);
+    }
+
+    /// The count of wake-ups; to be read under the lock.
+    pub fn seen(&self) -> Seen {
+        self.wait.seen()
+    }
+
+    /// Waits for another wake-up; 0 ms is for ever.
+    pub fn wait(&self, seen: Seen, ms: u32, mode: Mode) -> Woken {
+        self.wait.wait(seen, ms, mode)
+    }
+
+    /// The queue, for `poll()`.
+    pub fn wait_queue(&self) -> &WaitQueue {
+        &self.wait
+    }
+
+    /// Waits for the broker until `look` finds an answer under the lock.
+    pub fn wait_for_broker<T>(
+        &self,
+        mode: Mode,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        let mut progress: Option<Progress> = None;
+        loop {
+            let (found, seen, movements) = self.locked(|state| {
+                Self::drain(state);
+                (look(state), self.seen(), state.core.movements())
+            });
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            let now = now_ms();
+            let progress = progress.get_or_insert_with(|| Progress::start(self.deadline_ms, now, movements));
+            let Verdict::Wait(ms) = progress.observe(now, movements) else {
+                return Err(WaitEnd::Deadline);
+            };
+            match self.wait.wait(seen, ms, mode) {
+                Woken::Yes => {}
+                Woken::Signal => return Err(WaitEnd::Signal),
+                Woken::TimeOut => {
+                    if self.hypervisor.is_gone(self.broker) {
+                        return Err(WaitEnd::BrokerGone);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a wait for the broker can end without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitEnd {
+    /// Nothing moved for the whole deadline.
+    Deadline,
+    /// The broker's domain is dying or gone.
+    BrokerGone,
+    /// A signal came.
+    Signal,
+}

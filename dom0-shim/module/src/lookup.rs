@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Faulting in and looking up the frames around a page, with the checks before a frame is lent.
+//!
+//! Frames found here may be taken away at once: they count only if no invalidation has
+//! come between, which is asked under the link's lock when the Present is posted.
+
+use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
+use xenlend_shim_core::bars::Bars;
+use xenlend_shim_core::lendable::{judge, FrameRefusal};
+use xenlend_shim_core::link::PageIn;
+use xenlend_shim_core::window::{Window, WINDOW_PAGES};
+
+use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
+use crate::kernel_api::address_space::{
+    frame_facts, hmm_pfn, AddressSpace, Faulted, Mapping, Vma, HMM_ERROR, HMM_VALID, HMM_WRITE,
+};
+use crate::kernel_api::memory::KernelSlice;
+use crate::kernel_api::region::RegionObject;
+
+/// Memory of a worker for its lookups.
+pub struct Scratch {
+    /// What was found.
+    pub window: Window<KernelSlice<u64>>,
+    /// Words for `hmm_range_fault`.
+    pages: KernelSlice<u64>,
+}
+
+impl Scratch {
+    /// `None` if memory is short.
+    pub fn new() -> Option<Self> {
+        let window = Window::new(KernelSlice::new(WINDOW_PAGES, || 0)?);
+        Some(Self { window, pages: KernelSlice::new(WINDOW_PAGES, || 0)? })
+    }
+}
+
+/// Why a lookup gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupEnd {
+    /// The ground moved: look again.
+    Again,
+    /// The page may not be lent, or there is none.
+    Refused(FrameRefusal),
+    /// Not now: memory is short, or the worker was interrupted.
+    GiveUp,
+}
+
+/// One lookup.
+pub struct Lookup<'a> {
+    /// What for.
+    pub page_in: &'a PageIn,
+    /// The process.
+    pub space: &'a AddressSpace<'a>,
+    /// The region's notifier.
+    pub object: &'a RegionObject,
+    /// BARs that may be lent from.
+    pub bars: &'a Bars,
+}
+
+impl Lookup<'_> {
+    /// Fills the window with the faulting page and those of its neighbours that come cheaply.
+    pub fn run(&self, scratch: &mut Scratch) -> Result<(), LookupEnd> {
+        scratch.window.reset(self.page_in.first, self.page_in.count, self.page_in.page);
+        let sequence = self.object.read_begin();
+        let mapping = self.space.lock_mapping();
+        let fault = self.address_of(self.page_in.page);
+        let vma = mapping.vma_at(fault).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
+        if !vma.writable {
+            return Err(LookupEnd::Refused(FrameRefusal::ReadOnly));
+        }
+        if vma.pfn_mapped {
+            self.look_up_frames(&mapping, vma, scratch)
+        } else {
+            self.look_up_pages(&mapping, vma, sequence, scratch)
+        }
+    }
+
+    /// Memory of drivers: page-table entries name frames. A driver faults in several pages at
+    /// a time, so each fault is followed by looking at the entries behind it.
+    fn look_up_frames(
+        &self,
+        mapping: &Mapping<'_>,
+        vma: Vma,
+        scratch: &mut Scratch,
+    ) -> Result<(), LookupEnd> {
+        // The faulting page first: its errors are the answer.
+        self.frame_at(mapping, vma, self.page_in.page, scratch)?;
+        for step in 0..self.page_in.count {
+            let page = AperturePage(self.page_in.first.0.saturating_add(step));
+            let address = self.address_of(page);
+            if page == self.page_in.page || address < vma.start || address >= vma.end {
+                continue;
+            }
+            match self.frame_at(mapping, vma, page, scratch) {
+                // A neighbour that cannot be lent is left out; it is judged when it is touched.
+                Ok(()) | Err(LookupEnd::Refused(_)) => {}
+                Err(end) => return Err(end),
+            }
+        }
+        Ok(())
+    }
+
+    fn frame_at(
+        &self,
+        mapping: &Mapping<'_>,
+        vma: Vma,
+        page: AperturePage,
+        scratch: &mut Scratch,
+    ) -> Result<(), LookupEnd> {
+        let address = self.address_of(page);
+        let mut found = mapping.pfn_at(address);
+        // A fault for writing: an entry that is only readable is one too few.
+        if !matches!(found, Some((_, true))) {
+            let faulted = mapping.fault(address, true).map_err(refusal_of)?;
+            if faulted == Faulted::LetGo && mapping.vma_at(address) != Some(vma) {
+                return Err(LookupEnd::Again);
+            }
+            found = mapping.pfn_at(address);
+        }
+        match found {
+            Some((pfn, true)) => self.take(page, pfn, scratch),
+            Some((_, false)) => Err(LookupEnd::Refused(FrameRefusal::ReadOnly)),
+            // Taken away again between the two calls.
+            None => Err(LookupEnd::Again),
+        }
+    }
+
+    /// Ordinary memory: only the page itself is faulted in, so that a window over a sparse file
+    /// does not fill it; neighbours that are there and writable come along.
+    fn look_up_pages(
+        &self,
+        mapping: &Mapping<'_>,
+        vma: Vma,
+        sequence: core::ffi::c_ulong,
+        scratch: &mut Scratch,
+    ) -> Result<(), LookupEnd> {
+        let window_start = self.page_in.user_address;
+        let window_end = window_start + u64::from(self.page_in.count) * PAGE_SIZE;
+        let start = window_start.max(vma.start);
+        let count = (window_end.min(vma.end).saturating_sub(start) / PAGE_SIZE) as usize;
+        let first_step = ((start - window_start) / PAGE_SIZE) as u32;
+        let fault_step = (self.page_in.page.0 - self.page_in.first.0).saturating_sub(first_step);
+        let Some(pages) = scratch.pages.get_mut(..count) else { return Err(LookupEnd::GiveUp) };
+        pages.fill(0);
+        if let Some(word) = pages.get_mut(fault_step as usize) {
+            *word = HMM_VALID | HMM_WRITE;
+        }
+        mapping.fault_range(sequence, start, pages).map_err(refusal_of)?;
+        for step in 0..count {
+            let word = scratch.pages.get(step).copied().unwrap_or(0);
+            if word & HMM_ERROR != 0 || word & HMM_VALID == 0 || word & HMM_WRITE == 0 {
+                continue;
+            }
+            let page = AperturePage(self.page_in.first.0 + first_step + step as u32);
+            let judged = self.take(page, hmm_pfn(word), scratch);
+            if page == self.page_in.page {
+                judged?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&self, page: AperturePage, pfn: u64, scratch: &mut Scratch) -> Result<(), LookupEnd> {
+        let (mfn, kind) = judge(&frame_facts(pfn), self.bars).map_err(LookupEnd::Refused)?;
+        scratch.window.put(page, mfn, kind);
+        Ok(())
+    }
+
+    fn address_of(&self, page: AperturePage) -> u64 {
+        let step = u64::from(page.0.saturating_sub(self.page_in.first.0));
+        self.page_in.user_address.saturating_add(step.saturating_mul(PAGE_SIZE))
+    }
+}
+
+fn refusal_of(error: Errno) -> LookupEnd {
+    match error {
+        EBUSY | EAGAIN => LookupEnd::Again,
+        ENOMEM | EINTR => LookupEnd::GiveUp,
+        _ => LookupEnd::Refused(FrameRefusal::Unmapped),
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One page-in: look up, permit, pause the borrower, post the Present, wait, resume.
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::PresentOutcome;
+use xenlend_shim_core::counters::add;
+use xenlend_shim_core::events;
+use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
+use xenlend_shim_core::link::{Completion, PageIn, Posted, PresentStanding};
+use xenlend_shim_core::request_queue::{Request, Work};
+use xenlend_shim_core::window::Extents;
+
+use crate::force;
+use crate::kernel_api::address_space::AddressSpace;
+use crate::kernel_api::region::RegionObject;
+use crate::kernel_api::wait::Mode;
+use crate::link::{Link, State};
+use crate::log_warning;
+use crate::lookup::{Lookup, LookupEnd, Scratch};
+use crate::revoke::{self, Pages};
+
+/// Lookups that one page-in makes before it is given up; the next fault asks again.
+const MAX_LOOKUPS: u32 = 16;
+/// Answers of Later before a page-in is given up.
+const MAX_LATERS: u8 = 3;
+
+/// The borrower is paused while this lives: the bracket ends on every path.
+struct Bracket<'a>(&'a Link);
+
+impl<'a> Bracket<'a> {
+    fn begin(link: &'a Link) -> Option<Self> {
+        match link.hypervisor.pause(link.borrower) {
+            Ok(()) => {
+                link.locked(|state| add(&mut state.core.counters().pause_brackets, 1));
+                Some(Self(link))
+            }
+            Err(error) => {
+                log_warning!("dom{}: cannot be paused for an add: error {}", link.borrower, error.0);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Bracket<'_> {
+    fn drop(&mut self) {
+        // A borrower that has died needs none.
+        let _ = self.0.hypervisor.unpause(self.0.borrower);
+    }
+}
+
+/// What became of one Present.
+enum Sent {
+    /// Added.
+    Yes,
+    /// An invalidation came between: look up again.
+    Again,
+    /// The broker says Later.
+    Later,
+    /// No more of this page-in.
+    GiveUp,
+}
+
+/// The page-in of a request.
+pub struct Job<'a> {
+    /// The link.
+    pub link: &'a Link,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The page.
+    pub page: AperturePage,
+    /// Answers of Later so far.
+    pub laters: u8,
+    /// The answer to the access that caused it, until it is sent.
+    pub completion: Option<Completion>,
+}
+
+impl Job<'_> {
+    /// Makes the page present if it can, and answers the access in any case.
+    pub fn run(mut self, object: &RegionObject, space: &AddressSpace<'_>, scratch: &mut Scratch) {
+        let begun = self.link.locked(|state| state.core.begin_page_in(self.lease, self.page));
+        if let Ok(page_in) = begun {
+            self.look_up_and_send(&page_in, object, space, scratch);
+            self.link.locked(|state| state.core.end_page_in(&page_in));
+        }
+        if let Some(completion) = self.completion.take() {
+            complete(self.link, &completion);
+        }
+    }
+
+    fn look_up_and_send(
+        &mut self,
+        page_in: &PageIn,
+        object: &RegionObject,
+        space: &AddressSpace<'_>,
+        scratch: &mut Scratch,
+    ) {
+        for _ in 0..MAX_LOOKUPS {
+            if !self.link.locked(|state| state.core.restart_page_in(page_in)) {
+                return;
+            }
+            let bars = self.link.bars.lock();
+            let found = Lookup { page_in, space, object, bars: &bars }.run(scratch);
+            drop(bars);
+            match found {
+                Ok(()) => {}
+                Err(LookupEnd::Again) => continue,
+                Err(LookupEnd::Refused(refusal)) => return self.refuse(refusal),
+                Err(LookupEnd::GiveUp) => return,
+            }
+            let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
+            if let Some(first) = stale {
+                // The mapping changed without a word to the notifier: the old entry goes first.
+                log_warning!(
+                    "dom{}: stale entry at page {:#x} found by a lookup",
+                    self.link.borrower,
+                    first.0
+                );
+                revoke::revoke(self.link, &Pages { lease: self.lease, first, count: 1 });
+                continue;
+            }
+            match self.send_all(page_in, scratch) {
+                Sent::Yes | Sent::GiveUp => return,
+                Sent::Again => {}
+                Sent::Later => {
+                    if self.laters < MAX_LATERS {
+                        let work = Work::Again { tries: self.laters + 1 };
+                        let request = Request { lease: self.lease, page: self.page, work };
+                        self.link.locked(|state| state.core.push_request(request));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send_all(&mut self, page_in: &PageIn, scratch: &Scratch) -> Sent {
+        let window = &scratch.window;
+        let first_page = self.link.locked(|state| state.core.region(self.lease).map(|region| region.first));
+        let mut sent = window.begin();
+        let mut is_first = true;
+        loop {
+            let extents = window.next_extents(&mut sent);
+            if extents.is_empty() {
+                return Sent::Yes;
+            }
+            let result = self.send_one(page_in, &extents, scratch);
+            if !matches!(result, Sent::Yes) {
+                return result;
+            }
+            if is_first {
+                is_first = false;
+                let seen = first_page.and_then(|page| window.get(page));
+                self.link.locked(|state| {
+                    add(&mut state.core.counters().page_ins, 1);
+                    if let Some((_, kind)) = seen {
+                        state.core.note_first_page(self.lease, kind);
+                    }
+                });
+            }
+        }
+    }
+
+    fn send_one(&mut self, page_in: &PageIn, extents: &Extents, scratch: &Scratch) -> Sent {
+        if !self.permit(extents, scratch) {
+            return Sent::GiveUp;
+        }
+        let posted = loop {
+            // Nothing is faulted in inside the bracket, and nothing waited for but the broker.
+            let Some(bracket) = Bracket::begin(self.link) else { break Posted::Over };
+            let completion = self.completion.as_ref();
+            let posted = self.link.locked(|state| state.core.post_present(page_in, extents, completion));
+            if let Posted::Yes { completed } = posted {
+                if completed {
+                    self.completion = None;
+                }
+                return self.await_answer(page_in, extents, bracket);
+            }
+            drop(bracket);
+            if posted != Posted::Full || !self.await_room() {
+                break posted;
+            }
+        };
+        self.forbid(extents, scratch);
+        if posted == Posted::Overtaken {
+            Sent::Again
+        } else {
+            Sent::GiveUp
+        }
+    }
+
+    fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket<'_>) -> Sent {
+        let answer =
+            self.link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.present_standing() {
+                PresentStanding::Waiting => state.core.needs_force().map(Err),
+                PresentStanding::Gone => Some(Ok(None)),
+                PresentStanding::Answered(outcome) => {
+                    state.core.end_present();
+                    Some(Ok(Some(outcome)))
+                }
+            });
+        let outcome = match answer {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(reason)) => {
+                force::revoke_all(self.link, reason);
+                None
+            }
+            Err(end) => {
+                force::revoke_all(self.link, force::reason_of(end));
+                None
+            }
+        };
+        drop(bracket);
+        match outcome {
+            Some(PresentOutcome::Added { .. }) => Sent::Yes,
+            // Revoked by force: the mirror and the permissions are empty.
+            None => Sent::GiveUp,
+            Some(other) => {
+                for extent in extents {
+                    let pages = Pages { lease: page_in.lease, first: extent.page, count: extent.count };
+                    revoke::clear(self.link, &pages, false);
+                }
+                match other {
+                    PresentOutcome::Later => Sent::Later,
+                    PresentOutcome::Stale => Sent::Again,
+                    refused => {
+                        log_warning!("dom{}: the broker did not add: {:?}", self.link.borrower, refused);
+                        Sent::GiveUp
+                    }
+                }
+            }
+        }
+    }
+
+    fn await_room(&self) -> bool {
+        let room = self.link.wait_for_broker(Mode::Uninterruptible, |state| {
+            (state.stopping || state.core.needs_force().is_some() || state.core.has_room()).then_some(())
+        });
+        if let Err(end) = room {
+            force::revoke_all(self.link, force::reason_of(end));
+        }
+        room.is_ok() && !self.link.locked(|state: &mut State| state.stopping)
+    }
+
+    fn permit(&self, extents: &Extents, scratch: &Scratch) -> bool {
+        let mut permissions = self.link.permissions.lock();
+        let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
+        for (index, extent) in extents.iter().enumerate() {
+            if is_ram(extent.page) && permissions.acquire(extent).is_err() {
+                for earlier in extents.iter().take(index).filter(|earlier| is_ram(earlier.page)) {
+                    permissions.release(earlier.mfn, earlier.count);
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn forbid(&self, extents: &Extents, scratch: &Scratch) {
+        let mut permissions = self.link.permissions.lock();
+        let mut failures = 0;
+        for extent in extents {
+            if matches!(scratch.window.get(extent.page), Some((_, FrameKind::Ram))) {
+                failures += permissions.release(extent.mfn, extent.count);
+            }
+        }
+        drop(permissions);
+        self.link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+    }
+
+    fn refuse(&self, refusal: FrameRefusal) {
+        let address = self.link.aperture.address_of(self.page);
+        self.link.locked(|state| {
+            add(&mut state.core.counters().refused_frames, 1);
+            let slot = u32::from(self.lease.index);
+            state.core.push_event(events::REFUSED, slot, address, refusal as u64);
+        });
+    }
+}
+
+/// Answers an access, whatever it takes: a vCPU of the borrower waits for it.
+pub fn complete(link: &Link, completion: &Completion) {
+    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| {
+        use xenlend_shim_core::link::NotSent;
+        match state.core.post_completed(completion) {
+            Err(NotSent::Full) if !state.stopping => None,
+            _ => Some(()),
+        }
+    });
+    if let Err(end) = sent {
+        force::revoke_all(link, force::reason_of(end));
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Frame permissions of borrower and broker, given and taken with hypercalls.
+//!
+//! Always under the link's mutex of that name. Nothing here allocates: reclaim can be
+//! waiting, in a notifier, for this mutex.
+
+use xenlend_protocol::extent::ClaimedExtent;
+use xenlend_protocol::frame::Mfn;
+use xenlend_shim_core::bars::FrameRun;
+use xenlend_shim_core::permits::{places_for, Permit, Permits};
+
+use crate::errno::{Errno, ENOMEM};
+use crate::hypervisor::Hypervisor;
+use crate::kernel_api::memory::KernelSlice;
+use crate::log_warning;
+
+/// The permissions of one link.
+pub struct Permissions {
+    hypervisor: Hypervisor,
+    borrower: u16,
+    broker: u16,
+    ram: Permits<KernelSlice<Permit>>,
+    dummy: Option<FrameRun>,
+}
+
+impl Permissions {
+    /// For an aperture of so many pages.
+    pub fn new(hypervisor: Hypervisor, borrower: u16, broker: u16, pages: u32) -> Result<Self, Errno> {
+        // A page-in acquires before it knows which pages fall out: one window more.
+        let places = places_for(pages.saturating_add(1024));
+        let places = KernelSlice::new(places, Permit::default).ok_or(ENOMEM)?;
+        Ok(Self { hypervisor, borrower, broker, ram: Permits::new(places), dummy: None })
+    }
+
+    /// Gives both domains one frame for good, so that their sets are never empty: Xen flushes
+    /// every cache of the machine when a set becomes empty or ceases to be.
+    pub fn give_dummy(&mut self, physical_address_bits: u32) -> Result<(), Errno> {
+        let end = 1u64 << (physical_address_bits.clamp(36, 52) - 12);
+        // The last frame there can be; on AMD the last 12 GiB belong to HyperTransport and are denied.
+        let below_hypertransport = end - (12u64 << 18);
+        let mut error = ENOMEM;
+        for last in [end - 1, below_hypertransport - 1] {
+            let run = FrameRun { first: Mfn(last), count: 1 };
+            match self.give(run) {
+                Ok(()) => {
+                    self.dummy = Some(run);
+                    return Ok(());
+                }
+                Err(refused) => error = refused,
+            }
+        }
+        Err(error)
+    }
+
+    /// Permits a run for both domains.
+    pub fn give(&self, run: FrameRun) -> Result<(), Errno> {
+        self.hypervisor.permit(self.borrower, run.first, run.count, true)?;
+        let result = self.hypervisor.permit(self.broker, run.first, run.count, true);
+        if result.is_err() {
+            let _ = self.hypervisor.permit(self.borrower, run.first, run.count, false);
+        }
+        result
+    }
+
+    /// Withdraws a run from both domains, the broker first: it must not be able to add what the borrower
+    /// may not have. Gives how many withdrawals failed; no safety rests on them.
+    pub fn take(&self, run: FrameRun) -> u64 {
+        let broker = self.hypervisor.permit(self.broker, run.first, run.count, false);
+        let borrower = self.hypervisor.permit(self.borrower, run.first, run.count, false);
+        u64::from(broker.is_err()) + u64::from(borrower.is_err())
+    }
+
+    /// Permits the borrower once more what a removal needs.
+    pub fn give_borrower(&self, run: FrameRun) -> Result<(), Errno> {
+        self.hypervisor.permit(self.borrower, run.first, run.count, true)
+    }
+
+    /// Takes back the dummy frame, at the link's end.
+    pub fn take_dummy(&mut self) -> u64 {
+        self.dummy.take().map_or(0, |run| self.take(run))
+    }
+
+    /// Permits the RAM frames of an extent, one page more each.
+    pub fn acquire(&mut self, extent: &ClaimedExtent) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < extent.count {
+            let first = Mfn(extent.mfn.0 + u64::from(done));
+            let Ok(step) = self.ram.acquire(first, extent.count - done) else {
+                log_warning!("dom{}: no place for the permission of frame {:#x}", self.borrower, first.0);
+                self.release(extent.mfn, done);
+                return Err(ENOMEM);
+            };
+            done += step.frames;
+            if !step.changed {
+                continue;
+            }
+            if let Err(error) = self.give(FrameRun { first, count: u64::from(step.frames) }) {
+                log_warning!(
+                    "dom{}: Xen refuses the permission of {} frames from {:#x}: error {}",
+                    self.borrower,
+                    step.frames,
+                    first.0,
+                    error.0
+                );
+                self.release(extent.mfn, done);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Withdraws the RAM frames of a run, one page less each. Frames that were never acquired, those in
+    /// BARs, stay as they are. Gives how many withdrawals failed.
+    pub fn release(&mut self, first: Mfn, count: u32) -> u64 {
+        let (mut done, mut failures) = (0, 0);
+        while done < count {
+            let at = Mfn(first.0 + u64::from(done));
+            let step = self.ram.release(at, count - done);
+            done += step.frames;
+            if step.changed {
+                failures += self.take(FrameRun { first: at, count: u64::from(step.frames) });
+            }
+        }
+        failures
+    }
+}

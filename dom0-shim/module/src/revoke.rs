@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Revocation: from a notifier, from the end of a region, from a page-in that finds a stale entry.
+//!
+//! When a function here says that it is done, no second-stage entry of the borrower names a frame of
+//! the range, and no message in flight can make one.
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_shim_core::counters::add;
+use xenlend_shim_core::invalidation::Standing;
+use xenlend_shim_core::link::{InvalidateStart, Reason};
+
+use crate::force::{self, Found};
+use crate::kernel_api::now_ns;
+use crate::kernel_api::region::Notified;
+use crate::kernel_api::wait::Mode;
+use crate::link::{Link, State};
+use crate::log_error;
+
+/// Pages to revoke.
+#[derive(Clone, Copy)]
+pub struct Pages {
+    /// The lease.
+    pub lease: LeaseId,
+    /// First page.
+    pub first: AperturePage,
+    /// Number of pages.
+    pub count: u32,
+}
+
+/// The MMU notifier's callback for bytes `start .. end` of the process. False: not now.
+pub fn on_notifier(
+    link: &Link,
+    lease: LeaseId,
+    start: u64,
+    end: u64,
+    may_sleep: bool,
+    notified: &Notified,
+) -> bool {
+    let began = now_ns();
+    let (pages, first_step) = link.locked(|state| {
+        // Both under one lock: a page-in either sees the new sequence or is marked.
+        notified.set_sequence();
+        let pages = state.core.region(lease).and_then(|region| region.pages_of(start, end));
+        let pages = pages.map(|(first, count)| Pages { lease, first, count });
+        let step = pages.map_or(InvalidateStart::Unrelated, |pages| begin(state, &pages, may_sleep));
+        if step == InvalidateStart::Unrelated {
+            state.core.count_unrelated();
+        }
+        (pages, step)
+    });
+    let Some(pages) = pages else { return true };
+    if first_step == InvalidateStart::Unrelated {
+        return true;
+    }
+    let done = carry_on(link, &pages, first_step);
+    if done {
+        let took = now_ns().saturating_sub(began);
+        link.locked(|state| state.core.record_revocation(took));
+    }
+    done
+}
+
+/// Revokes pages; sleeps.
+pub fn revoke(link: &Link, pages: &Pages) {
+    let first_step = link.locked(|state| begin(state, pages, true));
+    let _ = carry_on(link, pages, first_step);
+}
+
+fn begin(state: &mut State, pages: &Pages, may_sleep: bool) -> InvalidateStart {
+    state.core.start_invalidate(pages.lease, pages.first, pages.count, may_sleep)
+}
+
+fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
+    let mut step = first_step;
+    loop {
+        match step {
+            InvalidateStart::Unrelated => return true,
+            InvalidateStart::WouldBlock => return false,
+            InvalidateStart::Posted(sequence) => {
+                let failed = finish(link, pages, sequence);
+                link.locked(|state| state.core.end_invalidate(sequence));
+                match failed {
+                    None => return true,
+                    Some(reason) => force::revoke_all(link, reason),
+                }
+            }
+            InvalidateStart::Busy => {
+                // Others have the reserve; each of them ends within its own deadline.
+                let result =
+                    link.wait_for_broker(Mode::Uninterruptible, |state| match begin(state, pages, true) {
+                        InvalidateStart::Busy => None,
+                        other => Some(other),
+                    });
+                match result {
+                    Ok(next) => {
+                        step = next;
+                        continue;
+                    }
+                    Err(end) => force::revoke_all(link, force::reason_of(end)),
+                }
+            }
+            InvalidateStart::Force(reason) => force::revoke_all(link, reason),
+        }
+        step = link.locked(|state| begin(state, pages, true));
+    }
+}
+
+/// Waits for the acknowledgement and acts on it. Gives a reason if force is needed.
+fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Reason> {
+    let standing = link.wait_for_broker(Mode::Uninterruptible, |state| {
+        match state.core.invalidation_standing(sequence) {
+            // Something else broke meanwhile: nobody will answer.
+            Standing::Waiting if state.core.needs_force().is_some() => {
+                Some(Err(state.core.needs_force().unwrap_or(Reason::Breach)))
+            }
+            Standing::Waiting => None,
+            standing => Some(Ok(standing)),
+        }
+    });
+    match standing {
+        Ok(Ok(Standing::Removed)) => {}
+        // Everything is gone already, this range too.
+        Ok(Ok(Standing::Forced)) => return None,
+        Ok(Ok(Standing::Failed(_) | Standing::Waiting)) => return Some(Reason::RemoveFailed),
+        Ok(Err(reason)) => return Some(reason),
+        Err(end) => return Some(force::reason_of(end)),
+    }
+    let honest = !link.check || check(link, pages);
+    clear(link, pages, true);
+    if honest {
+        None
+    } else {
+        Some(Reason::Lied)
+    }
+}
+
+/// Takes what is known to be removed out of the mirror, and withdraws the permissions.
+pub fn clear(link: &Link, pages: &Pages, revoked: bool) {
+    let take = |state: &mut State| state.core.take_present(pages.lease, pages.first, pages.count, revoked);
+    while let Some(run) = link.locked(take) {
+        let failures = link.permissions.lock().release(run.mfn, run.count);
+        if failures > 0 {
+            link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+        }
+    }
+}
+
+/// Check mode: removes from this domain what the broker says it has removed. False if
+/// something was still there.
+fn check(link: &Link, pages: &Pages) -> bool {
+    let mut honest = true;
+    let mut from = pages.first;
+    let end = pages.first.0.saturating_add(pages.count);
+    while from.0 < end {
+        let left = end.saturating_sub(from.0);
+        let Some(run) = link.locked(|state| state.core.find_present(pages.lease, from, left)) else { break };
+        match force::remove(link, &run) {
+            Found::Mapped(0) => {}
+            Found::DomainGone => break,
+            Found::Mapped(mapped) => {
+                honest = false;
+                link.locked(|state| add(&mut state.core.counters().lies, u64::from(mapped)));
+                log_error!(
+                    "dom{}: the broker dom{} acknowledged {} pages at {:#x} that were still mapped",
+                    link.borrower,
+                    link.broker,
+                    mapped,
+                    link.aperture.address_of(run.page)
+                );
+            }
+            Found::Stuck(error) => force::end_borrower(link, &run, error),
+        }
+        from = AperturePage(run.page.0.saturating_add(run.count));
+    }
+    honest
+}
