@@ -25,7 +25,7 @@ fn assert_clean(host: &FakeHost) {
 fn revoking_comes_first_and_the_record_goes_last() {
     let mut host = host_with_link();
     assert_eq!(down(&mut host, "g1").unwrap(), DownReport { broker: Some(8), dying_broker: None });
-    assert_eq!(host.effects(), ["detach", "stop_broker", "remove_node", "destroy", "remove_record"]);
+    assert_eq!(host.effects(), ["detach", "await_departure", "remove_node", "destroy", "remove_record"]);
     assert_clean(&host);
 }
 
@@ -38,8 +38,8 @@ fn whichever_step_fails_a_second_down_finishes() {
         host.failing = vec![failing];
         let first = down(&mut host, "g1");
         let failed = host.calls[failing].clone();
-        // Questions about lives and the polite request are not needed for the end.
-        let harmless = ["life", "stop_broker"].contains(&failed.as_str());
+        // Questions about lives and the wait for the broker are not needed for the end.
+        let harmless = ["life", "await_departure"].contains(&failed.as_str());
         assert_eq!(first.is_ok(), harmless, "{failed}");
         host.start_afresh();
         let second = down(&mut host, "g1");
@@ -56,16 +56,16 @@ fn a_dead_broker_is_no_obstacle() {
     host.world.brokers.clear();
     host.world.nodes.clear();
     down(&mut host, "g1").unwrap();
-    assert!(!host.has_called("stop_broker"));
+    assert!(!host.has_called("await_departure"));
     assert_clean(&host);
 }
 
 #[test]
-fn a_dead_guest_is_no_obstacle_and_needs_no_polite_broker() {
+fn a_dead_guest_is_no_obstacle_and_needs_no_departure() {
     let mut host = host_with_link();
     host.kill_guest();
     down(&mut host, "g1").unwrap();
-    assert!(!host.has_called("stop_broker"));
+    assert!(!host.has_called("await_departure"));
     let mut dead = FakeHost::new();
     dead.kill_guest();
     assert_eq!(host.world, dead.world);

@@ -38,7 +38,7 @@ pub struct FakeHost {
     pub calls: Vec<String>,
     /// Numbers of the calls that fail.
     pub failing: Vec<usize>,
-    /// Whether brokers leave when asked.
+    /// Whether brokers leave when their link ends.
     pub brokers_leave: bool,
     /// State of every link.
     pub link_state: LinkState,
@@ -154,8 +154,8 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn stop_broker(&mut self, broker: u16) -> Outcome<bool> {
-        self.step("stop_broker")?;
+    fn await_departure(&mut self, broker: u16) -> Outcome<bool> {
+        self.step("await_departure")?;
         if self.brokers_leave {
             self.world.lives.insert(broker, Life::ShutDown);
         }

@@ -229,6 +229,15 @@ pub mod tests {
     }
 
     #[test]
+    fn what_xl_of_xen_4_20_prints_is_understood() {
+        let guest = parse(include_str!("../../tests/xl-list-4.20.json")).unwrap().unwrap();
+        assert_eq!((guest.name.as_str(), guest.domid, guest.kind), ("g1", 1, Kind::Pvh));
+        assert_eq!((guest.vcpus, guest.max_memory_bytes), (1, 256 << 20));
+        assert!(guest.command_line.as_deref().unwrap().contains("memmap=256M$0x1000000000"));
+        assert_eq!(guest.check(), Ok(()));
+    }
+
+    #[test]
     fn a_domain_without_configuration_is_dying() {
         assert_eq!(parse("[\n\n]\n").unwrap(), None);
     }

@@ -34,9 +34,9 @@ pub trait Host {
     fn unpause(&mut self, domid: u16) -> Outcome<()>;
     /// Destroys a domain; fine if there is none.
     fn destroy(&mut self, domid: u16) -> Outcome<()>;
-    /// Asks a broker that can do so to take its server off the borrower and leave, and waits for it.
-    /// False: it cannot, or did not.
-    fn stop_broker(&mut self, broker: u16) -> Outcome<bool>;
+    /// Waits until the broker, whose link has ended, has taken its server off the borrower and left. False:
+    /// it does not say that it does so (`xenlend/broker/feature-leave` in xenstore), or did not.
+    fn await_departure(&mut self, broker: u16) -> Outcome<bool>;
 
     /// The record of a guest.
     fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>>;

@@ -19,8 +19,8 @@ use super::record::{Record, Supervisor};
 use super::xenstore::Xenstore;
 use super::{paths, process, record_file, xl};
 
-/// How long a broker that was asked to leave may take.
-const LEAVE: Duration = Duration::from_secs(5);
+/// How long a broker may take to leave after the link has ended.
+const DEPARTURE: Duration = Duration::from_secs(5);
 
 /// A real dom0, working on one guest.
 #[derive(Default)]
@@ -110,15 +110,13 @@ impl Host for RealHost {
         xl::destroy(domid)
     }
 
-    fn stop_broker(&mut self, broker: u16) -> Outcome<bool> {
-        let feature = format!("{}/feature-shutdown", broker_folder(broker));
+    fn await_departure(&mut self, broker: u16) -> Outcome<bool> {
+        let feature = format!("{}/feature-leave", broker_folder(broker));
         if self.xenstore("read", &feature, |store| store.read(&feature))?.as_deref() != Some("1") {
             return Ok(false);
         }
-        let order = format!("/local/domain/{broker}/control/shutdown");
         self.xenstore("watch", DOMAIN_ENDS, |store| store.watch(DOMAIN_ENDS))?;
-        self.xenstore("write", &order, |store| store.write(&order, "poweroff"))?;
-        let deadline = Instant::now() + LEAVE;
+        let deadline = Instant::now() + DEPARTURE;
         loop {
             self.xenstore("read", DOMAIN_ENDS, Xenstore::fired)?;
             if !xl::life(broker)?.can_run() {

@@ -36,8 +36,8 @@ impl Remains {
 
 /// Takes it away. Goes on after a failure, since each step is worth having.
 ///
-/// Revoking comes first: the module needs nothing of what is taken away after it. The broker is
-/// asked to leave before it is destroyed: only the broker itself can take its server off the guest.
+/// Revoking comes first: the module needs nothing of what is taken away after it. The broker gets time to
+/// leave before it is destroyed: only the broker itself can take its server off the guest.
 pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
     let mut taken = TakenAway::default();
     let mut attempt = |outcome: Result<(), HostError>| taken.errors.extend(outcome.err());
@@ -48,7 +48,7 @@ pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
         let guest_stays = remains.links.iter().any(|borrower| host.life(*borrower).is_ok_and(Life::exists));
         if guest_stays && matches!(host.life(broker), Ok(Life::Alive)) {
             // A broker that does not leave is destroyed all the same.
-            let _stopped = host.stop_broker(broker);
+            let _left = host.await_departure(broker);
         }
         attempt(host.remove_node(&nodes::root(broker)));
         attempt(host.destroy(broker));
