@@ -34,7 +34,8 @@ const TARGET: &str = "x86_64-unknown-none";
 /// the module loader does not know), its mitigations.
 const FLAGS: &str =
     "-Ccode-model=kernel -Crelocation-model=static -Zplt=yes -Zdirect-access-external-data=yes \
-     -Zfunction-return=thunk-extern -Zcf-protection=branch -Cforce-frame-pointers=y";
+     -Zfunction-return=thunk-extern -Zcf-protection=branch -Zno-jump-tables -Cforce-frame-pointers=y \
+     -Ctarget-feature=+retpoline-external-thunk,+retpoline-indirect-branches,+retpoline-indirect-calls";
 
 /// The crate that every crate without std is linked to; the kernel has what it would provide.
 const COMPILER_BUILTINS: &str = "#![feature(compiler_builtins)]\n#![allow(internal_features)]\n\
