@@ -10,6 +10,7 @@ use crate::aperture::Aperture;
 use crate::capabilities::Capabilities;
 use crate::counters::{count, Counters};
 use crate::hypervisor::{Hypervisor, LenderLink};
+use crate::invalidation_history::InvalidationHistory;
 use crate::ioreq::{Request, ALL_ONES, STATE_READY, STATE_RESPONSE_READY};
 use crate::lease_registry::LeaseRegistry;
 use crate::lending_table::{LendingTable, PageRange, PageSlot};
@@ -70,8 +71,7 @@ pub struct Broker<'a> {
     pub(crate) vcpu_count: u16,
     /// The vCPU served first in the next turn: none has the ring's last room always.
     pub(crate) first_vcpu: u16,
-    /// Newest invalidation handled, the lender's own included.
-    pub(crate) newest_sequence: u64,
+    pub(crate) history: InvalidationHistory,
     pub(crate) outbox: Outbox,
     pub(crate) counters: Counters,
 }
@@ -104,7 +104,7 @@ impl<'a> Broker<'a> {
             vcpus,
             vcpu_count,
             first_vcpu: 0,
-            newest_sequence: 0,
+            history: InvalidationHistory::default(),
             outbox: Outbox::default(),
             counters: Counters::default(),
         })

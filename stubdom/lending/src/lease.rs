@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One lease: its states, and what has been invalidated in it.
+//! One lease: its states, its pages and what was declared of them.
 
-use heapless::Deque;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::LossPolicy;
 
 use crate::lending_table::PageRange;
-
-/// Invalidations that a lease remembers with their pages. A `Present` older than all of
-/// them counts as overtaken whatever its pages are.
-const REMEMBERED: usize = 8;
 
 /// Where a place in the registry stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,13 +69,12 @@ pub struct Lease {
     state: LeaseState,
     pages: PageRange,
     loss: LossPolicy,
-    history: InvalidationHistory,
 }
 
 impl Lease {
     /// A lease whose pages and rights have been checked.
     pub(crate) fn granted(id: LeaseId, pages: PageRange, loss: LossPolicy) -> Self {
-        Self { id, state: LeaseState::Active, pages, loss, history: InvalidationHistory::default() }
+        Self { id, state: LeaseState::Active, pages, loss }
     }
 
     /// Index and generation.
@@ -115,60 +109,5 @@ impl Lease {
     pub(crate) fn apply(&mut self, event: LeaseEvent) -> Result<(), NotInThisState> {
         self.state = self.state.after(event)?;
         Ok(())
-    }
-
-    /// Remembers an invalidation of some of its pages.
-    pub(crate) fn record_invalidation(&mut self, sequence: u64, pages: PageRange) {
-        self.history.record(sequence, pages);
-    }
-
-    /// Remembers that everything up to `sequence` was invalidated by the lender itself.
-    pub(crate) fn record_forced(&mut self, sequence: u64) {
-        self.history.raise_floor(sequence);
-    }
-
-    /// Whether frames looked up at `sequence` for these pages may have been taken away
-    /// since, by an invalidation that was handled.
-    pub fn is_overtaken(&self, sequence: u64, pages: PageRange) -> bool {
-        self.history.overtakes(sequence, pages)
-    }
-}
-
-/// The newest invalidations of a lease.
-///
-/// Remembering their pages spares a `Present` that an unrelated invalidation has passed.
-#[derive(Clone, Debug, Default)]
-struct InvalidationHistory {
-    /// Everything older is overtaken: pages of that age have been forgotten.
-    floor: u64,
-    recent: Deque<(u64, PageRange), REMEMBERED>,
-}
-
-impl InvalidationHistory {
-    fn record(&mut self, sequence: u64, pages: PageRange) {
-        if pages.is_empty() {
-            return;
-        }
-        if self.recent.is_full() {
-            if let Some((forgotten, _)) = self.recent.pop_front() {
-                self.raise_floor(forgotten);
-            }
-        }
-        if self.recent.push_back((sequence, pages)).is_err() {
-            // Cannot be: room was made. Forgetting the pages errs on the safe side.
-            self.raise_floor(sequence);
-        }
-    }
-
-    fn raise_floor(&mut self, sequence: u64) {
-        self.floor = self.floor.max(sequence);
-    }
-
-    fn overtakes(&self, sequence: u64, pages: PageRange) -> bool {
-        sequence < self.floor
-            || self
-                .recent
-                .iter()
-                .any(|(newer, invalidated)| *newer > sequence && invalidated.overlaps(&pages))
     }
 }

@@ -9,6 +9,7 @@ use xenlend_protocol::refusal::{Blame, Breach, BreachKind, Refusal, RemoveFailur
 use crate::broker::{Broker, LinkState};
 use crate::counters::count;
 use crate::hypervisor::Hypervisor;
+use crate::invalidation_history::Backwards;
 use crate::lease::LeaseEvent;
 use crate::lease_registry::{Named, LEASE_CAPACITY};
 use crate::lending_table::PageRange;
@@ -110,7 +111,8 @@ impl Broker<'_> {
         claims: &[ClaimedExtent],
         hypervisor: &mut impl Hypervisor,
     ) -> Result<PresentOutcome, Breach> {
-        let surroundings = Surroundings { aperture: self.aperture, vcpu_count: self.vcpu_count };
+        let surroundings =
+            Surroundings { aperture: self.aperture, vcpu_count: self.vcpu_count, history: &self.history };
         let outcome = match self.leases.find(id) {
             Named::Living(lease) if lease.is_active() => present(
                 &mut self.table,
@@ -148,29 +150,22 @@ impl Broker<'_> {
         range: PageRange,
         hypervisor: &mut impl Hypervisor,
     ) -> Result<Result<u32, RemoveFailure>, Breach> {
-        if sequence <= self.newest_sequence {
-            return Err(by_lender(BreachKind::SequenceBackwards));
-        }
-        self.newest_sequence = sequence;
+        self.history.begin(sequence).map_err(|Backwards| by_lender(BreachKind::SequenceBackwards))?;
         count(&mut self.counters.invalidations, 1);
         let Named::Living(lease) = self.leases.find(id) else { return Ok(Ok(0)) };
         // Invalidation means something in every state that lives.
         let _ = lease.apply(LeaseEvent::Invalidated);
         let pages = lease.pages().intersect(&range);
-        lease.record_invalidation(sequence, pages);
+        self.history.record(pages);
         Ok(remove_pages(&mut self.table, hypervisor, &mut self.counters, pages))
     }
 
     /// The lender has removed every entry while the broker stood still.
     fn forced(&mut self, sequence: u64) -> Result<(), Breach> {
-        if sequence < self.newest_sequence {
-            return Err(by_lender(BreachKind::SequenceBackwards));
-        }
-        self.newest_sequence = sequence;
+        self.history.force(sequence).map_err(|Backwards| by_lender(BreachKind::SequenceBackwards))?;
         count(&mut self.counters.forced, 1);
         self.table.clear_present();
         for lease in self.leases.living_mut() {
-            lease.record_forced(sequence);
             let was_active = lease.is_active();
             let _ = lease.apply(LeaseEvent::Forced);
             if !was_active {

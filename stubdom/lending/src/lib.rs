@@ -18,6 +18,7 @@ pub mod broker;
 pub mod capabilities;
 pub mod counters;
 pub mod hypervisor;
+pub mod invalidation_history;
 pub mod ioreq;
 pub mod lease;
 pub mod lease_registry;

@@ -13,13 +13,15 @@ use xenlend_protocol::refusal::{AddFailure, Refusal, RemoveFailure};
 use crate::aperture::Aperture;
 use crate::counters::{count, Counters};
 use crate::hypervisor::{Hypervisor, Partial};
+use crate::invalidation_history::InvalidationHistory;
 use crate::ioreq::{Request, KIND_COPY};
 use crate::lease::Lease;
 use crate::lending_table::{EntrySize, LendingTable, PageRange, PageState};
 use crate::revocation::remove_fresh_pages;
 
 /// What a request to make frames present needs to know of its surroundings.
-pub(crate) struct Surroundings {
+pub(crate) struct Surroundings<'h> {
+    pub(crate) history: &'h InvalidationHistory,
     pub(crate) aperture: Aperture,
     pub(crate) vcpu_count: u16,
 }
@@ -35,7 +37,7 @@ pub(crate) fn present(
     table: &mut LendingTable<'_>,
     hypervisor: &mut impl Hypervisor,
     counters: &mut Counters,
-    surroundings: &Surroundings,
+    surroundings: &Surroundings<'_>,
     lease: &Lease,
     sequence: u64,
     claims: &[ClaimedExtent],
@@ -44,7 +46,7 @@ pub(crate) fn present(
         Ok(extents) => extents,
         Err(refusal) => return Ok(PresentOutcome::Refused(refusal)),
     };
-    if extents.iter().any(|extent| lease.is_overtaken(sequence, pages_of(extent))) {
+    if extents.iter().any(|extent| surroundings.history.overtakes(sequence, pages_of(extent))) {
         return Ok(PresentOutcome::Stale);
     }
     for granule in extents.iter().flat_map(Extent::granules) {
@@ -120,7 +122,7 @@ fn check_granule(table: &LendingTable<'_>, granule: &Granule) -> Result<(), Refu
 fn would_kill(
     table: &LendingTable<'_>,
     hypervisor: &mut impl Hypervisor,
-    surroundings: &Surroundings,
+    surroundings: &Surroundings<'_>,
     extents: &Extents,
 ) -> bool {
     (0..surroundings.vcpu_count).any(|vcpu| {

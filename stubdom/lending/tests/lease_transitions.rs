@@ -259,6 +259,25 @@ fn what_no_lease_can_be_is_refused_with_the_number() {
 }
 
 #[test]
+fn leases_may_touch_but_not_overlap_on_either_side() {
+    for (first, count, fits) in [
+        (0, 8, true),
+        (16, 8, true),
+        (0, 9, false),
+        (15, 9, false),
+        (8, 8, false),
+        (10, 2, false),
+        (0, 64, false),
+    ] {
+        let mut bench = Bench::new(64, 1);
+        bench.ask(set_region(lease(3, 1), 8, 8));
+        let result = if fits { Ok(()) } else { Err(Refusal::Overlap { index: 3 }) };
+        let set = FromBroker::RegionSet { lease: lease(1, 1), result };
+        assert_eq!(bench.ask(set_region(lease(1, 1), first, count)), [set], "{first} {count}");
+    }
+}
+
+#[test]
 fn the_whole_capacity_can_be_granted_and_no_more() {
     let mut bench = Bench::new(64, 1);
     for index in 0..64 {

@@ -142,18 +142,20 @@ fn a_present_older_than_an_invalidation_of_its_pages_is_stale() {
 
 #[test]
 fn an_invalidation_that_has_been_forgotten_still_makes_older_presents_stale() {
-    let (mut bench, id) = Bench::with_lease(64, 1);
-    for sequence in 1..=20_u64 {
+    let (mut bench, id) = Bench::with_lease(256, 1);
+    for sequence in 1..=100_u64 {
         assert_eq!(bench.invalidate(sequence, id, sequence as u32, 1), Ok(0));
     }
-    for sequence in 0..20_u64 {
-        for page in sequence + 1..=20 {
+    for sequence in 0..100_u64 {
+        for page in sequence + 1..=100 {
             let outcome = bench.present(id, sequence, &[extent(page as u32, 0x700, 1)]);
             assert_eq!(outcome, PresentOutcome::Stale, "page {page}, sequence {sequence}");
         }
     }
+    // Older than all that is remembered: it may have been of these pages.
+    assert_eq!(bench.present(id, 35, &[extent(200, 0x700, 1)]), PresentOutcome::Stale);
     // The newest are remembered with their pages: an unrelated present is spared.
-    assert_eq!(bench.present(id, 15, &[extent(40, 0x700, 1)]), added(0, 1));
+    assert_eq!(bench.present(id, 36, &[extent(200, 0x700, 1)]), added(0, 1));
     bench.check();
 }
 
