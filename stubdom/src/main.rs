@@ -218,19 +218,21 @@ fn serve(mut service: Service) -> ! {
         sound_link.finish_turn();
 
         let now = time::now_ns().unwrap_or(0);
-        if broker.link_state() != LinkState::LenderGone && now >= next_check {
+        if state != LinkState::LenderGone && now >= next_check {
             next_check = now + LENDER_CHECK_NS;
             if !sound_link.is_connected() {
-                record(Event::LenderGone, 0, 0);
+                record(Event::LenderGone, now, 0);
                 broker.lender_gone(hypervisor);
             }
         }
-        if broker.link_state() != state {
+        let changed = broker.link_state() != state;
+        if changed {
             state = broker.link_state();
-            log!("link: {state:?}");
             record(Event::LinkChanged, now, 0);
+            log!("link: {state:?}");
         }
-        if lender != Turn::More && requests != Turn::More {
+        // A link that has just ended leaves requests that the next turn finishes.
+        if !changed && lender != Turn::More && requests != Turn::More {
             waits.wait(if state == LinkState::LenderGone { 0 } else { next_check });
         }
     }
