@@ -41,6 +41,8 @@ void xenlend_core_put_link(void *link);
 
 void xenlend_module_get(void);
 void xenlend_module_put(void);
+/* Test control: frames are added without pausing the borrower. */
+bool xenlend_module_adds_unpaused(void);
 
 /* --- log.c ---------------------------------------------------------------- */
 

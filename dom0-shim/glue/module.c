@@ -5,6 +5,16 @@
 #include "device.h"
 #include "glue.h"
 
+/* The control of a test: the borrower dies of it. Taints the kernel. */
+static bool test_unpaused_adds;
+module_param_unsafe(test_unpaused_adds, bool, 0400);
+MODULE_PARM_DESC(test_unpaused_adds, "Add frames without pausing the borrower: kills it (for tests only)");
+
+bool xenlend_module_adds_unpaused(void)
+{
+	return test_unpaused_adds;
+}
+
 void xenlend_module_get(void)
 {
 	__module_get(THIS_MODULE);

@@ -13,6 +13,7 @@ use xenlend_shim_core::window::Extents;
 
 use crate::force;
 use crate::kernel_api::address_space::AddressSpace;
+use crate::kernel_api::module::adds_unpaused;
 use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::wait::Mode;
 use crate::link::{Link, State};
@@ -26,14 +27,20 @@ const MAX_LOOKUPS: u32 = 16;
 const MAX_LATERS: u8 = 3;
 
 /// The borrower is paused while this lives: the bracket ends on every path.
-struct Bracket<'a>(&'a Link);
+struct Bracket<'a> {
+    link: &'a Link,
+    paused: bool,
+}
 
 impl<'a> Bracket<'a> {
     fn begin(link: &'a Link) -> Option<Self> {
+        if adds_unpaused() {
+            return Some(Self { link, paused: false });
+        }
         match link.hypervisor.pause(link.borrower) {
             Ok(()) => {
                 link.locked(|state| add(&mut state.core.counters().pause_brackets, 1));
-                Some(Self(link))
+                Some(Self { link, paused: true })
             }
             Err(error) => {
                 log_warning!("dom{}: cannot be paused for an add: error {}", link.borrower, error.0);
@@ -45,8 +52,10 @@ impl<'a> Bracket<'a> {
 
 impl Drop for Bracket<'_> {
     fn drop(&mut self) {
-        // A borrower that has died needs none.
-        let _ = self.0.hypervisor.unpause(self.0.borrower);
+        if self.paused {
+            // A borrower that has died needs none.
+            let _ = self.link.hypervisor.unpause(self.link.borrower);
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub struct Bar {
 extern "C" {
     pub fn xenlend_module_get();
     pub fn xenlend_module_put();
+    pub fn xenlend_module_adds_unpaused() -> bool;
 
     pub fn xenlend_log(level: c_int, text: *const u8, length: usize);
     pub fn xenlend_panic(text: *const u8, length: usize) -> !;

@@ -21,3 +21,9 @@ impl Drop for ModuleReference {
         unsafe { ffi::xenlend_module_put() };
     }
 }
+
+/// Whether the module was loaded as the control of a test, which adds frames without pausing the borrower.
+pub fn adds_unpaused() -> bool {
+    // SAFETY: reads a parameter that is constant after loading.
+    unsafe { ffi::xenlend_module_adds_unpaused() }
+}
