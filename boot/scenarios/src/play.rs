@@ -27,9 +27,9 @@ pub struct Play {
     /// Go on until so many migrations, to VRAM and to RAM together, have been counted since the start
     #[arg(long, default_value_t = 0)]
     migrations: u64,
-    /// Bands judged in each of the lender's turns, of 64
-    #[arg(long, default_value_t = 16)]
-    checks: usize,
+    /// Bands judged and redrawn in each of the lender's turns, of 64
+    #[arg(long, default_value_t = 8)]
+    bands: usize,
     /// The run's seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -39,7 +39,7 @@ pub struct Play {
 }
 
 /// Takes turns until told to stop.
-fn take_turns(player: &mut Player, checks: usize, stop: &AtomicBool, spoil: impl Fn(usize)) {
+fn take_turns(player: &mut Player, bands: usize, stop: &AtomicBool, spoil: impl Fn(usize)) {
     let mut spoilt = false;
     while !stop.load(Ordering::SeqCst) {
         let mut idle = true;
@@ -48,7 +48,7 @@ fn take_turns(player: &mut Player, checks: usize, stop: &AtomicBool, spoil: impl
                 spoil(buffer);
                 spoilt = true;
             }
-            idle &= !player.take_turn(buffer, checks);
+            idle &= !player.take_turn(buffer, bands);
         }
         if idle {
             // All buffers are with the guest, which cannot send this program an event.
@@ -77,7 +77,7 @@ impl Play {
             }
         };
         thread::scope(|scope| {
-            scope.spawn(|| take_turns(&mut player, self.checks, &stop, spoil));
+            scope.spawn(|| take_turns(&mut player, self.bands, &stop, spoil));
             let result = (|| loop {
                 for buffer in buffers {
                     card.show(*buffer)?;

@@ -31,9 +31,9 @@ pub struct Draw {
     /// The run's seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Bands judged in each turn, of 64
-    #[arg(long, default_value_t = 64)]
-    checks: usize,
+    /// Bands judged and redrawn in each turn, of 64
+    #[arg(long, default_value_t = 8)]
+    bands: usize,
 }
 
 fn parse_hex(text: &str) -> Result<u64, std::num::ParseIntError> {
@@ -59,7 +59,7 @@ impl Draw {
                 if control.stopped() {
                     break;
                 }
-                idle &= !player.take_turn(buffer, self.checks);
+                idle &= !player.take_turn(buffer, self.bands);
             }
             if idle {
                 // All buffers are with dom0, which cannot send this program an event.

@@ -108,25 +108,28 @@ impl Player {
         self.control.has_turn(self.side, buffer)
     }
 
-    /// Takes the turn on a buffer, if it is this side's: judges and then redraws. The borrower judges
-    /// `checks` bands and draws the whole picture; the lender judges as many and redraws one in
-    /// eight below the number.
-    pub fn take_turn(&mut self, buffer: usize, checks: usize) -> bool {
+    /// Takes the turn on a buffer, if it is this side's: judges `bands` bands from a random one on,
+    /// then redraws as many. The borrower draws the whole picture once, and its first band in every
+    /// turn; the lender draws nothing where the number is.
+    pub fn take_turn(&mut self, buffer: usize, bands: usize) -> bool {
         if !self.has_turn(buffer) {
             return false;
         }
+        let bands = bands.min(BANDS);
         let start = self.random.below(BANDS);
-        for index in 0..checks.min(BANDS) {
-            self.check_band(buffer, (start + index) % BANDS);
-        }
+        let chosen = move || (start..start + bands).map(|band| band % BANDS);
+        chosen().for_each(|band| self.check_band(buffer, band));
         match self.side {
-            Side::Borrower => (0..BANDS).for_each(|band| self.draw_band(buffer, band)),
+            Side::Borrower if self.control.published(buffer, 0) == 0 => {
+                (0..BANDS).for_each(|band| self.draw_band(buffer, band));
+            }
+            Side::Borrower => {
+                self.check_band(buffer, 0);
+                self.draw_band(buffer, 0);
+                chosen().filter(|band| *band != 0).for_each(|band| self.draw_band(buffer, band));
+            }
             Side::Lender => {
-                for band in NONCE_BANDS..BANDS {
-                    if self.random.below(8) == 0 {
-                        self.draw_band(buffer, band);
-                    }
-                }
+                chosen().filter(|band| *band >= NONCE_BANDS).for_each(|band| self.draw_band(buffer, band));
             }
         }
         self.tally.turns += 1;
