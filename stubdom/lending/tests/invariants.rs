@@ -16,6 +16,7 @@ use support::bench::{
 use support::fake_hypervisor::{Entry, ENOMEM, EPERM};
 use xenlend_lending::broker::LinkState;
 use xenlend_lending::hypervisor::IoreqClaim;
+use xenlend_lending::lease::Lease;
 use xenlend_lending::lending_table::PageRange;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
@@ -98,17 +99,15 @@ struct Lender {
     /// Generations used, and the newest lease that was granted, by index.
     generations: [u32; INDICES as usize],
     granted: [LeaseId; INDICES as usize],
-    regions: BTreeMap<(u16, u32), PageRange>,
     owed: VecDeque<Owed>,
     accesses: VecDeque<FromBroker>,
     sequence: u64,
     ticket: u32,
-    /// The `Present` sent last, and the sequence that each ticket's frames were looked up at.
+    /// The `Present` sent last, and for each ticket the lease and the sequence of its lookup.
     last_present: Option<ToBroker>,
-    looked_up_at: BTreeMap<u64, u64>,
+    looked_up_at: BTreeMap<u64, (LeaseId, u64)>,
     invalidations: BTreeMap<u64, (LeaseId, PageRange)>,
-    /// Acknowledged: the sequence, and the pages that were the lease's.
-    acknowledged: Vec<(u64, PageRange)>,
+    acknowledged: Vec<(LeaseId, u64, PageRange)>,
     requests: usize,
     still_mapped: bool,
 }
@@ -121,7 +120,6 @@ impl Lender {
             bench,
             generations: [0; INDICES as usize],
             granted: core::array::from_fn(|index| lease(index as u16, 0)),
-            regions: BTreeMap::new(),
             owed: VecDeque::new(),
             accesses: VecDeque::new(),
             sequence: 0,
@@ -149,8 +147,6 @@ impl Lender {
             Step::Set { index, first, count } => {
                 self.generations[usize::from(index)] += 1;
                 let id = lease(index, self.generations[usize::from(index)]);
-                let region = PageRange::new(AperturePage(first), count);
-                self.regions.insert((id.index, id.generation), region);
                 self.send(set_region(id, first, count), Some(Owed::RegionSet(id)));
             }
             Step::Drop { index } => {
@@ -207,7 +203,7 @@ impl Lender {
             _ => {
                 // Every present has frames of its own, so that a frame tells its age.
                 let mfn = (u64::from(self.ticket) << 16) + u64::from(first) + u64::from(!aligned);
-                self.looked_up_at.insert(mfn >> 16, self.sequence);
+                self.looked_up_at.insert(mfn >> 16, (self.id(index), self.sequence));
                 present(self.ticket, self.id(index), self.sequence, &[extent(first, mfn, count)])
             }
         };
@@ -283,9 +279,7 @@ impl Lender {
                 }
                 FromBroker::Invalidated { sequence, result: Ok(_) } => {
                     let Some((lease, range)) = self.invalidations.remove(sequence) else { continue };
-                    let region = self.regions.get(&(lease.index, lease.generation));
-                    let range = region.map(|region| region.intersect(&range));
-                    self.acknowledged.extend(range.map(|range| (*sequence, range)));
+                    self.acknowledged.push((lease, *sequence, range));
                 }
                 _ => {}
             }
@@ -318,9 +312,10 @@ impl Lender {
         self.bench.check();
         let broker = &self.bench.broker;
         for (page, mfn) in self.bench.xen.inner.lent() {
-            assert!(broker.leases().at_page(page).is_some(), "page {page} is present outside every lease");
-            let looked_up = self.looked_up_at[&(mfn >> 16)];
-            for (sequence, range) in &self.acknowledged {
+            let (lease, looked_up) = self.looked_up_at[&(mfn >> 16)];
+            let here = broker.leases().at_page(page).map(Lease::id);
+            assert_eq!(here, Some(lease), "page {page} shows a frame that is not its lease's");
+            for (_, sequence, range) in self.acknowledged.iter().filter(|(of, ..)| *of == lease) {
                 assert!(
                     !range.contains(page) || looked_up >= *sequence,
                     "page {page} shows a frame of {looked_up} after {sequence} was acknowledged"
