@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The link against a broker that is played by the test.
+#![allow(missing_docs)]
+
+mod support;
+
+use support::{request, Pair, APERTURE_PAGES};
+use xenlend_protocol::extent::ClaimedExtent;
+use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{
+    AccessOperation, AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS,
+};
+use xenlend_protocol::refusal::{Refusal, RemoveFailure};
+use xenlend_shim_core::invalidation::Standing;
+use xenlend_shim_core::lendable::FrameKind;
+use xenlend_shim_core::link::{
+    Completion, ForceEnd, InvalidateStart, PageIn, PageInRefusal, Posted, PresentStanding, Reason, State,
+};
+use xenlend_shim_core::regions::{Plan, RegionError};
+use xenlend_shim_core::window::Extents;
+
+const USER: u64 = 0x7f00_0000_0000;
+
+fn extents(page: u32, mfn: u64, count: u32) -> Extents {
+    let mut extents = Extents::new();
+    extents.push(ClaimedExtent { page: AperturePage(page), mfn: Mfn(mfn), count }).unwrap();
+    extents
+}
+
+fn page_in(pair: &mut Pair, lease: LeaseId, page: u32) -> PageIn {
+    pair.link.begin_page_in(lease, AperturePage(page)).unwrap()
+}
+
+/// Makes pages present, with the broker's yes.
+fn present(pair: &mut Pair, lease: LeaseId, page: u32, mfn: u64, count: u32) {
+    let page_in = page_in(pair, lease, page);
+    let posted = pair.link.post_present(&page_in, &extents(page, mfn, count), None);
+    assert_eq!(posted, Posted::Yes { completed: false });
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!("no Present") };
+    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 } });
+    assert!(matches!(pair.link.present_standing(), PresentStanding::Answered(PresentOutcome::Added { .. })));
+    pair.link.end_present();
+    pair.link.end_page_in(&page_in);
+}
+
+fn invalidate(pair: &mut Pair, lease: LeaseId, page: u32, count: u32) -> InvalidateStart {
+    pair.link.start_invalidate(lease, AperturePage(page), count, true)
+}
+
+#[test]
+fn nothing_but_welcome_opens_a_link() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.link.state(), State::Connecting);
+    pair.say(FromBroker::RegionDropped { lease: LeaseId { index: 0, generation: 0 }, result: Ok(0) });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+    assert_eq!(Pair::connected().link.state(), State::Connected);
+    let mut pair = Pair::new();
+    pair.say(FromBroker::Incompatible { oldest: 2, newest: 3 });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
+    let mut pair = Pair::new();
+    let aperture_pages = APERTURE_PAGES - 1;
+    pair.say(FromBroker::Welcome { version: 1, features: 0, aperture_pages, lease_capacity: 1 });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
+}
+
+#[test]
+fn a_page_in_that_was_overtaken_posts_nothing() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 3);
+    assert_eq!((page_in.first.0, page_in.count, page_in.user_address), (0, 512, USER));
+    assert_eq!(invalidate(&mut pair, lease, 600, 1), InvalidateStart::Unrelated);
+    assert!(pair.link.is_current(&page_in), "an unrelated invalidation does not restart it");
+    assert_eq!(invalidate(&mut pair, lease, 511, 1), InvalidateStart::Unrelated);
+    assert_eq!(pair.link.post_present(&page_in, &extents(3, 9, 1), None), Posted::Overtaken);
+    assert_eq!(pair.next(), None);
+    assert!(pair.link.restart_page_in(&page_in));
+    assert!(matches!(pair.link.post_present(&page_in, &extents(3, 9, 1), None), Posted::Yes { .. }));
+}
+
+#[test]
+fn pages_count_as_present_from_the_moment_that_they_are_posted() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 3);
+    pair.link.post_present(&page_in, &extents(3, 9, 1), None);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 3, 1) else { panic!("not posted") };
+    assert!(matches!(pair.next(), Some(ToBroker::Present { sequence: 0, .. })));
+    let Some(ToBroker::Invalidate { sequence: sent, first, count, .. }) = pair.next() else { panic!() };
+    assert_eq!((sent, first.0, count), (sequence, 3, 1));
+    pair.say(FromBroker::Invalidated { sequence, result: Ok(1) });
+    assert_eq!(pair.link.invalidation_standing(sequence), Standing::Removed);
+    assert!(pair.link.take_present(lease, AperturePage(3), 1, true).is_some());
+    pair.link.end_invalidate(sequence);
+    assert_eq!(invalidate(&mut pair, lease, 0, 1024), InvalidateStart::Unrelated);
+}
+
+#[test]
+fn the_completion_goes_behind_the_present() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 512, USER);
+    let page_in = page_in(&mut pair, lease, 0);
+    let completion = Completion { id: 77, outcome: AccessOutcome::Written };
+    let posted = pair.link.post_present(&page_in, &extents(0, 512, 512), Some(&completion));
+    assert_eq!(posted, Posted::Yes { completed: true });
+    assert!(matches!(pair.next(), Some(ToBroker::Present { .. })));
+    assert!(matches!(pair.next(), Some(ToBroker::Completed { id: 77, .. })));
+    assert!(pair.link.take_effects().notify);
+}
+
+#[test]
+fn only_one_present_is_unanswered() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 0);
+    pair.link.post_present(&page_in, &extents(0, 5, 1), None);
+    assert_eq!(pair.link.post_present(&page_in, &extents(1, 6, 1), None), Posted::Over);
+}
+
+#[test]
+fn a_part_of_a_2mib_entry_revokes_it_whole() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 512, 1024, 512);
+    assert_eq!(pair.link.status().counters.adds_2mib, 1);
+    assert_eq!(pair.link.status().counters.present_pages, 512);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 700, 1) else { panic!() };
+    assert!(matches!(pair.next(), Some(ToBroker::Invalidate { .. })));
+    pair.say(FromBroker::Invalidated { sequence, result: Ok(512) });
+    let run = pair.link.take_present(lease, AperturePage(700), 1, true).unwrap();
+    assert_eq!((run.page.0, run.count), (512, 512));
+    assert_eq!(pair.link.status().counters.revoked_pages, 512);
+    assert_eq!(pair.link.status().counters.present_pages, 0);
+}
+
+#[test]
+fn who_may_not_sleep_hears_not_now_only_if_something_is_present() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 1);
+    let first = AperturePage(6);
+    assert_eq!(pair.link.start_invalidate(lease, first, 100, false), InvalidateStart::Unrelated);
+    let first = AperturePage(5);
+    assert_eq!(pair.link.start_invalidate(lease, first, 1, false), InvalidateStart::WouldBlock);
+    assert_eq!(pair.next(), None);
+}
+
+#[test]
+fn invalidations_find_room_however_full_the_ring_is_and_no_more_than_it_holds() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    for page in 0..20 {
+        present(&mut pair, lease, page, u64::from(page) * 2, 1);
+    }
+    let mut filled = 0;
+    let completion = Completion { id: 1, outcome: AccessOutcome::Written };
+    while pair.link.post_completed(&completion).is_ok() {
+        filled += 1;
+    }
+    assert!(filled > 100 && !pair.link.has_room());
+    for page in 0..MAX_INVALIDATIONS as u32 {
+        assert!(matches!(invalidate(&mut pair, lease, page, 1), InvalidateStart::Posted(_)));
+    }
+    assert_eq!(invalidate(&mut pair, lease, 19, 1), InvalidateStart::Busy);
+    assert_eq!(pair.link.state(), State::Connected);
+}
+
+#[test]
+fn an_acknowledged_failure_calls_for_force() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 1);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 5, 1) else { panic!() };
+    let failure = RemoveFailure { page: AperturePage(5), errno: 12 };
+    pair.say(FromBroker::Invalidated { sequence, result: Err(failure) });
+    assert_eq!(pair.link.invalidation_standing(sequence), Standing::Failed(failure));
+    assert_eq!(pair.link.needs_force(), Some(Reason::RemoveFailed));
+    assert_eq!(invalidate(&mut pair, lease, 5, 1), InvalidateStart::Force(Reason::RemoveFailed));
+}
+
+/// Everything present is named once; then the mirror is empty.
+fn force(pair: &mut Pair, reason: Reason, gone: bool) -> (u32, ForceEnd) {
+    assert!(pair.link.begin_force(reason));
+    let mut pages = 0;
+    while let Some((lease, run)) = pair.link.force_next() {
+        pages += run.count;
+        pair.link.force_removed(lease, &run);
+    }
+    (pages, pair.link.end_force(gone))
+}
+
+#[test]
+fn a_late_broker_is_resumed_and_lends_again_when_it_has_caught_up() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 100);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 5, 1) else { panic!() };
+    assert_eq!(force(&mut pair, Reason::Deadline, false), (100, ForceEnd::Resume));
+    assert_eq!(pair.link.invalidation_standing(sequence), Standing::Forced);
+    assert_eq!(pair.link.state(), State::Forced);
+    assert_eq!(pair.link.begin_page_in(lease, AperturePage(5)), Err(PageInRefusal::NotLending));
+    assert!(matches!(pair.next(), Some(ToBroker::Invalidate { .. })));
+    // It acknowledges what it finds in the ring, and only then reads of the force.
+    let failure = RemoveFailure { page: AperturePage(5), errno: 22 };
+    pair.say(FromBroker::Invalidated { sequence, result: Err(failure) });
+    assert_eq!(pair.link.state(), State::Forced);
+    assert_eq!(pair.next(), Some(ToBroker::Forced { sequence }));
+    pair.link.drain(64);
+    assert_eq!(pair.link.state(), State::Connected);
+    present(&mut pair, lease, 5, 60, 100);
+}
+
+#[test]
+fn a_broker_with_an_unanswered_present_is_never_resumed() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 5);
+    pair.link.post_present(&page_in, &extents(5, 6, 1), None);
+    assert_eq!(force(&mut pair, Reason::Deadline, false), (1, ForceEnd::Condemn(Reason::Deadline)));
+    assert_eq!(pair.link.present_standing(), PresentStanding::Gone);
+    assert_eq!(pair.link.state(), State::Condemned(Reason::Deadline));
+    assert!(!pair.link.begin_force(Reason::Deadline), "once is enough");
+    let next = extents(7, 8, 1);
+    assert_eq!(pair.link.post_present(&page_in, &next, None), Posted::Over);
+}
+
+#[test]
+fn an_answered_present_does_not_condemn() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 5);
+    pair.link.post_present(&page_in, &extents(5, 6, 1), None);
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
+    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Later });
+    assert_eq!(force(&mut pair, Reason::Deadline, false).1, ForceEnd::Resume);
+}
+
+#[test]
+fn only_a_delay_is_forgiven() {
+    for reason in [Reason::Breach, Reason::Lied, Reason::RemoveFailed, Reason::BrokerGone] {
+        let mut pair = Pair::connected();
+        pair.region(0, 0, 1024, USER);
+        assert_eq!(force(&mut pair, reason, false).1, ForceEnd::Condemn(reason));
+    }
+    let mut pair = Pair::connected();
+    assert_eq!(force(&mut pair, Reason::Deadline, true).1, ForceEnd::Condemn(Reason::BrokerGone));
+}
+
+#[test]
+fn a_later_leaves_the_pages_to_be_taken_out() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 5);
+    pair.link.post_present(&page_in, &extents(5, 6, 2), None);
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
+    pair.say(FromBroker::Presented { ticket: ticket.wrapping_add(1), outcome: PresentOutcome::Later });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach), "an answer to another ticket");
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = pair.link.begin_page_in(lease, AperturePage(5)).unwrap();
+    pair.link.post_present(&page_in, &extents(5, 6, 2), None);
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
+    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Later });
+    pair.link.end_present();
+    assert_eq!(pair.link.status().counters.laters, 1);
+    assert_eq!(pair.link.take_present(lease, AperturePage(5), 2, false).map(|run| run.count), Some(2));
+    assert_eq!(pair.link.status().counters.revoked_pages, 0);
+}
+
+#[test]
+fn an_entry_that_the_broker_should_not_have_condemns_it() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 5);
+    pair.link.post_present(&page_in, &extents(5, 6, 1), None);
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
+    let refusal = Refusal::AlreadyPresent { page: AperturePage(5) };
+    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Refused(refusal) });
+    pair.link.end_present();
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+}
+
+#[test]
+fn more_accesses_than_vcpus_can_cause_are_a_breach() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    for id in 0..4 {
+        pair.access(id, lease, id);
+    }
+    assert_eq!(pair.link.needs_force(), None);
+    assert_eq!(pair.link.status().counters.stage2_faults, 4);
+    pair.access(4, lease, 4);
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+}
+
+#[test]
+fn an_access_that_leaves_its_page_is_a_breach() {
+    for (offset, length) in [(4090, 8), (0, 0), (0, 300), (u16::MAX, 1)] {
+        let mut pair = Pair::connected();
+        let lease = pair.region(0, 0, 1024, USER);
+        let (operation, page) = (AccessOperation::Read { length }, AperturePage(0));
+        pair.say(FromBroker::Access { id: 1, lease, page, offset, operation, wants_page: true });
+        assert_eq!(pair.link.needs_force(), Some(Reason::Breach), "{offset} + {length}");
+    }
+}
+
+#[test]
+fn broken_indices_of_the_broker_are_a_breach() {
+    let mut pair = Pair::connected();
+    pair.to_broker.spoil_consumed();
+    pair.link.movements();
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+}
+
+#[test]
+fn the_rules_of_regions() {
+    let mut pair = Pair::connected();
+    pair.region(3, 512, 512, USER);
+    let plan = |request| pair.link.plan_region(&request, 1);
+    assert_eq!(plan(request(4, 1023, 1, USER)), Err(RegionError::Exists));
+    assert_eq!(plan(request(4, 511, 2, USER)), Err(RegionError::Exists));
+    assert!(matches!(plan(request(4, 1024, 1, USER)), Ok(Plan::Create(_))));
+    assert!(matches!(plan(request(4, 511, 1, USER)), Ok(Plan::Create(_))));
+    assert_eq!(plan(request(3, 512, 512, USER)), Ok(Plan::Nothing));
+    assert_eq!(plan(request(3, 512, 511, USER)), Err(RegionError::Invalid), "no resize");
+    assert_eq!(plan(request(3, 2048, 512, USER)), Err(RegionError::Invalid), "no move");
+    assert_eq!(pair.link.plan_region(&request(3, 0, 0, 0), 2), Err(RegionError::Exists), "another's slot");
+    assert!(matches!(plan(request(3, 0, 0, 0)), Ok(Plan::Delete(_))));
+    assert_eq!(plan(request(5, 0, 0, USER)), Err(RegionError::Invalid), "nothing to delete");
+    assert_eq!(plan(request(64, 0, 1, USER)), Err(RegionError::Invalid), "no such slot");
+    assert_eq!(plan(request(5, APERTURE_PAGES - 1, 2, USER)), Err(RegionError::Invalid));
+    assert_eq!(plan(request(5, 0, 1, USER + 1)), Err(RegionError::Invalid));
+    assert_eq!(plan(request(5, 0, 2, (1 << 47) - 8192)), Err(RegionError::Invalid));
+    assert_eq!(plan(request(5, 0, 2, u64::MAX - 4095)), Err(RegionError::Invalid));
+    let flags = |flags| plan(xenlend_shim_core::uapi::RegionRequest { flags, ..request(5, 0, 1, USER) });
+    assert_eq!(flags(1 << 1), Err(RegionError::Unsupported));
+    assert_eq!(flags(1 << 9), Err(RegionError::Unsupported));
+    assert_eq!(flags(1 << 0), Err(RegionError::Invalid));
+    assert!(matches!(flags(1 << 8), Ok(Plan::Create(_))));
+}
+
+#[test]
+fn a_slot_that_is_used_again_has_another_generation() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 1);
+    let in_flight = page_in(&mut pair, lease, 9);
+    assert!(pair.link.begin_end(lease).is_some());
+    assert!(!pair.link.restart_page_in(&in_flight), "an ending region takes no more page-ins");
+    pair.link.end_page_in(&in_flight);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 0, 1024) else { panic!() };
+    pair.say(FromBroker::Invalidated { sequence, result: Ok(1) });
+    pair.link.take_present(lease, AperturePage(0), 1024, true);
+    pair.link.end_invalidate(sequence);
+    pair.link.post_drop(lease).unwrap();
+    assert!(!pair.link.is_dropped(lease));
+    pair.say(FromBroker::RegionDropped { lease, result: Ok(0) });
+    assert!(pair.link.is_dropped(lease));
+    assert!(pair.link.remove_region(lease).is_some());
+    while pair.next().is_some() {}
+    let again = pair.region(0, 0, 1024, USER);
+    assert_eq!((again.index, again.generation), (lease.index, lease.generation + 1));
+    assert_eq!(pair.link.begin_page_in(lease, AperturePage(5)), Err(PageInRefusal::Gone));
+    assert!(pair.link.region(lease).is_none());
+}
+
+#[test]
+fn a_refused_region_never_becomes_active() {
+    let mut pair = Pair::connected();
+    let new = pair.plan(0, 0, 8, USER);
+    let mirror = xenlend_shim_core::mirror::Mirror::new(new.first, vec![0; 8], vec![0; 1]);
+    pair.link.insert_region(&new, mirror);
+    pair.link.post_set(new.lease).unwrap();
+    let refusal = Refusal::TableFull { capacity: 0 };
+    pair.say(FromBroker::RegionSet { lease: new.lease, result: Err(refusal) });
+    assert_eq!(pair.link.set_answer(new.lease), Some(Err(refusal)));
+    assert_eq!(pair.link.begin_page_in(new.lease, AperturePage(0)), Err(PageInRefusal::Gone));
+}
+
+#[test]
+fn a_lost_region_is_told_once_and_pages_nothing_in() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    pair.link.declare_lost(lease).unwrap();
+    pair.link.declare_lost(lease).unwrap();
+    assert!(matches!(pair.next(), Some(ToBroker::Lost { count: 8, .. })));
+    assert_eq!(pair.next(), None);
+    assert_eq!(pair.link.status().counters.lost_pages, 8);
+    assert_eq!(pair.link.begin_page_in(lease, AperturePage(0)), Err(PageInRefusal::Gone));
+}
+
+#[test]
+fn a_migration_is_a_change_of_kind() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    for kind in [FrameKind::Ram, FrameKind::Ram, FrameKind::Bar, FrameKind::Bar, FrameKind::Ram] {
+        pair.link.note_first_page(lease, kind);
+    }
+    let counters = pair.link.status().counters;
+    assert_eq!((counters.migrations_to_vram, counters.migrations_to_ram), (1, 1));
+}
+
+#[test]
+fn bytes_of_the_process_map_to_pages_of_the_region() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 100, 8, USER);
+    let region = pair.link.region(lease).unwrap();
+    assert_eq!(region.pages_of(0, u64::MAX), Some((AperturePage(100), 8)));
+    assert_eq!(region.pages_of(USER + 4096, USER + 4097), Some((AperturePage(101), 1)));
+    assert_eq!(region.pages_of(USER + 4095, USER + 4097), Some((AperturePage(100), 2)));
+    assert_eq!(region.pages_of(USER - 4096, USER), None);
+    assert_eq!(region.pages_of(USER + 8 * 4096, u64::MAX), None);
+    assert_eq!(region.user_address_of(AperturePage(107)), Some(USER + 7 * 4096));
+    assert_eq!(region.user_address_of(AperturePage(108)), None);
+    assert_eq!(region.user_address_of(AperturePage(99)), None);
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A link over rings in memory, and a broker that does what a test tells it.
+#![allow(dead_code, missing_docs)]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{AccessOperation, FromBroker, ToBroker};
+use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory};
+use xenlend_shim_core::events::Event;
+use xenlend_shim_core::histogram::BUCKETS;
+use xenlend_shim_core::link::{Config, Link, Tables};
+use xenlend_shim_core::mirror::{chunk_count, Mirror};
+use xenlend_shim_core::regions::{Aperture, NewRegion, Plan, Slot, MAX_REGIONS};
+use xenlend_shim_core::storage::Storage;
+use xenlend_shim_core::uapi::RegionRequest;
+
+pub struct Vectors;
+impl Storage for Vectors {
+    type Slice<T> = Vec<T>;
+}
+
+/// One ring's memory, seen from both ends.
+#[derive(Clone)]
+pub struct Memory(Rc<(Cell<u32>, Cell<u32>, Cell<bool>, RefCell<Vec<u8>>)>);
+
+impl Memory {
+    pub fn new() -> Self {
+        Self(Rc::new((Cell::new(0), Cell::new(0), Cell::new(false), RefCell::new(vec![0; 4096]))))
+    }
+
+    pub fn spoil_consumed(&self) {
+        self.0 .1.set(self.0 .1.get().wrapping_add(4096));
+    }
+}
+
+impl RingMemory for Memory {
+    fn load_produced(&self) -> u32 {
+        self.0 .0.get()
+    }
+    fn store_produced(&self, value: u32) {
+        self.0 .0.set(value);
+    }
+    fn load_consumed(&self) -> u32 {
+        self.0 .1.get()
+    }
+    fn store_consumed(&self, value: u32) {
+        self.0 .1.set(value);
+    }
+    fn load_waiting(&self) -> bool {
+        self.0 .2.get()
+    }
+    fn store_waiting(&self, waits: bool) {
+        self.0 .2.set(waits);
+    }
+    fn read(&self, offset: u32, bytes: &mut [u8]) {
+        let offset = offset as usize;
+        bytes.copy_from_slice(&self.0 .3.borrow()[offset..offset + bytes.len()]);
+    }
+    fn write(&self, offset: u32, bytes: &[u8]) {
+        let offset = offset as usize;
+        self.0 .3.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+pub type TestLink = Link<Memory, Vectors>;
+
+/// Both ends of a link.
+pub struct Pair {
+    pub link: TestLink,
+    pub to_broker: Memory,
+    received: Consumer<Memory>,
+    sent: Producer<Memory>,
+}
+
+pub const APERTURE_ADDRESS: u64 = 0x10_0000_0000;
+pub const APERTURE_PAGES: u32 = 16384;
+
+impl Pair {
+    /// Hello is in the ring.
+    pub fn new() -> Self {
+        let aperture = Aperture { address: APERTURE_ADDRESS, size: u64::from(APERTURE_PAGES) * 4096 };
+        let config = Config { borrower: 7, broker: 8, aperture, flags: 0 };
+        let tables = Tables {
+            slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
+            requests: vec![None; 4],
+            events: vec![Event::default(); 32],
+            histogram: vec![0; BUCKETS],
+        };
+        let (to_broker, to_lender) = (Memory::new(), Memory::new());
+        let mut link = Link::new(config, tables, to_broker.clone(), to_lender.clone());
+        link.greet().unwrap();
+        let received = Consumer::new(to_broker.clone());
+        Self { link, to_broker, received, sent: Producer::new(to_lender) }
+    }
+
+    /// Welcomed.
+    pub fn connected() -> Self {
+        let mut pair = Self::new();
+        assert!(matches!(pair.next(), Some(ToBroker::Hello { .. })));
+        let aperture_pages = APERTURE_PAGES;
+        pair.say(FromBroker::Welcome { version: 1, features: 0, aperture_pages, lease_capacity: 64 });
+        pair
+    }
+
+    /// With a region of so many pages from `first` on, at user address `user`.
+    pub fn region(&mut self, slot: u32, first: u32, pages: u32, user: u64) -> LeaseId {
+        let new = self.plan(slot, first, pages, user);
+        let mirror = Mirror::new(new.first, vec![0; new.count as usize], vec![0; chunk_count(new.first, new.count)]);
+        self.link.insert_region(&new, mirror);
+        self.link.post_set(new.lease).unwrap();
+        assert!(matches!(self.next(), Some(ToBroker::SetRegion { .. })));
+        assert_eq!(self.link.set_answer(new.lease), None);
+        self.say(FromBroker::RegionSet { lease: new.lease, result: Ok(()) });
+        assert_eq!(self.link.set_answer(new.lease), Some(Ok(())));
+        new.lease
+    }
+
+    pub fn plan(&self, slot: u32, first: u32, pages: u32, user: u64) -> NewRegion {
+        match self.link.plan_region(&request(slot, first, pages, user), 1).unwrap() {
+            Plan::Create(new) => new,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next message that the broker gets.
+    pub fn next(&mut self) -> Option<ToBroker> {
+        self.received.receive().unwrap()
+    }
+
+    /// The broker says something, and the lender's event handler takes it.
+    pub fn say(&mut self, message: FromBroker) {
+        self.sent.send(&message, Priority::Reserved).unwrap();
+        self.link.drain(64);
+    }
+
+    pub fn access(&mut self, id: u32, lease: LeaseId, page: u32) {
+        let operation = AccessOperation::Read { length: 8 };
+        let page = AperturePage(page);
+        self.say(FromBroker::Access { id, lease, page, offset: 0, operation, wants_page: true });
+    }
+}
+
+pub fn request(slot: u32, first: u32, pages: u32, user: u64) -> RegionRequest {
+    RegionRequest {
+        slot,
+        flags: 0,
+        guest_phys_addr: APERTURE_ADDRESS + u64::from(first) * 4096,
+        memory_size: u64::from(pages) * 4096,
+        userspace_addr: user,
+    }
+}
