@@ -73,7 +73,7 @@ impl HostError {
     pub fn remedy(&self) -> String {
         match self {
             Self::NoXl(_) => "install Xen's tools (xen-utils) and see that xl is in PATH".to_owned(),
-            Self::Xl { .. } => "run that command by hand; `xl dmesg` and /var/log/xen say more".to_owned(),
+            Self::Xl { .. } => "`xl dmesg` and /var/log/xen say more; `xl list` shows the domains".to_owned(),
             Self::XlOutput(_) => "compare the versions: `xl info` and `xenlend --version`".to_owned(),
             Self::NoImage { .. } => {
                 "install the broker, or name its image with --broker-image PATH".to_owned()
