@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(bytes[24..32], 3u64.to_le_bytes());
         assert_eq!(bytes[32], 1);
         let call = Interface::new(0x17).remove_mapping(9, 0x4_0000, Mfn(5), 512);
-        assert_eq!(call.words[0], 39 | 0x17 << 32);
+        assert_eq!(call.words[0], 0x17_0000_0000 + 39);
         assert_eq!(call.words[2..6], [0x4_0000, 5, 512, 0]);
     }
 

@@ -50,8 +50,8 @@ pub struct Mirror<S: Storage> {
 /// Aligned 2 MiB pieces of the aperture that a region touches.
 pub fn chunk_count(first: AperturePage, count: u32) -> usize {
     let last = u64::from(first.0).saturating_add(u64::from(count)).saturating_sub(1);
-    let chunks = (last / u64::from(FRAMES_PER_2MIB)).saturating_sub(u64::from(first.0 / FRAMES_PER_2MIB));
-    chunks.saturating_add(1) as usize
+    let last_chunk = last.checked_div(u64::from(FRAMES_PER_2MIB)).unwrap_or(0);
+    last_chunk.saturating_sub(u64::from(first.0 / FRAMES_PER_2MIB)).saturating_add(1) as usize
 }
 
 impl<S: Storage> Mirror<S> {

@@ -19,6 +19,8 @@ pub struct Request {
 }
 
 /// What to do.
+// There is no allocator to put the larger variant elsewhere.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Do an access and answer it; page in as well if the broker wants that.

@@ -38,7 +38,10 @@ fn present(pair: &mut Pair, lease: LeaseId, page: u32, mfn: u64, count: u32) {
     let posted = pair.link.post_present(&page_in, &extents(page, mfn, count), None);
     assert_eq!(posted, Posted::Yes { completed: false });
     let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!("no Present") };
-    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 } });
+    pair.say(FromBroker::Presented {
+        ticket,
+        outcome: PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 },
+    });
     assert!(matches!(pair.link.present_standing(), PresentStanding::Answered(PresentOutcome::Added { .. })));
     pair.link.end_present();
     pair.link.end_page_in(&page_in);

@@ -187,12 +187,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// A number that changes whenever the broker does something.
     pub fn movements(&mut self) -> u64 {
-        let consumed = match self.to_broker.consumed() {
-            Ok(consumed) => consumed,
-            Err(_) => {
-                self.fail(Reason::Breach);
-                0
-            }
+        let Ok(consumed) = self.to_broker.consumed() else {
+            self.fail(Reason::Breach);
+            return 0;
         };
         u64::from(consumed) | self.counters.messages_received.wrapping_shl(32)
     }

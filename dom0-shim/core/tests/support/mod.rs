@@ -22,46 +22,54 @@ impl Storage for Vectors {
     type Slice<T> = Vec<T>;
 }
 
+#[derive(Default)]
+struct Shared {
+    produced: Cell<u32>,
+    consumed: Cell<u32>,
+    waiting: Cell<bool>,
+    data: RefCell<Vec<u8>>,
+}
+
 /// One ring's memory, seen from both ends.
 #[derive(Clone)]
-pub struct Memory(Rc<(Cell<u32>, Cell<u32>, Cell<bool>, RefCell<Vec<u8>>)>);
+pub struct Memory(Rc<Shared>);
 
 impl Memory {
     pub fn new() -> Self {
-        Self(Rc::new((Cell::new(0), Cell::new(0), Cell::new(false), RefCell::new(vec![0; 4096]))))
+        Self(Rc::new(Shared { data: RefCell::new(vec![0; 4096]), ..Shared::default() }))
     }
 
     pub fn spoil_consumed(&self) {
-        self.0 .1.set(self.0 .1.get().wrapping_add(4096));
+        self.0.consumed.set(self.0.consumed.get().wrapping_add(4096));
     }
 }
 
 impl RingMemory for Memory {
     fn load_produced(&self) -> u32 {
-        self.0 .0.get()
+        self.0.produced.get()
     }
     fn store_produced(&self, value: u32) {
-        self.0 .0.set(value);
+        self.0.produced.set(value);
     }
     fn load_consumed(&self) -> u32 {
-        self.0 .1.get()
+        self.0.consumed.get()
     }
     fn store_consumed(&self, value: u32) {
-        self.0 .1.set(value);
+        self.0.consumed.set(value);
     }
     fn load_waiting(&self) -> bool {
-        self.0 .2.get()
+        self.0.waiting.get()
     }
     fn store_waiting(&self, waits: bool) {
-        self.0 .2.set(waits);
+        self.0.waiting.set(waits);
     }
     fn read(&self, offset: u32, bytes: &mut [u8]) {
         let offset = offset as usize;
-        bytes.copy_from_slice(&self.0 .3.borrow()[offset..offset + bytes.len()]);
+        bytes.copy_from_slice(&self.0.data.borrow()[offset..offset + bytes.len()]);
     }
     fn write(&self, offset: u32, bytes: &[u8]) {
         let offset = offset as usize;
-        self.0 .3.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.0.data.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 }
 
@@ -108,7 +116,8 @@ impl Pair {
     /// With a region of so many pages from `first` on, at user address `user`.
     pub fn region(&mut self, slot: u32, first: u32, pages: u32, user: u64) -> LeaseId {
         let new = self.plan(slot, first, pages, user);
-        let mirror = Mirror::new(new.first, vec![0; new.count as usize], vec![0; chunk_count(new.first, new.count)]);
+        let mirror =
+            Mirror::new(new.first, vec![0; new.count as usize], vec![0; chunk_count(new.first, new.count)]);
         self.link.insert_region(&new, mirror);
         self.link.post_set(new.lease).unwrap();
         assert!(matches!(self.next(), Some(ToBroker::SetRegion { .. })));
@@ -131,6 +140,7 @@ impl Pair {
     }
 
     /// The broker says something, and the lender's event handler takes it.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn say(&mut self, message: FromBroker) {
         self.sent.send(&message, Priority::Reserved).unwrap();
         self.link.drain(64);
