@@ -95,7 +95,11 @@ impl Access {
         if !matches!(size, 1 | 2 | 4 | 8) || claim.count == 0 || claim.count > MAX_ELEMENTS {
             return None;
         }
-        let kills_if_added = !claim.is_read && !claim.data_is_pointer && (claim.count > 1 || claim.downwards);
+        // A plain write never crosses a page: Xen cuts it there. What crosses is one element of a
+        // `rep stos`, cut off from the rest (`hvmemul_do_io`), and as deadly as several.
+        let crosses_page = u64::from(size) > to_end_of_page(claim.address);
+        let of_rep_stos = claim.count > 1 || claim.downwards || crosses_page;
+        let kills_if_added = !claim.is_read && !claim.data_is_pointer && of_rep_stos;
         if claim.is_read && !claim.data_is_pointer {
             // Of several elements read into one value the last stays.
             let address = span(claim, claim.address)?.last_element;

@@ -238,6 +238,7 @@ fn a_page_is_wanted_once_for_each_request_and_never_under_a_repeated_write() {
     assert_eq!(wishes(&mut bench, fill(0, 8, 1, 2)), [false]);
     assert_eq!(wishes(&mut bench, fill(0, 1, 1, 1024)), [false; 4]);
     assert_eq!(wishes(&mut bench, downwards(write(0, 8, 1))), [false]);
+    assert_eq!(wishes(&mut bench, write(4096 - 1, 2, 1)), [false, false], "one element across a border");
     // A page that is there, for which Xen still sends what it had begun.
     bench.present(lease(0, 1), 0, &[extent(0, 0x700, 1)]);
     assert_eq!(wishes(&mut bench, read(0, 8)), [false]);

@@ -195,6 +195,17 @@ fn frames_wait_while_a_repeated_write_is_outstanding_on_their_page() {
 }
 
 #[test]
+fn frames_wait_while_one_element_of_a_repeated_write_lies_across_their_border() {
+    let (mut bench, id) = Bench::with_lease(8, 1);
+    bench.xen.inner.send_request(0, write(4096 * 2 - 1, 2, 1));
+    bench.run();
+    bench.link.to_lender.clear();
+    assert_eq!(bench.present(id, 0, &[extent(1, 0x701, 1)]), PresentOutcome::Later);
+    assert_eq!(bench.present(id, 0, &[extent(0, 0x700, 1)]), added(0, 1), "its neighbour need not wait");
+    bench.check();
+}
+
+#[test]
 fn a_repeated_write_on_a_page_that_is_there_already_holds_nothing_up() {
     let (mut bench, id) = Bench::with_lease(8, 1);
     assert_eq!(bench.present(id, 0, &[extent(1, 0x701, 1)]), added(0, 1));

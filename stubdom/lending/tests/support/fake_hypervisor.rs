@@ -200,7 +200,8 @@ impl FakeXen {
     fn check_reemulation(&mut self, page: u32) {
         for (vcpu, claim) in self.ioreqs.clone().into_iter().enumerate() {
             let Some(claim) = claim else { continue };
-            let repeated = claim.count > 1 || claim.downwards;
+            let crosses_page = claim.address % 4096 + u64::from(claim.size) > 4096;
+            let repeated = claim.count > 1 || claim.downwards || crosses_page;
             if claim.kind == KIND_COPY && !claim.is_read && !claim.data_is_pointer && repeated {
                 let written = (0..u64::from(claim.count)).any(|element| {
                     let offset = element * u64::from(claim.size);
