@@ -106,14 +106,13 @@ impl Descriptor {
 
     fn status(&self, argument: c_ulong) -> Result<(), Errno> {
         let (borrower, next) = uapi::decode_status(&user::read(argument)?);
-        let link = match self.link() {
-            Ok(link) => link,
-            Err(_) => {
-                administrator()?;
-                let links = Module::links();
-                let found = if next { links.find_from(borrower) } else { links.find(borrower) };
-                found.ok_or(ENOENT)?
-            }
+        let link = if let Ok(link) = self.link() {
+            link
+        } else {
+            administrator()?;
+            let links = Module::links();
+            let found = if next { links.find_from(borrower) } else { links.find(borrower) };
+            found.ok_or(ENOENT)?
         };
         let status = link.locked(|state| state.core.status());
         user::write(argument, &status.encode())

@@ -51,34 +51,31 @@ pub fn work(link: &Link) {
 fn serve(link: &Link, request: Request, scratch: &mut Scratch) {
     let Request { lease, page, work } = request;
     let Some((object, address)) = enter(link, lease, page) else {
-        return answer(link, lost(work));
+        return answer(link, lost(&work));
     };
-    match AddressSpace::enter(&object) {
-        Some(space) => {
-            let (completion, wants_page, laters) = match work {
-                Work::Again { tries } => (None, true, tries),
-                Work::Access { id, offset, operation, wants_page } => {
-                    let outcome = access(&space, address.saturating_add(u64::from(offset)), &operation);
-                    (Some(Completion { id, outcome }), wants_page, 0)
-                }
-            };
-            if wants_page {
-                Job { link, lease, page, laters, completion }.run(&object, &space, scratch);
-            } else {
-                answer(link, completion);
+    if let Some(space) = AddressSpace::enter(&object) {
+        let (completion, wants_page, laters) = match work {
+            Work::Again { tries } => (None, true, tries),
+            Work::Access { id, offset, operation, wants_page } => {
+                let outcome = access(&space, address.saturating_add(u64::from(offset)), &operation);
+                (Some(Completion { id, outcome }), wants_page, 0)
             }
+        };
+        if wants_page {
+            Job { link, lease, page, laters, completion }.run(&object, &space, scratch);
+        } else {
+            answer(link, completion);
         }
-        None => {
-            lose(link, lease);
-            answer(link, lost(work));
-        }
+    } else {
+        lose(link, lease);
+        answer(link, lost(&work));
     }
     link.locked(|state| state.worker_in = None);
 }
 
 /// The answer to an access whose page is not there for good.
-fn lost(work: Work) -> Option<Completion> {
-    match work {
+fn lost(work: &Work) -> Option<Completion> {
+    match *work {
         Work::Access { id, .. } => Some(Completion { id, outcome: AccessOutcome::Lost }),
         Work::Again { .. } => None,
     }

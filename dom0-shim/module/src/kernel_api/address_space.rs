@@ -39,6 +39,7 @@ impl<'a> AddressSpace<'a> {
     }
 
     /// Reads bytes of the process, in one access of the processor where size and address allow it.
+    #[allow(clippy::unused_self)] // it is what makes addresses of the process mean something
     pub fn read(&self, from: u64, to: &mut [u8]) -> Result<(), Errno> {
         if is_single(from, to.len()) {
             let mut word = [0u64; 1];
@@ -65,24 +66,18 @@ impl<'a> AddressSpace<'a> {
     }
 
     /// Writes bytes of the process, in the same way.
+    #[allow(clippy::unused_self)] // it is what makes addresses of the process mean something
     pub fn write(&self, to: u64, from: &[u8]) -> Result<(), Errno> {
         let single = is_single(to, from.len());
         let mut word = [0u8; 8];
-        let source = if single {
-            for (byte, value) in word.iter_mut().zip(from) {
-                *byte = *value;
-            }
-            let aligned = [u64::from_le_bytes(word)];
-            return self.write_from(to, aligned.as_ptr().cast::<c_void>(), from.len(), true);
-        } else {
-            from.as_ptr().cast::<c_void>()
-        };
-        self.write_from(to, source, from.len(), false)
-    }
-
-    fn write_from(&self, to: u64, from: *const c_void, bytes: usize, single: bool) -> Result<(), Errno> {
-        // SAFETY: both callers pass a buffer valid for `bytes`, aligned to it if `single`.
-        let error = unsafe { ffi::xenlend_address_space_write(to as c_ulong, from, bytes, single) };
+        for (byte, value) in word.iter_mut().zip(from).filter(|_| single) {
+            *byte = *value;
+        }
+        let aligned = [u64::from_le_bytes(word)];
+        let source = if single { aligned.as_ptr().cast::<c_void>() } else { from.as_ptr().cast() };
+        // SAFETY: `source` is valid for the bytes, and aligned for the 1, 2, 4 or 8 of them if
+        // `single`; the glue checks the address of the process.
+        let error = unsafe { ffi::xenlend_address_space_write(to as c_ulong, source, from.len(), single) };
         if error == 0 {
             Ok(())
         } else {
@@ -146,8 +141,8 @@ impl Mapping<'_> {
             ffi::xenlend_mapping_vma(self.region.region.as_ptr(), address as c_ulong, &raw mut vma)
         };
         found.then_some(Vma {
-            start: vma.start as u64,
-            end: vma.end as u64,
+            start: vma.start,
+            end: vma.end,
             writable: vma.writable != 0,
             pfn_mapped: vma.pfn_mapped != 0,
         })

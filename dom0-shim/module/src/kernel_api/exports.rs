@@ -116,7 +116,7 @@ unsafe extern "C" fn xenlend_core_invalidate(
     let link = unsafe { Shared::<Link>::borrow_raw(link) };
     let lease = LeaseId { index: index as u16, generation };
     let notified = Notified::new(region, sequence);
-    revoke::on_notifier(link, lease, start as u64, end as u64, may_sleep, &notified)
+    revoke::on_notifier(link, lease, start, end, may_sleep, &notified)
 }
 
 #[no_mangle]

@@ -42,6 +42,7 @@ extern "C" {
     pub fn xenlend_module_adds_unpaused() -> bool;
 
     pub fn xenlend_log(level: c_int, text: *const u8, length: usize);
+    #[cfg(target_os = "none")]
     pub fn xenlend_panic(text: *const u8, length: usize) -> !;
 
     pub fn xenlend_clock_ns() -> u64;

@@ -27,14 +27,12 @@ impl RegionObject {
         let raw = link.clone().into_raw();
         // SAFETY: takes over the reference of the link.
         let region = unsafe { ffi::xenlend_region_new(raw, u32::from(lease.index), lease.generation) };
-        match NonNull::new(region) {
-            Some(region) => Ok(Self { region }),
-            None => {
-                // SAFETY: it was not taken over.
-                drop(unsafe { Shared::<Link>::from_raw(raw) });
-                Err(ENOMEM)
-            }
+        if let Some(region) = NonNull::new(region) {
+            return Ok(Self { region });
         }
+        // SAFETY: it was not taken over.
+        drop(unsafe { Shared::<Link>::from_raw(raw) });
+        Err(ENOMEM)
     }
 
     /// Starts to be told of invalidations. At most once.

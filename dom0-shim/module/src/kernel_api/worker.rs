@@ -24,14 +24,13 @@ impl Worker {
     pub fn start(link: &Shared<Link>) -> Result<Self, Errno> {
         let raw = link.clone().into_raw();
         // SAFETY: takes over the reference of the link.
-        match NonNull::new(unsafe { ffi::xenlend_worker_start(raw, link.borrower) }) {
-            Some(task) => Ok(Self { task }),
-            None => {
-                // SAFETY: it was not taken over.
-                drop(unsafe { Shared::<Link>::from_raw(raw) });
-                Err(ENOMEM)
-            }
+        let task = unsafe { ffi::xenlend_worker_start(raw, link.borrower) };
+        if let Some(task) = NonNull::new(task) {
+            return Ok(Self { task });
         }
+        // SAFETY: it was not taken over.
+        drop(unsafe { Shared::<Link>::from_raw(raw) });
+        Err(ENOMEM)
     }
 
     /// Ends whatever killable wait it is in: a page that never comes. Does not sleep.
