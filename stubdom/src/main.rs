@@ -23,7 +23,7 @@ use crate::memory::page_table::{image_base, image_limit, Access, PageTables};
 use crate::memory::window::Window;
 use crate::memory::{exceptions, heap};
 use crate::start_error::StartError;
-use crate::start_info::Boot;
+use crate::start_info::{Boot, COMMAND_LINE_BYTES};
 use crate::trace::{record, Event};
 use crate::xen::domctl::BorrowerControl;
 use crate::xen::event_channel::{self, WaitSet};
@@ -55,7 +55,7 @@ const LENDER_CHECK_NS: u64 = 1_000_000_000;
 
 /// The domain before it knows whom it serves.
 struct Machine {
-    arguments: Arguments,
+    command_line: String<COMMAND_LINE_BYTES>,
     xen: XenVersion,
     window: Window,
     xenstore: Xenstore,
@@ -115,7 +115,6 @@ unsafe fn start_machine(start_info: u64, no_execute: bool) -> Result<Machine, St
     let xen = hypercall::install()?;
     shared_info::init(&mut window)?;
     console::init(&mut tables)?;
-    let arguments = Arguments::parse(&boot.command_line)?;
     let xenstore = Xenstore::connect(&mut tables)?;
     log!(
         "protocol {}, Xen {}.{}, {} KiB of memory",
@@ -124,13 +123,14 @@ unsafe fn start_machine(start_info: u64, no_execute: bool) -> Result<Machine, St
         xen.minor,
         (ram.1 - ram.0) / 1024
     );
-    Ok(Machine { arguments, xen, window, xenstore })
+    Ok(Machine { command_line: boot.command_line, xen, window, xenstore })
 }
 
 /// From xenstore's nodes to a broker that is ready for its lender's first message.
 fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
-    let Machine { arguments, xen, window, xenstore } = machine;
+    let Machine { command_line, xen, window, xenstore } = machine;
     xenstore.write("xenlend/broker/state", b"starting")?;
+    let arguments = Arguments::parse(command_line)?;
     let config = Config::read(xenstore)?;
     let control = BorrowerControl::probe(*xen, config.borrower)?;
 
