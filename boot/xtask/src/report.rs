@@ -31,6 +31,8 @@ pub struct Report {
     pub seconds: f64,
     /// When each point of the boot was reached, in milliseconds since power-on.
     pub boot_ms: BTreeMap<String, u64>,
+    /// The emulator's processor time at those points, in milliseconds.
+    pub boot_cpu_ms: BTreeMap<String, u64>,
     /// What Xen reported that may be the emulator's fault, counted.
     pub emulator_faults: BTreeMap<&'static str, usize>,
     /// What ran.
@@ -54,7 +56,16 @@ impl Report {
             exit_status: outcome.status,
             trouble: outcome.trouble.clone(),
             seconds: seconds.as_secs_f64(),
-            boot_ms: outcome.stages.iter().map(|(name, at)| (name.clone(), at.as_millis() as u64)).collect(),
+            boot_ms: outcome
+                .stages
+                .iter()
+                .map(|stage| (stage.name.clone(), stage.at.as_millis() as u64))
+                .collect(),
+            boot_cpu_ms: outcome
+                .stages
+                .iter()
+                .map(|stage| (stage.name.clone(), stage.cpu.as_millis() as u64))
+                .collect(),
             emulator_faults: FAULTS.iter().map(|(name, text)| (*name, said.matches(text).count())).collect(),
             versions: BTreeMap::from([
                 ("xen", package("xen-hypervisor-4.20-amd64")),

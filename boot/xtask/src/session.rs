@@ -39,8 +39,19 @@ pub struct Outcome {
     pub status: i32,
     /// Why the lab failed, if it did.
     pub trouble: Option<String>,
-    /// Points of the boot, each with its time since power-on.
-    pub stages: Vec<(String, Duration)>,
+    /// Points of the boot.
+    pub stages: Vec<Stage>,
+}
+
+/// A point of the boot that was reached.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// When, since power-on.
+    pub at: Duration,
+    /// The processor time that the emulator had used by then: on a busy host it tells more.
+    pub cpu: Duration,
 }
 
 /// One run.
@@ -92,7 +103,10 @@ impl Session<'_> {
                     (outcome.status, outcome.trouble) = (status, trouble);
                     break;
                 }
-                Ok(Event::Said(ToHost::Stage { name })) => outcome.stages.push((name, self.start.elapsed())),
+                Ok(Event::Said(ToHost::Stage { name })) => {
+                    let cpu = self.machine.cpu_time();
+                    outcome.stages.push(Stage { name, at: self.start.elapsed(), cpu });
+                }
                 Ok(Event::Said(message)) => self.take(message, peer.as_mut(), &mut started)?,
                 Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
                     outcome.trouble = Some(format!(
