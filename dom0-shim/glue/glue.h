@@ -169,6 +169,8 @@ int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u6
 /* pfns: HMM_PFN_* in and out. -EBUSY: begin again. */
 int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
 			  unsigned long end, unsigned long *pfns);
+/* Ordinary memory only: the page of a pfn that was just looked up will be written. */
+void xenlend_mapping_mark_written(u64 pfn);
 void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame);
 
 /* --- worker.c ------------------------------------------------------------- */

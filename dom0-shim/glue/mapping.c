@@ -83,6 +83,22 @@ int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence,
 	return hmm_range_fault(&range);
 }
 
+/*
+ * The borrower writes without this kernel's page-table entry, which may be writable and clean:
+ * without the mark, reclaim would drop what it wrote. The reference keeps the page what it is meanwhile;
+ * if it has become another's, that one is written out once too often.
+ */
+void xenlend_mapping_mark_written(u64 pfn)
+{
+	struct folio *folio = page_folio(pfn_to_page(pfn));
+
+	if (!folio_try_get(folio))
+		return;
+	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
+		folio_set_dirty(folio);
+	folio_put(folio);
+}
+
 void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 {
 	struct page *page;

@@ -54,7 +54,7 @@ struct xenlend_detach {
 
 /*
  * Allows frames of this BAR of this PCI device to be lent to the borrower, except pages that hold
- * MSI-X tables. ENODEV no such device; EINVAL no memory BAR.
+ * MSI-X tables. ENOENT no link; ENODEV no such device; EINVAL no memory BAR; ENOSPC too many BARs.
  */
 struct xenlend_allow_bar {
 	__u16 borrower;
@@ -80,9 +80,11 @@ struct xenlend_bind {
 #define XENLEND_REGION_WRITE_BACK	(1u << 9)	/* EOPNOTSUPP on stock Xen */
 
 /*
- * Errors: ENOTCONN not bound; EINVAL unknown flag, address or size not page aligned,
- * outside the aperture, resize, bad slot, user range wraps; EEXIST overlaps another slot;
- * ENOMEM; ENOLINK the broker is gone (see XENLEND_STATUS); EOPNOTSUPP.
+ * Errors: ENOTCONN not bound; EAGAIN the broker has not answered yet; EINVAL unknown flag,
+ * address or size not page aligned, outside the aperture, resize or move, bad slot, nothing to
+ * delete, user range wraps; EEXIST overlaps another slot, or the slot is another descriptor's or
+ * still being dropped; ENOMEM; ENOSPC the broker's table is full; ENOLINK the broker is gone (see
+ * XENLEND_STATUS); EOPNOTSUPP; EINTR killed while waiting, ETIMEDOUT no answer: nothing is lent then.
  */
 struct xenlend_region {
 	__u32 slot;

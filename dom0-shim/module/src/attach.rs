@@ -36,6 +36,7 @@ const APERTURE_ALIGNMENT: u64 = FRAMES_PER_2MIB as u64 * PAGE_SIZE;
 const MAX_APERTURE: u64 = (u32::MAX as u64) * PAGE_SIZE;
 
 /// `XENLEND_ATTACH`; fills in the answers.
+#[inline(never)] // keeps its frame off the other calls' stacks
 pub fn attach(request: &mut Attach) -> Result<(), Errno> {
     let hypervisor = Hypervisor::probe()?;
     check_request(request)?;
@@ -105,13 +106,7 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
     core.greet().map_err(|_| ENOSPC)?;
     hypervisor.set_target(broker, borrower)?;
     permissions.give_dummy(xen::physical_address_bits())?;
-    let port = match Port::new(broker) {
-        Ok(port) => port,
-        Err(error) => {
-            permissions.take_dummy();
-            return Err(error);
-        }
-    };
+    let port = Port::new(broker)?;
     let deadline_ms = if request.deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { request.deadline_ms };
     let check = request.flags & ATTACH_CHECK != 0;
     let parts =
@@ -126,13 +121,7 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
 
 fn start(link: &Shared<Link>) -> Result<(), Errno> {
     let mut running = link.running.lock();
-    match Handler::bind(link) {
-        Ok(handler) => running.handler = Some(handler),
-        Err(error) => {
-            link.port.close();
-            return Err(error);
-        }
-    }
+    running.handler = Some(Handler::bind(link)?);
     running.worker = Some(Worker::start(link)?);
     running.module = Some(ModuleReference::take());
     Ok(())
@@ -170,6 +159,7 @@ fn stop(link: &Shared<Link>) {
 }
 
 /// `XENLEND_DETACH`: works whatever state the broker is in.
+#[inline(never)]
 pub fn detach(borrower: u16) -> Result<(), Errno> {
     let link = Module::links().find(borrower).ok_or(ENOENT)?;
     let mut running = link.running.lock();
@@ -192,6 +182,7 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
 }
 
 /// `XENLEND_ALLOW_BAR`; fills in the answer.
+#[inline(never)]
 pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
     if request.reserved != 0 {
         return Err(EINVAL);

@@ -104,6 +104,7 @@ impl Descriptor {
         Ok(())
     }
 
+    #[inline(never)]
     fn status(&self, argument: c_ulong) -> Result<(), Errno> {
         let (borrower, next) = uapi::decode_status(&user::read(argument)?);
         let link = if let Ok(link) = self.link() {

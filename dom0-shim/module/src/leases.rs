@@ -33,6 +33,7 @@ impl From<RegionError> for Errno {
 }
 
 /// The call, by the descriptor `owner`.
+#[inline(never)]
 pub fn set_region(link: &Shared<Link>, request: &RegionRequest, owner: u32) -> Result<(), Errno> {
     let running = link.running.lock();
     if running.ended {

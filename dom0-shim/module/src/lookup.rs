@@ -7,18 +7,24 @@
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
 use xenlend_shim_core::bars::Bars;
 use xenlend_shim_core::lendable::{judge, FrameRefusal};
-use xenlend_shim_core::link::PageIn;
+use xenlend_shim_core::link::{Completion, PageIn};
+use xenlend_shim_core::request_queue::Request;
 use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
 use crate::kernel_api::address_space::{
-    frame_facts, hmm_pfn, AddressSpace, Faulted, Mapping, Vma, HMM_ERROR, HMM_VALID, HMM_WRITE,
+    frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Vma, HMM_ERROR, HMM_VALID, HMM_WRITE,
 };
+use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::region::RegionObject;
 
-/// Memory of a worker for its lookups.
+/// Memory of a worker.
 pub struct Scratch {
+    /// What is being served.
+    pub request: Option<Request>,
+    /// The answer to its access, until it is sent.
+    pub completion: Option<Completion>,
     /// What was found.
     pub window: Window<KernelSlice<u64>>,
     /// Words for `hmm_range_fault`.
@@ -29,7 +35,8 @@ impl Scratch {
     /// `None` if memory is short.
     pub fn new() -> Option<Self> {
         let window = Window::new(KernelSlice::new(WINDOW_PAGES, || 0)?);
-        Some(Self { window, pages: KernelSlice::new(WINDOW_PAGES, || 0)? })
+        let pages = KernelSlice::new(WINDOW_PAGES, || 0)?;
+        Some(Self { request: None, completion: None, window, pages })
     }
 }
 
@@ -52,8 +59,8 @@ pub struct Lookup<'a> {
     pub space: &'a AddressSpace<'a>,
     /// The region's notifier.
     pub object: &'a RegionObject,
-    /// BARs that may be lent from.
-    pub bars: &'a Bars,
+    /// BARs that may be lent from; locked for each frame, never over a fault.
+    pub bars: &'a Mutex<Bars>,
 }
 
 impl Lookup<'_> {
@@ -152,6 +159,9 @@ impl Lookup<'_> {
             }
             let page = AperturePage(self.page_in.first.0 + first_step + step as u32);
             let judged = self.take(page, hmm_pfn(word), scratch);
+            if judged.is_ok() {
+                mark_written(mapping, hmm_pfn(word));
+            }
             if page == self.page_in.page {
                 judged?;
             }
@@ -160,7 +170,8 @@ impl Lookup<'_> {
     }
 
     fn take(&self, page: AperturePage, pfn: u64, scratch: &mut Scratch) -> Result<(), LookupEnd> {
-        let (mfn, kind) = judge(&frame_facts(pfn), self.bars).map_err(LookupEnd::Refused)?;
+        let facts = frame_facts(pfn);
+        let (mfn, kind) = judge(&facts, &self.bars.lock()).map_err(LookupEnd::Refused)?;
         scratch.window.put(page, mfn, kind);
         Ok(())
     }

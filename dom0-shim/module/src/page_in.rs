@@ -7,7 +7,7 @@ use xenlend_protocol::message::PresentOutcome;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::events;
 use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
-use xenlend_shim_core::link::{Completion, PageIn, Posted, PresentStanding};
+use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding};
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
@@ -81,25 +81,21 @@ pub struct Job<'a> {
     pub page: AperturePage,
     /// Answers of Later so far.
     pub laters: u8,
-    /// The answer to the access that caused it, until it is sent.
-    pub completion: Option<Completion>,
 }
 
 impl Job<'_> {
-    /// Makes the page present if it can, and answers the access in any case.
-    pub fn run(mut self, object: &RegionObject, space: &AddressSpace<'_>, scratch: &mut Scratch) {
+    /// Makes the page present if it can. The answer to the access that caused it goes behind
+    /// the first Present; it is left in the scratch memory if there is none.
+    pub fn run(&self, object: &RegionObject, space: &AddressSpace<'_>, scratch: &mut Scratch) {
         let begun = self.link.locked(|state| state.core.begin_page_in(self.lease, self.page));
         if let Ok(page_in) = begun {
             self.look_up_and_send(&page_in, object, space, scratch);
             self.link.locked(|state| state.core.end_page_in(&page_in));
         }
-        if let Some(completion) = self.completion.take() {
-            complete(self.link, &completion);
-        }
     }
 
     fn look_up_and_send(
-        &mut self,
+        &self,
         page_in: &PageIn,
         object: &RegionObject,
         space: &AddressSpace<'_>,
@@ -109,9 +105,7 @@ impl Job<'_> {
             if !self.link.locked(|state| state.core.restart_page_in(page_in)) {
                 return;
             }
-            let bars = self.link.bars.lock();
-            let found = Lookup { page_in, space, object, bars: &bars }.run(scratch);
-            drop(bars);
+            let found = Lookup { page_in, space, object, bars: &self.link.bars }.run(scratch);
             match found {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
@@ -144,13 +138,12 @@ impl Job<'_> {
         }
     }
 
-    fn send_all(&mut self, page_in: &PageIn, scratch: &Scratch) -> Sent {
-        let window = &scratch.window;
+    fn send_all(&self, page_in: &PageIn, scratch: &mut Scratch) -> Sent {
         let first_page = self.link.locked(|state| state.core.region(self.lease).map(|region| region.first));
-        let mut sent = window.begin();
+        let mut sent = scratch.window.begin();
         let mut is_first = true;
         loop {
-            let extents = window.next_extents(&mut sent);
+            let extents = scratch.window.next_extents(&mut sent);
             if extents.is_empty() {
                 return Sent::Yes;
             }
@@ -160,7 +153,7 @@ impl Job<'_> {
             }
             if is_first {
                 is_first = false;
-                let seen = first_page.and_then(|page| window.get(page));
+                let seen = first_page.and_then(|page| scratch.window.get(page));
                 self.link.locked(|state| {
                     add(&mut state.core.counters().page_ins, 1);
                     if let Some((_, kind)) = seen {
@@ -171,18 +164,18 @@ impl Job<'_> {
         }
     }
 
-    fn send_one(&mut self, page_in: &PageIn, extents: &Extents, scratch: &Scratch) -> Sent {
+    fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> Sent {
         if !self.permit(extents, scratch) {
             return Sent::GiveUp;
         }
         let posted = loop {
             // Nothing is faulted in inside the bracket, and nothing waited for but the broker.
             let Some(bracket) = Bracket::begin(self.link) else { break Posted::Over };
-            let completion = self.completion.as_ref();
+            let completion = scratch.completion.as_ref();
             let posted = self.link.locked(|state| state.core.post_present(page_in, extents, completion));
             if let Posted::Yes { completed } = posted {
                 if completed {
-                    self.completion = None;
+                    scratch.completion = None;
                 }
                 return self.await_answer(page_in, extents, bracket);
             }
@@ -290,13 +283,11 @@ impl Job<'_> {
 
 /// Answers an access, whatever it takes: a vCPU of the borrower waits for it.
 pub fn complete(link: &Link, completion: &Completion) {
-    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| {
-        use xenlend_shim_core::link::NotSent;
-        match state.core.post_completed(completion) {
+    let sent =
+        link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_completed(completion) {
             Err(NotSent::Full) if !state.stopping => None,
             _ => Some(()),
-        }
-    });
+        });
     if let Err(end) = sent {
         force::revoke_all(link, force::reason_of(end));
     }

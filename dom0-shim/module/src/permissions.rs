@@ -14,7 +14,7 @@ use crate::hypervisor::Hypervisor;
 use crate::kernel_api::memory::KernelSlice;
 use crate::log_warning;
 
-/// The permissions of one link.
+/// The permissions of one link. The dummy frame's go with it.
 pub struct Permissions {
     hypervisor: Hypervisor,
     borrower: u16,
@@ -122,5 +122,11 @@ impl Permissions {
             }
         }
         failures
+    }
+}
+
+impl Drop for Permissions {
+    fn drop(&mut self) {
+        self.take_dummy();
     }
 }

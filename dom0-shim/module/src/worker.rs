@@ -7,18 +7,33 @@ use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::link::{Completion, NotSent};
+use xenlend_shim_core::link::{Completion, NotSent, Reason};
 use xenlend_shim_core::regions::Phase;
 use xenlend_shim_core::request_queue::{Request, Work};
 
 use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::region::RegionObject;
-use crate::kernel_api::wait::Mode;
+use crate::kernel_api::wait::{Mode, Seen};
 use crate::kernel_api::worker::resume;
 use crate::link::Link;
 use crate::lookup::Scratch;
 use crate::page_in::{complete, Job};
 use crate::{force, log_error};
+
+/// What the worker does next.
+enum Next {
+    Stop,
+    Force(Reason),
+    Serve,
+    Wait(Seen),
+}
+
+/// A page-in that a request asks for.
+struct Wanted {
+    lease: LeaseId,
+    page: AperturePage,
+    laters: u8,
+}
 
 /// The thread's main function.
 pub fn work(link: &Link) {
@@ -27,62 +42,81 @@ pub fn work(link: &Link) {
         return;
     };
     loop {
-        let (stopping, reason, request, seen) = link.locked(|state| {
-            Link::drain(state);
-            let reason = state.core.needs_force();
-            let request = if reason.is_none() { state.core.pop_request() } else { None };
-            (state.stopping, reason, request, link.seen())
-        });
-        if stopping {
-            return;
-        }
-        if let Some(reason) = reason {
-            force::revoke_all(link, reason);
-        } else if let Some(request) = request {
-            serve(link, request, &mut scratch);
-            // A region's end may have interrupted a fault; the next one is another matter.
-            resume();
-        } else {
-            link.wait(seen, 0, Mode::Idle);
-        }
-    }
-}
-
-fn serve(link: &Link, request: Request, scratch: &mut Scratch) {
-    let Request { lease, page, work } = request;
-    let Some((object, address)) = enter(link, lease, page) else {
-        return answer(link, lost(&work));
-    };
-    if let Some(space) = AddressSpace::enter(&object) {
-        let (completion, wants_page, laters) = match work {
-            Work::Again { tries } => (None, true, tries),
-            Work::Access { id, offset, operation, wants_page } => {
-                let outcome = access(&space, address.saturating_add(u64::from(offset)), &operation);
-                (Some(Completion { id, outcome }), wants_page, 0)
+        match next(link, &mut scratch) {
+            Next::Stop => return,
+            Next::Force(reason) => force::revoke_all(link, reason),
+            Next::Serve => {
+                serve(link, &mut scratch);
+                link.locked(|state| state.worker_in = None);
+                // A region's end may have interrupted a fault; the next one is another matter.
+                resume();
             }
-        };
-        if wants_page {
-            Job { link, lease, page, laters, completion }.run(&object, &space, scratch);
-        } else {
-            answer(link, completion);
+            Next::Wait(seen) => {
+                link.wait(seen, 0, Mode::Idle);
+            }
         }
-    } else {
-        lose(link, lease);
-        answer(link, lost(&work));
-    }
-    link.locked(|state| state.worker_in = None);
-}
-
-/// The answer to an access whose page is not there for good.
-fn lost(work: &Work) -> Option<Completion> {
-    match *work {
-        Work::Access { id, .. } => Some(Completion { id, outcome: AccessOutcome::Lost }),
-        Work::Again { .. } => None,
     }
 }
 
-fn answer(link: &Link, completion: Option<Completion>) {
-    if let Some(completion) = completion {
+// Requests and answers hold hundreds of bytes. They stay in the worker's own memory and in frames that
+// have ended before a fault is taken: a driver's fault handler needs the stack.
+#[inline(never)]
+fn next(link: &Link, scratch: &mut Scratch) -> Next {
+    link.locked(|state| {
+        Link::drain(state);
+        if state.stopping {
+            return Next::Stop;
+        }
+        if let Some(reason) = state.core.needs_force() {
+            return Next::Force(reason);
+        }
+        scratch.request = state.core.pop_request();
+        if scratch.request.is_some() {
+            Next::Serve
+        } else {
+            Next::Wait(link.seen())
+        }
+    })
+}
+
+fn serve(link: &Link, scratch: &mut Scratch) {
+    let Some(Request { lease, page, .. }) = scratch.request else { return };
+    if let Some((object, address)) = enter(link, lease, page) {
+        if let Some(space) = AddressSpace::enter(&object) {
+            let wanted = perform(&space, address, scratch);
+            if let Some(Wanted { lease, page, laters }) = wanted {
+                Job { link, lease, page, laters }.run(&object, &space, scratch);
+            }
+        } else {
+            lose(link, lease);
+        }
+    }
+    finish(link, scratch);
+}
+
+/// Does the access of the request, and says whether a page is wanted.
+#[inline(never)]
+fn perform(space: &AddressSpace<'_>, address: u64, scratch: &mut Scratch) -> Option<Wanted> {
+    let Request { lease, page, work } = scratch.request.take()?;
+    let (laters, is_wanted) = match work {
+        Work::Again { tries } => (tries, true),
+        Work::Access { id, offset, operation, wants_page } => {
+            let outcome = access(space, address.saturating_add(u64::from(offset)), &operation);
+            scratch.completion = Some(Completion { id, outcome });
+            (0, wants_page)
+        }
+    };
+    is_wanted.then_some(Wanted { lease, page, laters })
+}
+
+/// Answers the access if nothing has answered it yet. One that was not even tried had
+/// nothing to be done on: it is lost.
+#[inline(never)]
+fn finish(link: &Link, scratch: &mut Scratch) {
+    if let Some(Request { work: Work::Access { id, .. }, .. }) = scratch.request.take() {
+        scratch.completion = Some(Completion { id, outcome: AccessOutcome::Lost });
+    }
+    if let Some(completion) = scratch.completion.take() {
         complete(link, &completion);
     }
 }

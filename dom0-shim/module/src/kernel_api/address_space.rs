@@ -212,3 +212,11 @@ pub fn frame_facts(pfn: u64) -> FrameFacts {
         is_special: frame.is_special != 0,
     }
 }
+
+/// Marks the page of ordinary memory that [`Mapping::fault_range`] has just found as written to: the
+/// borrower's writes leave no trace in this kernel's page tables.
+pub fn mark_written(mapping: &Mapping<'_>, pfn: u64) {
+    let _ = mapping;
+    // SAFETY: the number came from a page-table entry of ordinary memory, so it has a page structure.
+    unsafe { ffi::xenlend_mapping_mark_written(pfn) };
+}

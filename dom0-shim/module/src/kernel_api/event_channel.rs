@@ -2,40 +2,47 @@
 //! The event channel of a link.
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::ffi;
 use super::shared::Shared;
 use crate::errno::Errno;
 use crate::link::Link;
 
-/// A port that the broker binds to.
-pub struct Port(u32);
+/// A port that the broker binds to. Closed with its handler, or when it goes if it never got one.
+pub struct Port {
+    number: u32,
+    has_handler: AtomicBool,
+}
 
 impl Port {
     /// Allocates one for a domain.
     pub fn new(remote: u16) -> Result<Self, Errno> {
         // SAFETY: a hypercall with its own buffer.
         match unsafe { ffi::xenlend_event_channel_new(remote) } {
-            port @ 1.. => Ok(Self(port as u32)),
+            port @ 1.. => Ok(Self { number: port as u32, has_handler: AtomicBool::new(false) }),
             error => Err(Errno::from_kernel(error)),
         }
     }
 
     /// Its number.
     pub fn number(&self) -> u32 {
-        self.0
+        self.number
     }
 
     /// Notifies the other end. Does not sleep.
     pub fn notify(&self) {
         // SAFETY: a port that is not bound, or closed, is told in vain.
-        unsafe { ffi::xenlend_event_channel_notify(self.0) };
+        unsafe { ffi::xenlend_event_channel_notify(self.number) };
     }
+}
 
-    /// Closes a port that was never bound to a handler.
-    pub fn close(&self) {
-        // SAFETY: as above.
-        unsafe { ffi::xenlend_event_channel_close(self.0) };
+impl Drop for Port {
+    fn drop(&mut self) {
+        if !*self.has_handler.get_mut() {
+            // SAFETY: allocated by `new`, and nobody else closes it.
+            unsafe { ffi::xenlend_event_channel_close(self.number) };
+        }
     }
 }
 
@@ -51,7 +58,10 @@ impl Handler {
         let raw: *mut c_void = link.as_raw();
         // SAFETY: the handler runs until `unbind`, and the value holds the link until then.
         match unsafe { ffi::xenlend_event_channel_bind(link.port.number(), raw) } {
-            irq @ 1.. => Ok(Self { irq, link: Some(link.clone()) }),
+            irq @ 1.. => {
+                link.port.has_handler.store(true, Ordering::Relaxed);
+                Ok(Self { irq, link: Some(link.clone()) })
+            }
             error => Err(Errno::from_kernel(error)),
         }
     }

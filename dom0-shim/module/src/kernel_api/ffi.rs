@@ -116,6 +116,7 @@ extern "C" {
         end: c_ulong,
         pfns: *mut c_ulong,
     ) -> c_int;
+    pub fn xenlend_mapping_mark_written(pfn: u64);
     pub fn xenlend_mapping_frame(pfn: u64, frame: *mut Frame);
 
     pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
