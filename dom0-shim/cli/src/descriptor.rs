@@ -51,7 +51,7 @@ impl BorrowerFd {
         self.borrower
     }
 
-    /// Makes a region, or moves the one in the slot.
+    /// Makes a region. To change one, delete it first.
     ///
     /// # Errors
     /// As the header says for `XENLEND_SET_USER_MEMORY_REGION`.

@@ -29,6 +29,8 @@ pub struct Listener {
     broker: u16,
     descriptor: BorrowerFd,
     xenstore: Xenstore,
+    /// Length of the console log before the broker ran: what is in it is another broker's.
+    console_start: u64,
 }
 
 /// What has been heard so far.
@@ -54,7 +56,8 @@ impl Listener {
         for path in [folder.as_str(), DOMAIN_ENDS] {
             xenstore.watch(path).map_err(failed("watch", path))?;
         }
-        Ok(Self { guest: guest.to_owned(), broker, descriptor, xenstore })
+        let console_start = fs::metadata(paths::broker_console(guest)).map_or(0, |log| log.len());
+        Ok(Self { guest: guest.to_owned(), broker, descriptor, xenstore, console_start })
     }
 
     /// Waits for the connection.
@@ -112,7 +115,7 @@ impl Listener {
             module_reason: link.map(|link| Reason::from_raw(link.reason)),
             messages_received: link.map_or(0, |link| link.counters.messages_received),
             waited_s: waited.as_secs(),
-            console: console_tail(&paths::broker_console(&self.guest)),
+            console: console_tail(&paths::broker_console(&self.guest), self.console_start),
         })
     }
 
@@ -133,10 +136,13 @@ pub fn wait_for(descriptors: &[&dyn AsFd], timeout: Option<Duration>) -> io::Res
     }
 }
 
-fn console_tail(path: &Path) -> ConsoleTail {
+fn console_tail(path: &Path, start: u64) -> ConsoleTail {
     let Ok(bytes) = fs::read(path) else {
         return ConsoleTail::Missing(path.display().to_string());
     };
+    // A log that has become shorter was begun anew.
+    let start = usize::try_from(start).unwrap_or_default();
+    let bytes = bytes.get(start..).unwrap_or(&bytes);
     let end = &bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..];
     let text = String::from_utf8_lossy(end);
     let lines: Vec<_> =
@@ -154,11 +160,15 @@ mod tests {
         let text: String =
             (0..200).flat_map(|n| ["line ".to_owned(), n.to_string(), "\r\n\r\n".to_owned()]).collect();
         fs::write(&path, [text.as_bytes(), b"\x1b[31mred\xff"].concat()).unwrap();
-        let ConsoleTail::Lines(lines) = console_tail(&path) else { panic!() };
+        let ConsoleTail::Lines(lines) = console_tail(&path, 0) else { panic!() };
         assert_eq!(lines.len(), CONSOLE_LINES);
         assert_eq!(lines[CONSOLE_LINES - 2], "line 199");
         assert!(lines[CONSOLE_LINES - 1].starts_with("?[31mred"));
+        let length = fs::metadata(&path).unwrap().len();
+        assert_eq!(console_tail(&path, length), ConsoleTail::Lines(Vec::new()), "an earlier broker's words");
+        let ConsoleTail::Lines(again) = console_tail(&path, length + 1) else { panic!() };
+        assert_eq!(again, lines, "begun anew");
         fs::remove_file(&path).unwrap();
-        assert!(matches!(console_tail(&path), ConsoleTail::Missing(_)));
+        assert!(matches!(console_tail(&path, 0), ConsoleTail::Missing(_)));
     }
 }

@@ -61,6 +61,7 @@ fn meaning(call: &str, error: &io::Error) -> &'static str {
         ("XENLEND_ATTACH", Some(Errno::INVAL)) => "the module does not accept this aperture",
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV)) => "there is no such PCI device",
         ("XENLEND_ALLOW_BAR", Some(Errno::INVAL)) => "that is no memory BAR of the device",
+        ("XENLEND_ALLOW_BAR", Some(Errno::NOSPC)) => "the module has no room for more BARs",
         (_, Some(Errno::NOENT)) => "there is no link",
         (_, Some(Errno::BUSY)) => "it is in use",
         (_, Some(Errno::NOMEM)) => "dom0 or Xen is out of memory",
