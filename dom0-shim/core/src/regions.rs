@@ -22,8 +22,8 @@ const USER_LIMIT: u64 = (1 << 47) - PAGE_SIZE;
 /// Where a region stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The broker has been asked for a lease.
-    Setting(Option<Result<(), Refusal>>),
+    /// The broker has been asked for a lease, and may have refused it.
+    Setting(Option<Refusal>),
     /// Pages may be lent.
     Active,
     /// Nothing is lent any more.

@@ -382,6 +382,20 @@ fn a_refused_region_never_becomes_active() {
 }
 
 #[test]
+fn an_access_right_behind_the_yes_finds_its_region_active() {
+    let mut pair = Pair::connected();
+    let new = pair.plan(0, 0, 8, USER);
+    let mirror = xenlend_shim_core::mirror::Mirror::new(new.first, vec![0; 8], vec![0; 1]);
+    pair.link.insert_region(&new, mirror);
+    pair.link.post_set(new.lease).unwrap();
+    pair.say(FromBroker::RegionSet { lease: new.lease, result: Ok(()) });
+    // The process that waits for the answer has not run yet.
+    assert!(pair.link.begin_page_in(new.lease, AperturePage(0)).is_ok());
+    pair.say(FromBroker::RegionSet { lease: new.lease, result: Ok(()) });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach), "an answer to nothing");
+}
+
+#[test]
 fn a_lost_region_is_told_once_and_pages_nothing_in() {
     let mut pair = Pair::connected();
     let lease = pair.region(0, 0, 8, USER);

@@ -38,12 +38,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.send(&message, Priority::Normal)
     }
 
-    /// The broker's answer, once there is one; the region is active if it said yes.
-    pub fn set_answer(&mut self, lease: LeaseId) -> Option<Result<(), Refusal>> {
-        let region = self.regions.get_mut(lease)?;
-        let Phase::Setting(Some(answer)) = region.phase else { return None };
-        region.phase = if answer.is_ok() { Phase::Active } else { Phase::Ending };
-        Some(answer)
+    /// The broker's answer, once there is one.
+    pub fn set_answer(&self, lease: LeaseId) -> Option<Result<(), Refusal>> {
+        match self.regions.get(lease)?.phase {
+            Phase::Setting(refusal) => refusal.map(Err),
+            _ => Some(Ok(())),
+        }
     }
 
     /// Stops every page-in of a region, now and for good. Gives its pages, to be revoked.

@@ -76,7 +76,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 // Nobody waits for it any more: the descriptor was closed meanwhile.
                 let Some(region) = self.regions.get_mut(lease) else { return Ok(()) };
                 match region.phase {
-                    Phase::Setting(None) => region.phase = Phase::Setting(Some(result)),
+                    // Active at once: the next message may be an access to it.
+                    Phase::Setting(None) => {
+                        region.phase = match result {
+                            Ok(()) => Phase::Active,
+                            Err(refusal) => Phase::Setting(Some(refusal)),
+                        }
+                    }
                     // The process was killed while it waited for this answer.
                     Phase::Ending | Phase::Dropping(None) => {}
                     _ => return Err(BreachKind::UnexpectedAnswer),
