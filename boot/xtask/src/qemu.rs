@@ -94,7 +94,7 @@ impl Machine<'_> {
         let memory = DOM0_MIB + XEN_MIB + self.guest_memory_mib + self.guests * GUEST_EXTRA_MIB;
         let cpus = self.cpus;
         let xen = format!(
-            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={cpus} asid=0 spec-ctrl=eager-fpu \
+            "console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={cpus} asid=0 sched=credit spec-ctrl=eager-fpu \
              guest_loglvl=warning conring_size=1m no-real-mode {}",
             self.xen_cmdline
         );

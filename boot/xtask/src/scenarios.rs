@@ -68,7 +68,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lab",
         guests: 2,
-        vcpus: 2,
+        timeout_s: 600,
         broker: false,
         scenarios: &[
             Scenario {
