@@ -11,7 +11,7 @@ fail() {
 
 # A lender process that is bound to the borrower; it ends with the script, whatever it is doing.
 begin() {
-    modprobe -a ownframes vgem
+    modprobe -a ownframes vgem virtio-gpu
     lender=$(lender start L)
     trap end EXIT
     lender tell L bind "$(xl domid "$guest")"

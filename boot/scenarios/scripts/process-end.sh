@@ -8,9 +8,9 @@ tell lend 0 m 16M
 tell fill m 0 1M 1
 touch_lent check 16M 1M 1
 zeros() {
-    touch_lent same 16M 8K 0
+    touch_lent same 16M 2K 0
     touch_lent poke 16M 77
-    touch_lent same 16M 8K 0
+    touch_lent same 16M 2K 0
 }
 case $1 in
 unmap)

@@ -22,5 +22,5 @@ revoked=$(counter revoked_pages)
 tell unmap o 2101248 4K
 [ "$(counter revoked_pages)" = $((revoked + 512)) ] || fail "a part was revoked, not the whole"
 touch_lent check 16M 2M 1
-touch_lent same $(((18 << 20) + 4096)) 4K 0
+touch_lent same $(((18 << 20) + 4096)) 1K 0
 status

@@ -212,7 +212,7 @@ enum Command {
     Status,
     /// Prints events that have come
     Events,
-    /// Waits for an event whose text contains this
+    /// Waits for an event whose text contains this, or one of several parted by |
     Await {
         text: String,
         #[arg(long, default_value_t = 60)]

@@ -149,14 +149,14 @@ pub fn status(lender: &Lender, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Waits for an event.
+/// Waits for an event that contains one of the texts, which `|` parts.
 pub fn await_event(lender: &Lender, text: &str, seconds: u32, out: &mut impl Write) -> Result<()> {
     let descriptor = lender.descriptor()?;
     while descriptor.wait(Some(seconds * 1000))? {
         for event in descriptor.events()? {
             let event = format!("{event:?}");
             writeln!(out, "{event}")?;
-            if event.contains(text) {
+            if text.split('|').any(|text| event.contains(text)) {
                 return Ok(());
             }
         }

@@ -142,11 +142,19 @@ pub struct Same {
 impl Same {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let (memory, start) = map(aperture, self.offset, self.bytes)?;
-        for index in 0..self.bytes as usize {
-            let found = memory.read_u8(start + index);
-            if u64::from(found) != self.value {
-                bail!("byte {index:#x} is {found:#x} and not {:#x}", self.value);
+        let mut at = start;
+        let end = start + self.bytes as usize;
+        while at < end {
+            // An access to what is not present is a long way: eight bytes at once where they are whole.
+            let (found, step) = if at % 8 == 0 && end - at >= 8 {
+                (memory.read_u64(at).to_le_bytes().to_vec(), 8)
+            } else {
+                (vec![memory.read_u8(at)], 1)
+            };
+            if let Some(other) = found.iter().find(|byte| u64::from(**byte) != self.value) {
+                bail!("near byte {:#x} there is {other:#x} and not {:#x}", at - start, self.value);
             }
+            at += step;
         }
         println!("bytes={}", self.bytes);
         Ok(())
