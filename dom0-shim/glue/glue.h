@@ -157,6 +157,7 @@ struct xenlend_frame {
 	u64 m2p_pfn;
 	u32 has_page;
 	u32 is_special;
+	u32 is_device_memory;
 };
 
 void xenlend_mapping_lock(struct xenlend_region *region);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a process has mapped: VMAs, faults, page-table entries, frames. */
 #include <linux/hmm.h>
+#include <linux/ioport.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/page-flags.h>
@@ -106,6 +107,8 @@ void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 	frame->pfn = pfn;
 	frame->p2m_entry = __pfn_to_mfn(pfn);
 	frame->m2p_pfn = mfn_to_pfn_no_overrides(frame->p2m_entry & ~(FOREIGN_FRAME_BIT | IDENTITY_FRAME_BIT));
+	frame->is_device_memory = region_intersects(PFN_PHYS(pfn), PAGE_SIZE, IORESOURCE_MEM,
+						    IORES_DESC_NONE) != REGION_DISJOINT;
 	frame->has_page = pfn_valid(pfn);
 	frame->is_special = false;
 	if (!frame->has_page)

@@ -54,6 +54,8 @@ pub struct FrameFacts {
     pub has_page: bool,
     /// Whether that page is reserved, a page table, of an allocator, or the zero page.
     pub is_special: bool,
+    /// Whether it is inside some device's memory, as this kernel knows it.
+    pub is_device_memory: bool,
 }
 
 /// Judges a frame.
@@ -76,7 +78,7 @@ pub fn judge(facts: &FrameFacts, bars: &Bars) -> Result<(Mfn, FrameKind), FrameR
         return Err(FrameRefusal::Special);
     }
     if facts.p2m_entry & P2M_IDENTITY != 0 {
-        return judge_mmio(mfn, bars);
+        return judge_mmio(mfn, facts.is_device_memory, bars);
     }
     if facts.m2p_pfn != facts.pfn {
         return Err(FrameRefusal::Foreign);
@@ -87,11 +89,14 @@ pub fn judge(facts: &FrameFacts, bars: &Bars) -> Result<(Mfn, FrameKind), FrameR
     Ok((mfn, FrameKind::Ram))
 }
 
-fn judge_mmio(mfn: Mfn, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
+fn judge_mmio(mfn: Mfn, is_device_memory: bool, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
     if bars.excludes(mfn) {
         Err(FrameRefusal::Msix)
     } else if bars.allows(mfn) {
         Ok((mfn, FrameKind::Bar))
+    } else if !is_device_memory {
+        // RAM that this domain has no number for: mapped from another domain.
+        Err(FrameRefusal::Foreign)
     } else {
         Err(FrameRefusal::OtherMmio)
     }
@@ -103,11 +108,18 @@ mod tests {
     use crate::bars::FrameRun;
 
     fn ram(pfn: u64, mfn: u64) -> FrameFacts {
-        FrameFacts { pfn, p2m_entry: mfn, m2p_pfn: pfn, has_page: true, is_special: false }
+        FrameFacts {
+            pfn,
+            p2m_entry: mfn,
+            m2p_pfn: pfn,
+            has_page: true,
+            is_special: false,
+            is_device_memory: false,
+        }
     }
 
     fn mmio(mfn: u64) -> FrameFacts {
-        FrameFacts { pfn: mfn, p2m_entry: mfn | P2M_IDENTITY, m2p_pfn: 0, has_page: false, is_special: false }
+        FrameFacts { p2m_entry: mfn | P2M_IDENTITY, has_page: false, is_device_memory: true, ..ram(mfn, 0) }
     }
 
     fn bars() -> Bars {
@@ -129,6 +141,8 @@ mod tests {
         assert_eq!(judge(&granted, &bars()), Err(FrameRefusal::Foreign));
         let moved = FrameFacts { m2p_pfn: 6, ..ram(5, 0x1234) };
         assert_eq!(judge(&moved, &bars()), Err(FrameRefusal::Foreign));
+        let mapped_by_frame = FrameFacts { is_device_memory: false, ..mmio(0x12_3456) };
+        assert_eq!(judge(&mapped_by_frame, &bars()), Err(FrameRefusal::Foreign));
         let no_number_of_ours = FrameFacts { pfn: u64::MAX >> 12, ..ram(5, 0x1234) };
         assert_eq!(judge(&no_number_of_ours, &bars()), Err(FrameRefusal::Foreign));
     }

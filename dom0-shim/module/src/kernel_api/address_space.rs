@@ -35,7 +35,12 @@ impl<'a> AddressSpace<'a> {
         // SAFETY: the caller is a kernel thread that is in no address space: there is one
         // place in the worker that calls this, and the value is dropped there.
         let entered = unsafe { ffi::xenlend_address_space_enter(region.region.as_ptr()) };
-        entered.then_some(Self { region, here: PhantomData })
+        // Not `then_some`: a value made in vain would leave an address space that it never entered.
+        if entered {
+            Some(Self { region, here: PhantomData })
+        } else {
+            None
+        }
     }
 
     /// Reads bytes of the process, in one access of the processor where size and address allow it.
@@ -210,6 +215,7 @@ pub fn frame_facts(pfn: u64) -> FrameFacts {
         m2p_pfn: frame.m2p_pfn,
         has_page: frame.has_page != 0,
         is_special: frame.is_special != 0,
+        is_device_memory: frame.is_device_memory != 0,
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Frame {
     pub m2p_pfn: u64,
     pub has_page: u32,
     pub is_special: u32,
+    pub is_device_memory: u32,
 }
 
 /// `struct xenlend_bar`
