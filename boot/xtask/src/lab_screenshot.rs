@@ -14,9 +14,9 @@ pub struct Arguments {
     /// Where the picture (PNG) goes
     #[arg(short, long, value_name = "FILE.png")]
     output: PathBuf,
-    /// Process id of the lab run, if there are several
-    #[arg(long, value_name = "ID")]
-    run: Option<u32>,
+    /// Name of the lab run, if there are several
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
 }
 
 /// Does it.
@@ -24,6 +24,6 @@ pub struct Arguments {
 /// # Errors
 /// No lab is running, or the file cannot be written.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let monitor = running::monitor(arguments.run)?;
+    let monitor = running::monitor(arguments.run.as_deref())?;
     Qmp::connect(&monitor)?.screendump(&std::path::absolute(&arguments.output)?)
 }

@@ -2,6 +2,7 @@
 //! The labs that run on this machine now: each has a folder with its sockets.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{bail, Context, Result};
 
@@ -12,12 +13,14 @@ const FOLDER: &str = "/tmp/xenlend-lab";
 pub struct RunFolder(PathBuf);
 
 impl RunFolder {
-    /// Makes the folder of this process.
+    /// Makes a folder of this process.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn create() -> Result<Self> {
-        let path = Path::new(FOLDER).join(std::process::id().to_string());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(FOLDER).join(format!("{}.{number}", std::process::id()));
         crate::digest::remove(&path)?;
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
@@ -39,25 +42,26 @@ impl Drop for RunFolder {
 /// The monitor's name in a folder.
 pub const MONITOR: &str = "monitor";
 
-/// The monitor of the lab that runs: of the one with this process id, or of the only one.
+/// The monitor of the lab that runs: of the one with this name, or of the only one.
 ///
 /// # Errors
 /// There is none, or there are several.
-pub fn monitor(wanted: Option<u32>) -> Result<PathBuf> {
+pub fn monitor(wanted: Option<&str>) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
-        let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let alive = Path::new("/proc").join(id.to_string()).exists();
-        if alive && entry.path().join(MONITOR).exists() && wanted.is_none_or(|wanted| wanted == id) {
-            found.push((id, entry.path().join(MONITOR)));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((process, _)) = name.split_once('.') else { continue };
+        let alive = Path::new("/proc").join(process).exists();
+        if alive && entry.path().join(MONITOR).exists() && wanted.is_none_or(|wanted| wanted == name) {
+            found.push((name, entry.path().join(MONITOR)));
         }
     }
     match found.as_slice() {
         [(_, path)] => Ok(path.clone()),
         [] => bail!("no lab is running: start one with cargo xtask lab run, and ask while it runs"),
         several => {
-            let ids: Vec<String> = several.iter().map(|(id, _)| id.to_string()).collect();
-            bail!("several labs are running: name one with --run ({})", ids.join(", "))
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            bail!("several labs are running: name one with --run ({})", names.join(", "))
         }
     }
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask test`: formats and lints, host tests, and the scenarios on real Xen.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::process::Command;
+use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::build_root::BuildRoot;
 use crate::command::run as run_command;
@@ -13,8 +16,9 @@ use crate::parts::Parts;
 use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
 use crate::scenarios::{Boot, Scenario, BOOTS};
+use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{preflight, unikernel};
+use crate::{lab_up, preflight, unikernel};
 
 /// How often a boot is run again when the emulator may have spoiled it.
 const REPEATS: u32 = 2;
@@ -72,21 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<i32> {
         check_host(&workspace, &root, &mut tally)?;
     }
     if !arguments.no_lab {
-        for boot in BOOTS {
-            let chosen: Vec<Scenario> = boot
-                .scenarios
-                .iter()
-                .filter(|scenario| {
-                    arguments.only.as_ref().is_none_or(|only| {
-                        scenario.name.contains(only.as_str()) || boot.name.contains(only.as_str())
-                    })
-                })
-                .copied()
-                .collect();
-            if !chosen.is_empty() {
-                check_boot(&workspace, boot, &chosen, &arguments.parts, &mut tally)?;
-            }
-        }
+        check_lab(&workspace, arguments, &mut tally)?;
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(i32::from(tally.failed > 0 || tally.passed == 0))
@@ -103,15 +93,18 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
     let mut lint_unikernel = unikernel::cargo(workspace, "clippy");
     lint_unikernel.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
     let module = "dom0-shim/module/Cargo.toml";
-    let mut checks = vec![
+    // A workspace of its own, which must not leave its own target folder in the sources.
+    let mut lint_module =
+        cargo(&["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
+    lint_module.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+    let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
         ("lints of the broker", lint_unikernel),
-        ("host tests", cargo(&["test", "--quiet"])),
+        ("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])),
+        ("lints of the module", lint_module),
+        ("host tests", cargo(&["test", "--quiet", "--no-fail-fast"])),
     ];
-    if workspace.root.join(module).exists() {
-        checks.push(("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])));
-    }
     for (name, mut command) in checks {
         let start = Instant::now();
         let output = step(&format!("Checking: {name}"), || run_command(&mut command))?;
@@ -126,41 +119,90 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
     Ok(())
 }
 
+/// The scenarios, as many boots at a time as this machine has processors for.
+fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) -> Result<()> {
+    let chosen: VecDeque<(&Boot, Vec<Scenario>)> = BOOTS
+        .iter()
+        .map(|boot| {
+            let wanted = |scenario: &&Scenario| {
+                arguments.only.as_ref().is_none_or(|only| {
+                    scenario.name.contains(only.as_str()) || boot.name.contains(only.as_str())
+                })
+            };
+            (boot, boot.scenarios.iter().filter(wanted).copied().collect())
+        })
+        .filter(|(_, scenarios): &(&Boot, Vec<Scenario>)| !scenarios.is_empty())
+        .collect();
+    // Built once, here: a failing build is no scenario's fault.
+    lab_up::prepare(workspace, &arguments.parts)?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let queue = Queue::new(chosen, processors);
+    let (send, results) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..processors {
+            let (queue, send) = (&queue, send.clone());
+            scope.spawn(move || {
+                while let Some((boot, scenarios, taken)) = queue.next() {
+                    // The receiver outlives all senders.
+                    let _ = send.send(check_boot(workspace, boot, &scenarios, &arguments.parts));
+                    queue.give_back(taken);
+                }
+            });
+        }
+        drop(send);
+        for result in results {
+            for (name, seconds, verdict) in &result.verdicts {
+                tally.count(name, *seconds, verdict);
+            }
+            for note in &result.notes {
+                println!("      {note}");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// What came of one boot.
+struct BootResult {
+    verdicts: Vec<(String, f64, Verdict)>,
+    notes: Vec<String>,
+}
+
 /// One boot's scenarios. A boot in which a scenario failed and the emulator reported faults of its own
 /// proves nothing: it is run again, and that is said.
-fn check_boot(
-    workspace: &Workspace,
-    boot: &Boot,
-    chosen: &[Scenario],
-    parts: &Parts,
-    tally: &mut Tally,
-) -> Result<()> {
+fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &Parts) -> BootResult {
     let folder = scenario_run::folder_of(workspace, boot);
-    for attempt in 0..=REPEATS {
+    let mut notes = Vec::new();
+    let mut attempt = 0;
+    let outcomes = loop {
         let mut outcomes: Vec<Outcome> = Vec::new();
-        scenario_run::run(workspace, boot, chosen, parts, &folder, |outcome| {
+        let run = scenario_run::run(workspace, boot, chosen, parts, &folder, |outcome| {
             outcomes.push(outcome.clone());
-        })
-        .with_context(|| format!("the lab of {}", boot.name))?;
+        });
+        if let Err(error) = run {
+            let verdict = Verdict::Failed(format!("the lab: {error:#}"));
+            let fail = |scenario: &Scenario| (title(boot, scenario.name), 0.0, verdict.clone());
+            return BootResult { verdicts: chosen.iter().map(fail).collect(), notes };
+        }
         let failed = outcomes.iter().any(|outcome| outcome.verdict != Verdict::Passed);
         let faults = scenario_run::emulator_faults(&folder);
-        if failed && !faults.is_empty() && attempt < REPEATS {
-            println!(
-                "void             the boot {} met faults of the emulator ({faults:?}): once more",
-                boot.name
-            );
-            continue;
+        if !failed || faults.is_empty() || attempt == REPEATS {
+            if failed {
+                notes.push(format!("logs of {} are in {}", boot.name, folder.display()));
+            } else if let Err(error) = crate::digest::remove(&folder) {
+                notes.push(format!("{error:#}"));
+            }
+            break outcomes;
         }
-        for outcome in &outcomes {
-            let name = format!("{}: {}", boot.name, outcome.name);
-            tally.count(&name, outcome.time.as_secs_f64(), &outcome.verdict);
-        }
-        if failed {
-            println!("      logs of {} are in {}", boot.name, folder.display());
-        } else {
-            crate::digest::remove(&folder)?;
-        }
-        return Ok(());
-    }
-    Ok(())
+        attempt += 1;
+        notes.push(format!("{} met faults of the emulator ({faults:?}), was void and ran again", boot.name));
+    };
+    let verdict =
+        |outcome: &Outcome| (title(boot, outcome.name), outcome.time.as_secs_f64(), outcome.verdict.clone());
+    BootResult { verdicts: outcomes.iter().map(verdict).collect(), notes }
+}
+
+/// How a scenario is called in the output.
+fn title(boot: &Boot, scenario: &str) -> String {
+    format!("{}: {scenario}", boot.name)
 }
