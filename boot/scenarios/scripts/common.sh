@@ -31,6 +31,25 @@ wait_for_end() {
     while grep -q '^State:.*[^Z] (' /proc/"$1"/status 2>/dev/null; do usleep 10000; done
 }
 
+# A guest that nothing has happened to, its broker brought up with these options.
+fresh_guest() {
+    if xl domid "$guest" 2>/dev/null; then
+        xl destroy "$guest"
+        await_nothing_left
+    fi
+    xl create /etc/xen/"$guest".cfg
+    xenlend up "$guest" "$@"
+    # It listens when it has booted; until then nobody answers.
+    until guest-exec "$guest" true 2>/dev/null; do usleep 200000; done
+}
+
+# Waits until neither the guest nor its broker is left, not even as a zombie: the supervisor takes the
+# broker down with its guest.
+await_nothing_left() {
+    while xl list | grep -q -E "^$guest |^$link |null"; do usleep 100000; done
+    while xenlend status --json | grep -q "\"$guest\""; do usleep 100000; done
+}
+
 tell() { lender tell L "$@"; }
 touch_lent() { guest-exec "$guest" xenlend-touch "$@"; }
 status() { tell status; }

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# fallback.sh GUEST HOW: a broker that is destroyed, paused or looping while pages are lent and taken away:
+# fallback.sh HOW: a broker that is destroyed, paused or looping while pages are lent and taken away:
 # the lender's module revokes by itself, no stale access, and the tool says what happened.
-guest=$1
 . /usr/lib/xenlend-scenarios/common.sh
-if [ "$2" = loop ]; then
-    xenlend down $guest
-    xenlend up $guest --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty --broker-args fault=loop
+if [ "$1" = loop ]; then
+    fresh_guest --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty --broker-args fault=loop
+else
+    fresh_guest
 fi
 begin
 lend_control
@@ -13,10 +13,10 @@ tell area o own 8
 tell prepare o
 tell lend 0 o 16M
 start_hunt 16M 8 0xdb
-[ "$2" = loop ] || tell cycle o revoke 200
+[ "$1" = loop ] || tell cycle o revoke 200
 tell cycle o revoke 1000000000 --until-forced >cycle.out &
 cycle=$!
-case $2 in
+case $1 in
 destroy) xl destroy $link ;;
 pause) xl pause $link ;;
 esac
@@ -31,13 +31,10 @@ status | tee status.after
 [ "$(grown forced_revocations)" -ge 1 ] || fail "nothing was forced"
 xenlend status
 xenlend status --json >status.json
-case $2 in
+case $1 in
 destroy) grep -qi -E 'gone|died|dead' status.json ;;
 *) grep -qi -E 'deadline|forced' status.json ;;
 esac
 end
 xl destroy $guest
-# The supervisor takes the broker down with its guest, and neither stays as a zombie.
-until [ "$(xl list | grep -c -E "$guest |$link |null")" = 0 ]; do
-    usleep 100000
-done
+await_nothing_left

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # A broker that acknowledges without removing is found out in check mode, and no stale access comes of it.
-guest=$1
 . /usr/lib/xenlend-scenarios/common.sh
-xenlend down $guest
-xenlend up $guest --check --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty \
+fresh_guest --check --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty \
     --broker-args fault=skip-unmap
 begin
 lend_control
@@ -23,6 +21,4 @@ xenlend status --json >status.json
 grep -qi 'lie' status.json
 end
 xl destroy $guest
-until [ "$(xl list | grep -c -E "$guest |$link |null")" = 0 ]; do
-    usleep 100000
-done
+await_nothing_left

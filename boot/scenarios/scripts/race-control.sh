@@ -2,10 +2,11 @@
 # The same without pausing the borrower around each add: it has to die of it within 500 adds, or the
 # scenario proves nothing.
 . /usr/lib/xenlend-scenarios/common.sh
-xenlend down $guest
+xl destroy $guest
+await_nothing_left
 rmmod xenlend
 modprobe xenlend test_unpaused_adds=1
-xenlend up $guest
+fresh_guest
 begin
 lend_control
 tell area m memfd 16K
@@ -13,9 +14,8 @@ tell prepare m
 tell lend 0 m 16M
 start_hunt 16M 4 0xdb
 # The guest may die at any time: rounds in which nothing is taken away end this.
-tell cycle m revoke 500 --rounds 20000
-adds=$(grown adds_4kib)
-echo "adds=$adds"
+tell cycle m revoke 500 --rounds 20000 | tee cycle.out
+adds=$(sed -n 's/.* adds_4kib=\([0-9]*\) .*/\1/p' cycle.out)
 xl dmesg | tail -n 30
 xl list
 # Xen says so, and the guest is gone.
