@@ -248,6 +248,11 @@ fn only_a_delay_is_forgiven() {
     }
     let mut pair = Pair::connected();
     assert_eq!(force(&mut pair, Reason::Deadline, true).1, ForceEnd::Condemn(Reason::BrokerGone));
+    // A broker that cannot remove entries of a borrower that has died is not to blame.
+    let mut pair = Pair::connected();
+    pair.link.fail(Reason::RemoveFailed);
+    let gone = Reason::BorrowerGone;
+    assert_eq!(force(&mut pair, gone, false).1, ForceEnd::Condemn(gone));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use xenlend_shim_core::mirror::Run;
 use crate::errno::{Errno, ENOENT, ESRCH};
 use crate::hypervisor::Removed;
 use crate::link::{Link, WaitEnd};
-use crate::{log_error, log_warning};
+use crate::{log_error, log_information, log_warning};
 
 /// What a removal that the lender made itself came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +37,15 @@ pub fn reason_of(end: WaitEnd) -> Reason {
 /// Revokes everything of a link. When it returns nothing is present.
 pub fn revoke_all(link: &Link, reason: Reason) {
     let guard = link.force.lock();
+    // What a dead borrower's broker could not do is not its fault.
+    let borrower_is_gone = link.hypervisor.is_dying(link.borrower);
+    let reason = if borrower_is_gone { Reason::BorrowerGone } else { reason };
     if !link.locked(|state| state.core.begin_force(reason)) {
         return;
     }
-    log_warning!("dom{}: revoking without the broker dom{}: {:?}", link.borrower, link.broker, reason);
+    if !borrower_is_gone {
+        log_warning!("dom{}: revoking without the broker dom{}: {:?}", link.borrower, link.broker, reason);
+    }
     let broker_is_gone = hold_broker(link);
     while let Some((lease, run)) = link.locked(|state| state.core.force_next()) {
         match remove(link, &run) {
@@ -61,6 +66,9 @@ pub fn revoke_all(link: &Link, reason: Reason) {
                     error.0
                 );
             }
+        }
+        ForceEnd::Condemn(Reason::BorrowerGone) => {
+            log_information!("dom{}: the borrower is gone, nothing is lent to it", link.borrower);
         }
         ForceEnd::Condemn(reason) => log_error!(
             "dom{}: the broker dom{} is held for good: {:?}; destroy it and the borrower",

@@ -78,6 +78,14 @@ impl Hypervisor {
         }
     }
 
+    /// Whether there is nothing left of a domain that could touch memory.
+    pub fn is_dying(self, dom_id: u16) -> bool {
+        match self.info(dom_id) {
+            Ok(info) => info.flags & INFO_DYING != 0,
+            Err(error) => error == ENOENT,
+        }
+    }
+
     /// Returns when no vCPU of the domain runs.
     pub fn pause(self, dom_id: u16) -> Result<(), Errno> {
         Self::call(self.interface.pause(dom_id)).map(drop)

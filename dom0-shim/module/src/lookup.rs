@@ -19,6 +19,10 @@ use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::region::RegionObject;
 
+/// Faults before an access is given up: only a driver that takes the page away every time, at
+/// once, needs more.
+const MAX_FAULTS_OF_ACCESS: u32 = 1000;
+
 /// Memory of a worker.
 pub struct Scratch {
     /// What is being served.
@@ -38,6 +42,36 @@ impl Scratch {
         let pages = KernelSlice::new(WINDOW_PAGES, || 0)?;
         Some(Self { request: None, completion: None, window, pages })
     }
+}
+
+/// Judges what a process has mapped at an address before an access is done there for the borrower. It
+/// reaches nothing by an access that could not be lent: driver memory is held to the same list.
+/// Ordinary memory is the process's own.
+///
+/// # Errors
+/// Why not.
+pub fn judge_access(
+    space: &AddressSpace<'_>,
+    address: u64,
+    write: bool,
+    bars: &Mutex<Bars>,
+) -> Result<(), LookupEnd> {
+    for _ in 0..MAX_FAULTS_OF_ACCESS {
+        let mapping = space.lock_mapping();
+        let vma = mapping.vma_at(address).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
+        if !vma.writable {
+            return Err(LookupEnd::Refused(FrameRefusal::ReadOnly));
+        }
+        if !vma.pfn_mapped {
+            return Ok(());
+        }
+        if let Some((pfn, _)) = mapping.pfn_at(address) {
+            let facts = frame_facts(pfn);
+            return judge(&facts, &bars.lock()).map(drop).map_err(LookupEnd::Refused);
+        }
+        mapping.fault(address, write).map_err(refusal_of)?;
+    }
+    Err(LookupEnd::GiveUp)
 }
 
 /// Why a lookup gave nothing.

@@ -109,7 +109,7 @@ impl Job<'_> {
             match found {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
-                Err(LookupEnd::Refused(refusal)) => return self.refuse(refusal),
+                Err(LookupEnd::Refused(refusal)) => return refuse(self.link, self.lease, self.page, refusal),
                 Err(LookupEnd::GiveUp) => return,
             }
             let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
@@ -270,15 +270,15 @@ impl Job<'_> {
         drop(permissions);
         self.link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     }
+}
 
-    fn refuse(&self, refusal: FrameRefusal) {
-        let address = self.link.aperture.address_of(self.page);
-        self.link.locked(|state| {
-            add(&mut state.core.counters().refused_frames, 1);
-            let slot = u32::from(self.lease.index);
-            state.core.push_event(events::REFUSED, slot, address, refusal as u64);
-        });
-    }
+/// Tells why a page may not be lent.
+pub fn refuse(link: &Link, lease: LeaseId, page: AperturePage, refusal: FrameRefusal) {
+    let address = link.aperture.address_of(page);
+    link.locked(|state| {
+        add(&mut state.core.counters().refused_frames, 1);
+        state.core.push_event(events::REFUSED, u32::from(lease.index), address, refusal as u64);
+    });
 }
 
 /// Answers an access, whatever it takes: a vCPU of the borrower waits for it.

@@ -16,8 +16,8 @@ use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::wait::{Mode, Seen};
 use crate::kernel_api::worker::resume;
 use crate::link::Link;
-use crate::lookup::Scratch;
-use crate::page_in::{complete, Job};
+use crate::lookup::{judge_access, LookupEnd, Scratch};
+use crate::page_in::{complete, refuse, Job};
 use crate::{force, log_error};
 
 /// What the worker does next.
@@ -83,7 +83,7 @@ fn serve(link: &Link, scratch: &mut Scratch) {
     let Some(Request { lease, page, .. }) = scratch.request else { return };
     if let Some((object, address)) = enter(link, lease, page) {
         if let Some(space) = AddressSpace::enter(&object) {
-            let wanted = perform(&space, address, scratch);
+            let wanted = perform(link, &space, address, scratch);
             if let Some(Wanted { lease, page, laters }) = wanted {
                 Job { link, lease, page, laters }.run(&object, &space, scratch);
             }
@@ -96,14 +96,22 @@ fn serve(link: &Link, scratch: &mut Scratch) {
 
 /// Does the access of the request, and says whether a page is wanted.
 #[inline(never)]
-fn perform(space: &AddressSpace<'_>, address: u64, scratch: &mut Scratch) -> Option<Wanted> {
+fn perform(link: &Link, space: &AddressSpace<'_>, address: u64, scratch: &mut Scratch) -> Option<Wanted> {
     let Request { lease, page, work } = scratch.request.take()?;
     let (laters, is_wanted) = match work {
         Work::Again { tries } => (tries, true),
         Work::Access { id, offset, operation, wants_page } => {
-            let outcome = access(space, address.saturating_add(u64::from(offset)), &operation);
+            let write = matches!(operation, AccessOperation::Write { .. });
+            let judged = judge_access(space, address, write, &link.bars);
+            let outcome = match judged {
+                Ok(()) => access(space, address.saturating_add(u64::from(offset)), &operation),
+                Err(_) => AccessOutcome::Lost,
+            };
+            if let Err(LookupEnd::Refused(refusal)) = judged {
+                refuse(link, lease, page, refusal);
+            }
             scratch.completion = Some(Completion { id, outcome });
-            (0, wants_page)
+            (0, wants_page && judged.is_ok())
         }
     };
     is_wanted.then_some(Wanted { lease, page, laters })

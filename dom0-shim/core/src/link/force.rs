@@ -30,8 +30,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         match self.state {
             State::Condemned(_) | State::Detached | State::Forcing(_) => return false,
             State::Forced if reason == Reason::Deadline => return false,
-            State::Failing(first_reason) => self.state = State::Forcing(first_reason),
-            State::Connecting | State::Connected | State::Forced => self.state = State::Forcing(reason),
+            State::Failing(first_reason) if reason != Reason::BorrowerGone => {
+                self.state = State::Forcing(first_reason);
+            }
+            State::Failing(_) | State::Connecting | State::Connected | State::Forced => {
+                self.state = State::Forcing(reason)
+            }
         }
         self.in_flight.overtake(AperturePage(0), u32::MAX);
         add(&mut self.counters.forced_revocations, 1);
@@ -62,7 +66,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.present = None;
         self.invalidations.force_all();
         self.effects.wake = true;
-        let reason = if broker_is_gone { Reason::BrokerGone } else { reason };
+        let reason = match reason {
+            Reason::BorrowerGone => reason,
+            _ if broker_is_gone => Reason::BrokerGone,
+            _ => reason,
+        };
         if reason == Reason::Deadline && !unanswered && self.version != 0 {
             let forced = ToBroker::Forced { sequence: self.invalidations.newest() };
             if self.send(&forced, Priority::Reserved).is_ok() {

@@ -49,6 +49,8 @@ pub enum Reason {
     RemoveFailed = 5,
     /// Check mode: it acknowledged without removing.
     Lied = 6,
+    /// The borrower's domain has died: there is nothing left to lend to.
+    BorrowerGone = 7,
 }
 
 /// Where a link stands.
