@@ -73,8 +73,10 @@ fn converse(mut stream: TcpStream) -> Result<()> {
             let text = format!("{}: {error}\n", program.to_string_lossy());
             frame::send(&mut stream, &ToCaller::Error { data: text.into_bytes() })?;
             let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
-            frame::send(&mut stream, &ToCaller::Exit { status })?;
-            return Ok(());
+            return finish(&stream, status, || {
+                // What it sends until it has read the status is void.
+                let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+            });
         }
     };
     let group = Pid::from_child(&child);
@@ -100,9 +102,17 @@ fn converse(mut stream: TcpStream) -> Result<()> {
     drop(alive);
     status?;
     let status = ended.code().unwrap_or_else(|| 128 + ended.signal().unwrap_or(0));
+    finish(&stream, status, || {
+        let _ = feeder.join();
+    })
+}
+
+/// Tells the status, then reads on until the caller has closed: a connection that is closed with
+/// something unread in it is reset, and what the caller has not read yet is lost with it.
+fn finish(mut stream: &TcpStream, status: i32, read_on: impl FnOnce()) -> Result<()> {
     frame::send(&mut stream, &ToCaller::Exit { status })?;
-    stream.shutdown(Shutdown::Both)?;
-    let _ = feeder.join();
+    stream.shutdown(Shutdown::Write)?;
+    read_on();
     Ok(())
 }
 
