@@ -8,7 +8,7 @@ lend_buffers
 tell go c
 touch_lent draw 16M 12 $control --nonce 0123456789abcdef >draw.out 2>draw.err &
 drawer=$!
-tell play d c --migrations 300 >play.out &
+tell play d c --migrations 200 >play.out &
 player=$!
 kills=0
 while kill -0 $player 2>/dev/null; do

@@ -77,9 +77,12 @@ impl Window {
     /// Maps something into a part, over whatever was there.
     pub fn map(&self, offset: usize, bytes: usize, content: Content<'_>) -> Result<()> {
         let (protection, flags, fd, start) = match content {
-            Content::Anonymous => {
-                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
-            }
+            Content::Anonymous => (
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            ),
             Content::File(fd, start) => {
                 (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd.as_raw_fd(), start)
             }

@@ -73,15 +73,54 @@ struct Report {
 pub fn run(arguments: &Arguments) -> Result<i32> {
     let workspace = Workspace::locate()?;
     let folder = arguments.out.clone().unwrap_or_else(|| workspace.lab().join("demo"));
+    // What the scripts say is for when something goes wrong.
+    let result = carry_out(&workspace, arguments, &folder, &mut |data| {
+        let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), data);
+    })?;
+    print_table(&result);
+    println!("report  {}", folder.join("report.json").display());
+    println!("picture {}", folder.join("screen.png").display());
+    for trouble in &result.troubles {
+        println!("FAILED: {trouble}");
+    }
+    Ok(i32::from(!result.troubles.is_empty()))
+}
+
+/// What a demo showed.
+pub struct Shown {
+    report: Report,
+    drawn: u64,
+    read: Option<u64>,
+    troubles: Vec<String>,
+}
+
+impl Shown {
+    /// Everything that did not hold.
+    pub fn troubles(&self) -> &[String] {
+        &self.troubles
+    }
+
+    /// Lines that held something that was never published.
+    pub fn integrity_errors(&self) -> u64 {
+        self.report.integrity_errors
+    }
+}
+
+/// Carries one demo out; what its script prints is handed over.
+///
+/// # Errors
+/// As above.
+pub fn carry_out(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    folder: &Path,
+    print: &mut dyn FnMut(&[u8]),
+) -> Result<Shown> {
     let folder = std::path::absolute(folder)?;
     crate::digest::remove(&folder)?;
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let (drawn, seed) = (random()?, random()? >> 1);
-    let outcome =
-        lab_run::carry_out(&workspace, &lab(&workspace, arguments, &folder, drawn, seed)?, &mut |data| {
-            // What the scripts say is for when something goes wrong.
-            let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), data);
-        })?;
+    let outcome = lab_run::carry_out(workspace, &lab(workspace, arguments, &folder, drawn, seed)?, print)?;
     if outcome.status != 0 {
         let why = outcome.trouble.unwrap_or_else(|| format!("the script ended with {}", outcome.status));
         bail!("the demo did not come to its end: {why} (logs in {})", folder.display());
@@ -92,13 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<i32> {
         .with_context(|| json.display().to_string())?;
     let read = read_picture(&folder.join("screen.png"));
     let troubles = troubles(&report, drawn, &read, &folder);
-    print_table(&report, drawn, read.as_ref().ok().copied());
-    println!("report  {}", json.display());
-    println!("picture {}", folder.join("screen.png").display());
-    for trouble in &troubles {
-        println!("FAILED: {trouble}");
-    }
-    Ok(i32::from(!troubles.is_empty()))
+    Ok(Shown { report, drawn, read: read.ok(), troubles })
 }
 
 /// A number that nobody could know before.
@@ -240,7 +273,7 @@ fn troubles(report: &Report, drawn: u64, read: &Result<u64>, folder: &Path) -> V
 }
 
 /// The table for people.
-fn print_table(report: &Report, drawn: u64, read: Option<u64>) {
+fn print_table(Shown { report, drawn, read, .. }: &Shown) {
     let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let read = read.map_or_else(|| "none".to_owned(), |read| format!("{read:016x}"));
     let rows = [

@@ -32,6 +32,7 @@ mod scenario_run;
 mod scenarios;
 mod session;
 mod test;
+mod test_demo;
 mod test_queue;
 mod trouble;
 mod unikernel;

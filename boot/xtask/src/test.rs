@@ -16,6 +16,7 @@ use crate::parts::Parts;
 use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
 use crate::scenarios::{Boot, Scenario, BOOTS};
+use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
 use crate::{lab_up, preflight, unikernel};
@@ -77,6 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<i32> {
     }
     if !arguments.no_lab {
         check_lab(&workspace, arguments, &mut tally)?;
+        check_demo(&workspace, arguments, &mut tally);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(i32::from(tally.failed > 0 || tally.passed == 0))
@@ -160,6 +162,27 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
         }
     });
     Ok(())
+}
+
+/// The demo, as it is and with a flipped byte, side by side.
+fn check_demo(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) {
+    let wanted = |demo: &Demo| arguments.only.as_ref().is_none_or(|only| demo.name().contains(only.as_str()));
+    let (send, results) = channel();
+    std::thread::scope(|scope| {
+        for demo in Demo::ALL.into_iter().filter(wanted) {
+            let send = send.clone();
+            scope.spawn(move || {
+                let start = Instant::now();
+                let verdict = demo.run(workspace, &arguments.parts);
+                // The receiver outlives all senders.
+                let _ = send.send((demo.name(), start.elapsed().as_secs_f64(), verdict));
+            });
+        }
+        drop(send);
+        for (name, seconds, verdict) in results {
+            tally.count(name, seconds, &verdict);
+        }
+    });
 }
 
 /// What came of one boot.

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The demo as a test: it holds, and a byte that is flipped on purpose makes it fail.
+
+use anyhow::Result;
+
+use crate::demo::{self, Arguments, Shown};
+use crate::parts::Parts;
+use crate::scenario_run::Verdict;
+use crate::workspace::Workspace;
+
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demo {
+    /// As people run it.
+    Plain,
+    /// With a flipped byte.
+    FlippedByte,
+}
+
+impl Demo {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::FlippedByte];
+
+    /// What it shows.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "demo: moving buffers are shared without an error",
+            Self::FlippedByte => "demo: a flipped byte makes it fail",
+        }
+    }
+
+    /// Runs it. Its logs stay in the lab's test folder.
+    pub fn run(self, workspace: &Workspace, parts: &Parts) -> Verdict {
+        let folder = workspace.lab().join("test").join(match self {
+            Self::Plain => "demo",
+            Self::FlippedByte => "demo-flipped",
+        });
+        let flip_byte = self == Self::FlippedByte;
+        let arguments = Arguments { seconds: 20, flip_byte, out: None, parts: parts.clone() };
+        self.judge(demo::carry_out(workspace, &arguments, &folder, &mut |_| {}))
+    }
+
+    fn judge(self, result: Result<Shown>) -> Verdict {
+        match (self, result) {
+            (_, Err(error)) => Verdict::Failed(format!("{error:#}")),
+            (Self::Plain, Ok(shown)) if shown.troubles().is_empty() => Verdict::Passed,
+            (Self::Plain, Ok(shown)) => Verdict::Failed(shown.troubles().join("; ")),
+            // For no other reason than that byte.
+            (Self::FlippedByte, Ok(shown)) if shown.integrity_errors() > 0 => Verdict::Passed,
+            (Self::FlippedByte, Ok(_)) => Verdict::Failed("nobody noticed".to_owned()),
+        }
+    }
+}
