@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Brings up Xen's daemons in dom0, then the guests.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -60,7 +59,8 @@ pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
     }
     let listener =
         TcpListener::bind((Ipv4Addr::UNSPECIFIED, READY_PORT)).context("no port for the guests")?;
-    let mut missing = BTreeSet::new();
+    // One after the other: kernels that boot beside each other on one processor take longer than in
+    // a row, and many of them so long that their watchdogs bark.
     for number in 1..=u8::try_from(job.guests).context("too many guests")? {
         let name = format!("g{number}");
         let path = format!("/etc/xen/{name}.cfg");
@@ -71,14 +71,20 @@ pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
             children.succeed(Command::new("xenlend").args(["up", &name]))?;
             port.stage(&format!("{name} broker up"));
         }
-        missing.insert(name);
+        wait_until_ready(&listener, &name, children)?;
+        port.stage(&format!("{name} ready"));
     }
-    while !missing.is_empty() {
+    Ok(())
+}
+
+/// Waits until the guest has said that it takes commands.
+fn wait_until_ready(listener: &TcpListener, wanted: &str, children: &Children) -> Result<()> {
+    loop {
         if children.aborted() {
             bail!("the time is over");
         }
         // Wakes now and then for the sake of an abort alone.
-        let mut waits = [PollFd::new(&listener, PollFlags::IN)];
+        let mut waits = [PollFd::new(listener, PollFlags::IN)];
         match poll(&mut waits, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
@@ -87,16 +93,12 @@ pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
         let (mut stream, _) = listener.accept().context("no word from the guests")?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         match frame::receive::<Ready>(&mut stream) {
-            Ok(Ready { name }) => {
-                if missing.remove(&name) {
-                    port.stage(&format!("{name} ready"));
-                }
-            }
+            Ok(Ready { name }) if name == wanted => return Ok(()),
+            Ok(Ready { name }) => eprintln!("lab-agent: {name} was not expected now"),
             // A guest tries again when it was cut short.
             Err(error) => eprintln!("lab-agent: a guest's word was cut: {error}"),
         }
     }
-    Ok(())
 }
 
 /// The guest's xl file.

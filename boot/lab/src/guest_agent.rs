@@ -26,7 +26,8 @@ pub fn serve(arguments: &[OsString]) -> Result<u8> {
     let name = name.to_string_lossy().into_owned();
     let Some(number) = guest_number(&name) else { bail!("{name:?} is not a lab guest's name") };
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, COMMAND_PORT)).context("no command port")?;
-    announce(&name, SocketAddr::from((dom0_address(number), READY_PORT)));
+    // Beside the serving: a guest that a script creates may find nobody who listens.
+    std::thread::spawn(move || announce(&name, SocketAddr::from((dom0_address(number), READY_PORT))));
     for stream in listener.incoming() {
         let stream = stream.context("the command port is gone")?;
         std::thread::spawn(move || {
@@ -38,7 +39,7 @@ pub fn serve(arguments: &[OsString]) -> Result<u8> {
     Ok(0)
 }
 
-/// Tells dom0's agent that commands are taken. The vif may still be on its way up on either side, and
+/// Tells dom0's agent that commands are taken, unless it does not want to know any more. The vif may still be on its way up on either side, and
 /// a packet lost there is repeated here sooner than TCP would.
 fn announce(name: &str, dom0: SocketAddr) {
     let ready = Ready { name: name.to_owned() };
@@ -47,6 +48,7 @@ fn announce(name: &str, dom0: SocketAddr) {
             .and_then(|mut stream| frame::send(&mut stream, &ready));
         match sent {
             Ok(()) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
