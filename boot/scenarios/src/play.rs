@@ -57,6 +57,11 @@ fn take_turns(player: &mut Player, bands: usize, stop: &AtomicBool, spoil: impl 
     }
 }
 
+fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    let error = error.root_cause().downcast_ref::<std::io::Error>();
+    error.and_then(std::io::Error::raw_os_error) == Some(libc::ENOMEM)
+}
+
 impl Play {
     /// Plays, and reports as `name=value` words. Problems are reported, not failed on: the guest's
     /// program has to be stopped and asked as well.
@@ -68,7 +73,7 @@ impl Play {
         let before = lender.counters()?;
         let mut player = Player::new(Side::Lender, control, memory, buffers.len(), self.seed, None);
         let (start, stop) = (Instant::now(), AtomicBool::new(false));
-        let mut flips = 0_u64;
+        let (mut flips, mut refused) = (0_u64, 0_u64);
         let spoil = |buffer: usize| {
             if self.flip_byte {
                 // In a band that the lender never draws.
@@ -80,8 +85,12 @@ impl Play {
             scope.spawn(|| take_turns(&mut player, self.bands, &stop, spoil));
             let result = (|| loop {
                 for buffer in buffers {
-                    card.show(*buffer)?;
-                    flips += 1;
+                    match card.show(*buffer) {
+                        Ok(()) => flips += 1,
+                        // dom0 is out of memory, which is no reason to stop.
+                        Err(error) if is_out_of_memory(&error) => refused += 1,
+                        Err(error) => return Err(error),
+                    }
                 }
                 let now = lender.counters()?;
                 let migrations = now.migrations_to_vram + now.migrations_to_ram
@@ -99,7 +108,7 @@ impl Play {
         let tally = player.tally();
         writeln!(
             out,
-            "seconds={seconds:.3} flips={flips} bytes_checked={} integrity_errors={} stale_reads={} turns={}",
+            "seconds={seconds:.3} flips={flips} refused_flips={refused} bytes_checked={} integrity_errors={} stale_reads={} turns={}",
             tally.bytes_checked, tally.integrity_errors, tally.stale_reads, tally.turns
         )?;
         if let Some(trouble) = player.first_trouble() {
