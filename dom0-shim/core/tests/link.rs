@@ -15,7 +15,8 @@ use xenlend_protocol::refusal::{Refusal, RemoveFailure};
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::lendable::FrameKind;
 use xenlend_shim_core::link::{
-    Completion, ForceEnd, InvalidateStart, PageIn, PageInRefusal, Posted, PresentStanding, Reason, State,
+    Completion, ForceEnd, InvalidateStart, NotSent, PageIn, PageInRefusal, Posted, PresentStanding, Reason,
+    State,
 };
 use xenlend_shim_core::regions::{Plan, RegionError};
 use xenlend_shim_core::window::Extents;
@@ -212,6 +213,22 @@ fn a_late_broker_is_resumed_and_lends_again_when_it_has_caught_up() {
     pair.link.drain(64);
     assert_eq!(pair.link.state(), State::Connected);
     present(&mut pair, lease, 5, 60, 100);
+}
+
+#[test]
+fn an_access_is_answered_behind_a_force_that_resumes_the_broker() {
+    let mut pair = Pair::connected();
+    pair.region(0, 0, 8, USER);
+    let completion = Completion { id: 9, outcome: AccessOutcome::Written };
+    assert!(pair.link.begin_force(Reason::Deadline));
+    assert_eq!(pair.link.post_completed(&completion), Err(NotSent::Full), "not given up");
+    assert_eq!(pair.link.end_force(false), ForceEnd::Resume);
+    assert_eq!(pair.link.post_completed(&completion), Ok(()));
+    assert!(matches!(pair.next(), Some(ToBroker::Forced { .. })));
+    assert!(matches!(pair.next(), Some(ToBroker::Completed { id: 9, .. })));
+    assert!(pair.link.begin_force(Reason::Breach));
+    pair.link.end_force(false);
+    assert_eq!(pair.link.post_completed(&completion), Err(NotSent::Over));
 }
 
 #[test]

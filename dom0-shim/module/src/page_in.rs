@@ -281,8 +281,15 @@ pub fn refuse(link: &Link, lease: LeaseId, page: AperturePage, refusal: FrameRef
     });
 }
 
-/// Answers an access, whatever it takes: a vCPU of the borrower waits for it.
+/// Answers an access, whatever it takes: a vCPU of the borrower waits for it, also behind a force after
+/// which the broker was resumed.
 pub fn complete(link: &Link, completion: &Completion) {
+    while !try_to_complete(link, completion) {}
+}
+
+/// Answers an access if the broker takes it before the deadline; if not, revokes by force. False if it
+/// may be tried again.
+pub fn try_to_complete(link: &Link, completion: &Completion) -> bool {
     let sent =
         link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_completed(completion) {
             Err(NotSent::Full) if !state.stopping => None,
@@ -291,4 +298,5 @@ pub fn complete(link: &Link, completion: &Completion) {
     if let Err(end) = sent {
         force::revoke_all(link, force::reason_of(end));
     }
+    sent.is_ok()
 }

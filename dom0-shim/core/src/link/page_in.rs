@@ -222,10 +222,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Answers an access.
     ///
     /// # Errors
-    /// If there is no room now.
+    /// If there is no room now; and while somebody revokes by force, since the broker may be
+    /// resumed after it, with a vCPU that still waits.
     pub fn post_completed(&mut self, completion: &Completion) -> Result<(), NotSent> {
-        if !matches!(self.state, State::Connected | State::Forced) {
-            return Err(NotSent::Over);
+        match self.state {
+            State::Connected | State::Forced => {}
+            State::Forcing(_) => return Err(NotSent::Full),
+            _ => return Err(NotSent::Over),
         }
         let message = ToBroker::Completed { id: completion.id, outcome: completion.outcome.clone() };
         self.send(&message, Priority::Normal)
