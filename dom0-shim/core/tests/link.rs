@@ -180,12 +180,13 @@ fn an_acknowledged_failure_calls_for_force() {
     pair.say(FromBroker::Invalidated { sequence, result: Err(failure) });
     assert_eq!(pair.link.invalidation_standing(sequence), Standing::Failed(failure));
     assert_eq!(pair.link.needs_force(), Some(Reason::RemoveFailed));
-    assert_eq!(invalidate(&mut pair, lease, 5, 1), InvalidateStart::Force(Reason::RemoveFailed));
+    let cause = pair.link.cause(Reason::RemoveFailed);
+    assert_eq!(invalidate(&mut pair, lease, 5, 1), InvalidateStart::Force(cause));
 }
 
 /// Everything present is named once; then the mirror is empty.
 fn force(pair: &mut Pair, reason: Reason, gone: bool) -> (u32, ForceEnd) {
-    assert!(pair.link.begin_force(reason));
+    assert!(pair.link.begin_force(pair.link.cause(reason)));
     let mut pages = 0;
     while let Some((lease, run)) = pair.link.force_next() {
         pages += run.count;
@@ -216,17 +217,38 @@ fn a_late_broker_is_resumed_and_lends_again_when_it_has_caught_up() {
 }
 
 #[test]
+fn a_delay_that_was_found_before_a_force_is_none_of_the_broker_that_was_resumed() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 1);
+    let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 5, 1) else { panic!() };
+    let late = pair.link.cause(Reason::Deadline);
+    let gone = pair.link.cause(Reason::BrokerGone);
+    assert_eq!(force(&mut pair, Reason::Deadline, false).1, ForceEnd::Resume);
+    pair.link.end_invalidate(sequence);
+    assert!(!pair.link.begin_force(late), "not while it catches up");
+    while pair.next().is_some() {}
+    pair.link.drain(64);
+    // A Present that such a verdict would find unanswered.
+    let page_in = page_in(&mut pair, lease, 7);
+    pair.link.post_present(&page_in, &extents(7, 8, 1), None);
+    assert!(!pair.link.begin_force(late));
+    assert_eq!(pair.link.state(), State::Connected);
+    assert!(pair.link.begin_force(gone), "what does not pass holds whenever it was found");
+}
+
+#[test]
 fn an_access_is_answered_behind_a_force_that_resumes_the_broker() {
     let mut pair = Pair::connected();
     pair.region(0, 0, 8, USER);
     let completion = Completion { id: 9, outcome: AccessOutcome::Written };
-    assert!(pair.link.begin_force(Reason::Deadline));
+    assert!(pair.link.begin_force(pair.link.cause(Reason::Deadline)));
     assert_eq!(pair.link.post_completed(&completion), Err(NotSent::Full), "not given up");
     assert_eq!(pair.link.end_force(false), ForceEnd::Resume);
     assert_eq!(pair.link.post_completed(&completion), Ok(()));
     assert!(matches!(pair.next(), Some(ToBroker::Forced { .. })));
     assert!(matches!(pair.next(), Some(ToBroker::Completed { id: 9, .. })));
-    assert!(pair.link.begin_force(Reason::Breach));
+    assert!(pair.link.begin_force(pair.link.cause(Reason::Breach)));
     pair.link.end_force(false);
     assert_eq!(pair.link.post_completed(&completion), Err(NotSent::Over));
 }
@@ -240,7 +262,7 @@ fn a_broker_with_an_unanswered_present_is_never_resumed() {
     assert_eq!(force(&mut pair, Reason::Deadline, false), (1, ForceEnd::Condemn(Reason::Deadline)));
     assert_eq!(pair.link.present_standing(), PresentStanding::Gone);
     assert_eq!(pair.link.state(), State::Condemned(Reason::Deadline));
-    assert!(!pair.link.begin_force(Reason::Deadline), "once is enough");
+    assert!(!pair.link.begin_force(pair.link.cause(Reason::Deadline)), "once is enough");
     let next = extents(7, 8, 1);
     assert_eq!(pair.link.post_present(&page_in, &next, None), Posted::Over);
 }

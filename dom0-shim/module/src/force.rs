@@ -7,7 +7,7 @@
 use xenlend_protocol::frame::AperturePage;
 use xenlend_shim_core::bars::FrameRun;
 use xenlend_shim_core::counters::add;
-use xenlend_shim_core::link::{ForceEnd, Reason};
+use xenlend_shim_core::link::{Cause, ForceEnd, Reason};
 use xenlend_shim_core::mirror::Run;
 
 use crate::errno::{Errno, ENOENT, ESRCH};
@@ -26,21 +26,14 @@ pub enum Found {
     Stuck(Errno),
 }
 
-/// Why a wait that ended so has to be followed by force.
-pub fn reason_of(end: WaitEnd) -> Reason {
-    match end {
-        WaitEnd::BrokerGone => Reason::BrokerGone,
-        WaitEnd::Deadline | WaitEnd::Signal => Reason::Deadline,
-    }
-}
-
-/// Revokes everything of a link. When it returns nothing is present.
-pub fn revoke_all(link: &Link, reason: Reason) {
+/// Revokes everything of a link. When it returns nothing is present, unless the broker has been resumed
+/// and lends again: whoever wants a range revoked looks whether it is.
+pub fn revoke_all(link: &Link, cause: Cause) {
     let guard = link.force.lock();
     // What a dead borrower's broker could not do is not its fault.
     let borrower_is_gone = link.hypervisor.is_dying(link.borrower);
-    let reason = if borrower_is_gone { Reason::BorrowerGone } else { reason };
-    if !link.locked(|state| state.core.begin_force(reason)) {
+    let reason = if borrower_is_gone { Reason::BorrowerGone } else { cause.reason };
+    if !link.locked(|state| state.core.begin_force(Cause { reason, ..cause })) {
         return;
     }
     if !borrower_is_gone {
@@ -78,6 +71,13 @@ pub fn revoke_all(link: &Link, reason: Reason) {
         ),
     }
     drop(guard);
+}
+
+/// Follows a wait for the broker that ended without an answer.
+pub fn after(link: &Link, end: WaitEnd) {
+    if let Some(cause) = end.cause() {
+        revoke_all(link, cause);
+    }
 }
 
 /// Pauses the broker: afterwards nothing of it is in flight. True if it is gone.

@@ -85,8 +85,8 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => error,
         Err(WaitEnd::Signal) => EINTR,
-        Err(WaitEnd::Deadline) => ETIMEDOUT,
-        Err(WaitEnd::BrokerGone) => ENOLINK,
+        Err(WaitEnd::Deadline(_)) => ETIMEDOUT,
+        Err(WaitEnd::BrokerGone(_)) => ENOLINK,
     };
     // A lease that was never asked for, or was refused, is none to be dropped.
     let is_known = posted && matches!(error, EINTR | ETIMEDOUT);
@@ -136,7 +136,7 @@ pub fn end_region(
         Err(WaitEnd::Signal) => Err(EINTR),
         Err(end) => {
             // It does not even drop a lease of which nothing is left.
-            force::revoke_all(link, force::reason_of(end));
+            force::after(link, end);
             Ok(())
         }
     }

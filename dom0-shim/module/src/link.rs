@@ -3,7 +3,7 @@
 
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::bars::Bars;
-use xenlend_shim_core::link::Link as CoreLink;
+use xenlend_shim_core::link::{Cause, Link as CoreLink, Reason};
 use xenlend_shim_core::progress::{Progress, Verdict};
 use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
 
@@ -183,9 +183,10 @@ impl Link {
     ) -> Result<T, WaitEnd> {
         let mut progress: Option<Progress> = None;
         loop {
-            let (found, seen, movements) = self.locked(|state| {
+            let (found, seen, movements, late) = self.locked(|state| {
                 Self::drain(state);
-                (look(state), self.seen(), state.core.movements())
+                let found = look(state);
+                (found, self.seen(), state.core.movements(), state.core.cause(Reason::Deadline))
             });
             if let Some(found) = found {
                 return Ok(found);
@@ -193,14 +194,15 @@ impl Link {
             let now = now_ms();
             let progress = progress.get_or_insert_with(|| Progress::start(self.deadline_ms, now, movements));
             let Verdict::Wait(ms) = progress.observe(now, movements) else {
-                return Err(WaitEnd::Deadline);
+                return Err(WaitEnd::Deadline(late));
             };
             match self.wait.wait(seen, ms, mode) {
                 Woken::Yes => {}
                 Woken::Signal => return Err(WaitEnd::Signal),
                 Woken::TimeOut => {
                     if self.hypervisor.is_gone(self.broker) {
-                        return Err(WaitEnd::BrokerGone);
+                        let gone = Cause { reason: Reason::BrokerGone, ..late };
+                        return Err(WaitEnd::BrokerGone(gone));
                     }
                 }
             }
@@ -212,9 +214,19 @@ impl Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitEnd {
     /// Nothing moved for the whole deadline.
-    Deadline,
+    Deadline(Cause),
     /// The broker's domain is dying or gone.
-    BrokerGone,
-    /// A signal came.
+    BrokerGone(Cause),
+    /// A signal came: says nothing of the broker.
     Signal,
+}
+
+impl WaitEnd {
+    /// Why force has to follow, if so.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Deadline(cause) | Self::BrokerGone(cause) => Some(cause),
+            Self::Signal => None,
+        }
+    }
 }

@@ -195,7 +195,9 @@ impl Job<'_> {
     fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket<'_>) -> Sent {
         let answer =
             self.link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.present_standing() {
-                PresentStanding::Waiting => state.core.needs_force().map(Err),
+                PresentStanding::Waiting => {
+                    state.core.needs_force().map(|reason| Err(state.core.cause(reason)))
+                }
                 PresentStanding::Gone => Some(Ok(None)),
                 PresentStanding::Answered(outcome) => {
                     state.core.end_present();
@@ -204,12 +206,12 @@ impl Job<'_> {
             });
         let outcome = match answer {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(reason)) => {
-                force::revoke_all(self.link, reason);
+            Ok(Err(cause)) => {
+                force::revoke_all(self.link, cause);
                 None
             }
             Err(end) => {
-                force::revoke_all(self.link, force::reason_of(end));
+                force::after(self.link, end);
                 None
             }
         };
@@ -240,7 +242,7 @@ impl Job<'_> {
             (state.stopping || state.core.needs_force().is_some() || state.core.has_room()).then_some(())
         });
         if let Err(end) = room {
-            force::revoke_all(self.link, force::reason_of(end));
+            force::after(self.link, end);
         }
         room.is_ok() && !self.link.locked(|state: &mut State| state.stopping)
     }
@@ -296,7 +298,7 @@ pub fn try_to_complete(link: &Link, completion: &Completion) -> bool {
             _ => Some(()),
         });
     if let Err(end) = sent {
-        force::revoke_all(link, force::reason_of(end));
+        force::after(link, end);
     }
     sent.is_ok()
 }

@@ -8,13 +8,13 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::invalidation::Standing;
-use xenlend_shim_core::link::{InvalidateStart, Reason};
+use xenlend_shim_core::link::{Cause, InvalidateStart, Reason};
 
 use crate::force::{self, Found};
 use crate::kernel_api::now_ns;
 use crate::kernel_api::region::Notified;
 use crate::kernel_api::wait::Mode;
-use crate::link::{Link, State};
+use crate::link::{Link, State, WaitEnd};
 use crate::log_error;
 
 /// Pages to revoke.
@@ -82,7 +82,7 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
                 link.locked(|state| state.core.end_invalidate(sequence));
                 match failed {
                     None => return true,
-                    Some(reason) => force::revoke_all(link, reason),
+                    Some(cause) => force::revoke_all(link, cause),
                 }
             }
             InvalidateStart::Busy => {
@@ -97,41 +97,39 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
                         step = next;
                         continue;
                     }
-                    Err(end) => force::revoke_all(link, force::reason_of(end)),
+                    Err(end) => force::after(link, end),
                 }
             }
-            InvalidateStart::Force(reason) => force::revoke_all(link, reason),
+            InvalidateStart::Force(cause) => force::revoke_all(link, cause),
         }
         step = link.locked(|state| begin(state, pages, true));
     }
 }
 
 /// Waits for the acknowledgement and acts on it. Gives a reason if force is needed.
-fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Reason> {
+fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
     let standing = link.wait_for_broker(Mode::Uninterruptible, |state| {
         match state.core.invalidation_standing(sequence) {
             // Something else broke meanwhile: nobody will answer.
-            Standing::Waiting if state.core.needs_force().is_some() => {
-                Some(Err(state.core.needs_force().unwrap_or(Reason::Breach)))
-            }
-            Standing::Waiting => None,
-            standing => Some(Ok(standing)),
+            Standing::Waiting => state.core.needs_force().map(|reason| Err(state.core.cause(reason))),
+            standing => Some(Ok((standing, state.core.cause(Reason::RemoveFailed)))),
         }
     });
     match standing {
-        Ok(Ok(Standing::Removed)) => {}
+        Ok(Ok((Standing::Removed, _))) => {}
         // Everything is gone already, this range too.
-        Ok(Ok(Standing::Forced)) => return None,
-        Ok(Ok(Standing::Failed(_) | Standing::Waiting)) => return Some(Reason::RemoveFailed),
-        Ok(Err(reason)) => return Some(reason),
-        Err(end) => return Some(force::reason_of(end)),
+        Ok(Ok((Standing::Forced, _))) => return None,
+        Ok(Ok((Standing::Failed(_) | Standing::Waiting, cause)) | Err(cause)) => return Some(cause),
+        Err(WaitEnd::Deadline(cause) | WaitEnd::BrokerGone(cause)) => return Some(cause),
+        // Nothing interrupts this wait; if it did, nothing would be known.
+        Err(WaitEnd::Signal) => return Some(link.locked(|state| state.core.cause(Reason::Deadline))),
     }
     let honest = !link.check || check(link, pages);
     clear(link, pages, true);
     if honest {
         None
     } else {
-        Some(Reason::Lied)
+        Some(link.locked(|state| state.core.cause(Reason::Lied)))
     }
 }
 

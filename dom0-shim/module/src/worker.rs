@@ -7,7 +7,7 @@ use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::link::{Completion, NotSent, Reason};
+use xenlend_shim_core::link::{Cause, Completion, NotSent};
 use xenlend_shim_core::regions::Phase;
 use xenlend_shim_core::request_queue::{Request, Work};
 
@@ -23,7 +23,7 @@ use crate::{force, log_error};
 /// What the worker does next.
 enum Next {
     Stop,
-    Force(Reason),
+    Force(Cause),
     Serve,
     Wait(Seen),
 }
@@ -44,7 +44,7 @@ pub fn work(link: &Link) {
     loop {
         match next(link, &mut scratch) {
             Next::Stop => return,
-            Next::Force(reason) => force::revoke_all(link, reason),
+            Next::Force(cause) => force::revoke_all(link, cause),
             Next::Serve => {
                 serve(link, &mut scratch);
                 link.locked(|state| state.worker_in = None);
@@ -68,7 +68,7 @@ fn next(link: &Link, scratch: &mut Scratch) -> Next {
             return Next::Stop;
         }
         if let Some(reason) = state.core.needs_force() {
-            return Next::Force(reason);
+            return Next::Force(state.core.cause(reason));
         }
         scratch.request = state.core.pop_request();
         if scratch.request.is_some() {
@@ -169,6 +169,6 @@ fn lose(link: &Link, lease: LeaseId) {
         _ => Some(()),
     });
     if let Err(end) = told {
-        force::revoke_all(link, force::reason_of(end));
+        force::after(link, end);
     }
 }

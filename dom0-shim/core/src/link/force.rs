@@ -15,6 +15,16 @@ use crate::events;
 use crate::mirror::Run;
 use crate::storage::Storage;
 
+/// Why somebody wants to revoke by force, and when that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Why.
+    pub reason: Reason,
+    /// Forced revocations that had ended by then: a delay that was found before one of them says
+    /// nothing of the broker that was resumed after it.
+    pub epoch: u32,
+}
+
 /// What becomes of the paused broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForceEnd {
@@ -25,9 +35,16 @@ pub enum ForceEnd {
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
+    /// A cause that is found now, under the lock under which the reason was seen.
+    pub fn cause(&self, reason: Reason) -> Cause {
+        Cause { reason, epoch: self.force_epoch }
+    }
+
     /// Begins to revoke by force. False if there is nothing to do any more: somebody else did it.
-    pub fn begin_force(&mut self, reason: Reason) -> bool {
+    pub fn begin_force(&mut self, Cause { reason, epoch }: Cause) -> bool {
+        let is_stale = reason == Reason::Deadline && epoch != self.force_epoch;
         match self.state {
+            State::Connected if is_stale => return false,
             State::Condemned(_) | State::Detached | State::Forcing(_) => return false,
             State::Forced if reason == Reason::Deadline => return false,
             State::Failing(first_reason) if reason != Reason::BorrowerGone => {
@@ -64,6 +81,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         let State::Forcing(reason) = self.state else { return ForceEnd::Condemn(Reason::Breach) };
         let unanswered = self.present.as_ref().is_some_and(super::page_in::Pending::is_unanswered);
         self.present = None;
+        self.force_epoch = self.force_epoch.wrapping_add(1);
         self.invalidations.force_all();
         self.effects.wake = true;
         let reason = match reason {

@@ -14,7 +14,7 @@ mod messages;
 mod page_in;
 mod revoke;
 
-pub use force::ForceEnd;
+pub use force::{Cause, ForceEnd};
 pub use messages::Drained;
 pub use page_in::{Completion, PageIn, PageInRefusal, Posted, PresentStanding};
 pub use revoke::InvalidateStart;
@@ -123,6 +123,8 @@ pub struct Link<R, S: Storage> {
     revocations: Histogram<S::Slice<u32>>,
     /// Ring position behind the last Forced.
     forced_position: u32,
+    /// Forced revocations that have ended.
+    force_epoch: u32,
     version: u16,
     effects: Effects,
 }
@@ -154,6 +156,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             counters: Counters::default(),
             revocations: Histogram::new(tables.histogram),
             forced_position: 0,
+            force_epoch: 0,
             version: 0,
             effects: Effects::default(),
         }

@@ -6,7 +6,7 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::ToBroker;
 use xenlend_protocol::ring::{Priority, RingMemory};
 
-use super::{Link, NotSent, Reason, State};
+use super::{Cause, Link, NotSent, Reason, State};
 use crate::counters::add;
 use crate::invalidation::Standing;
 use crate::mirror::Run;
@@ -24,7 +24,7 @@ pub enum InvalidateStart {
     /// As many as the ring has room for are outstanding: wait and try again.
     Busy,
     /// The broker cannot be asked: revoke by force.
-    Force(Reason),
+    Force(Cause),
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
@@ -49,11 +49,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         match self.state {
             State::Connected => {}
             State::Failing(reason) | State::Forcing(reason) | State::Condemned(reason) => {
-                return InvalidateStart::Force(reason)
+                return InvalidateStart::Force(self.cause(reason))
             }
             // Nothing is present in these states; if it were, only force could help.
             State::Connecting | State::Forced | State::Detached => {
-                return InvalidateStart::Force(Reason::Breach)
+                return InvalidateStart::Force(self.cause(Reason::Breach))
             }
         }
         let Some(sequence) = self.invalidations.begin() else { return InvalidateStart::Busy };
@@ -66,7 +66,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 // The reserve holds as many as may be outstanding: its loss is the broker's doing.
                 self.invalidations.end(sequence);
                 self.fail(Reason::Breach);
-                InvalidateStart::Force(Reason::Breach)
+                InvalidateStart::Force(self.cause(Reason::Breach))
             }
         }
     }
