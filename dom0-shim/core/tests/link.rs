@@ -326,6 +326,7 @@ fn an_entry_that_the_broker_should_not_have_condemns_it() {
     pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Refused(refusal) });
     pair.link.end_present();
     assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+    assert_eq!(force(&mut pair, Reason::Breach, false), (1, ForceEnd::Condemn(Reason::Breach)));
 }
 
 #[test]

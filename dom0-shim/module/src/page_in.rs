@@ -4,10 +4,11 @@
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::PresentOutcome;
+use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::events;
 use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
-use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding};
+use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding, Reason};
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
@@ -220,6 +221,12 @@ impl Job<'_> {
             Some(PresentOutcome::Added { .. }) => Sent::Yes,
             // Revoked by force: the mirror and the permissions are empty.
             None => Sent::GiveUp,
+            // They are mapped. The mirror keeps them, so that force removes them.
+            Some(PresentOutcome::Refused(Refusal::AlreadyPresent { .. })) => {
+                let cause = self.link.locked(|state| state.core.cause(Reason::Breach));
+                force::revoke_all(self.link, cause);
+                Sent::GiveUp
+            }
             Some(other) => {
                 for extent in extents {
                     let pages = Pages { lease: page_in.lease, first: extent.page, count: extent.count };

@@ -244,7 +244,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     }
 
     /// Ends the Present after its answer and counts it. What the broker did not add the
-    /// caller takes out of the mirror, with the permissions.
+    /// caller takes out of the mirror, with the permissions; but what it says is present
+    /// already stays there, to be removed by force.
     pub fn end_present(&mut self) {
         let Some(pending) = self.present.take() else { return };
         match pending.answer {
