@@ -52,7 +52,7 @@ impl Invalidations {
         Some(sequence)
     }
 
-    /// Takes an acknowledgement.
+    /// Takes an acknowledgement and says where the invalidation stands now.
     ///
     /// # Errors
     /// If nothing of that sequence waits. What the lender has forced meanwhile may still be
@@ -61,9 +61,9 @@ impl Invalidations {
         &mut self,
         sequence: u64,
         result: Result<u32, RemoveFailure>,
-    ) -> Result<(), BreachKind> {
+    ) -> Result<Standing, BreachKind> {
         if sequence <= self.forced_through {
-            return Ok(());
+            return Ok(Standing::Forced);
         }
         let waiting = self
             .outstanding
@@ -74,7 +74,7 @@ impl Invalidations {
             Ok(_) => Standing::Removed,
             Err(failure) => Standing::Failed(failure),
         };
-        Ok(())
+        Ok(waiting.standing)
     }
 
     /// Where the invalidation stands. One that is not listed was forced.
@@ -139,7 +139,9 @@ mod tests {
         list.force_all();
         assert_eq!(list.standing(sequence), Standing::Forced);
         list.end(sequence);
-        list.acknowledge(sequence, Ok(3)).unwrap();
+        assert_eq!(list.acknowledge(sequence, Ok(3)), Ok(Standing::Forced));
+        let failure = RemoveFailure { page: AperturePage(4), errno: 22 };
+        assert_eq!(list.acknowledge(sequence, Err(failure)), Ok(Standing::Forced));
         let next = list.begin().unwrap();
         assert_eq!(list.standing(next), Standing::Waiting);
     }

@@ -217,6 +217,40 @@ fn a_late_broker_is_resumed_and_lends_again_when_it_has_caught_up() {
 }
 
 #[test]
+fn old_acknowledgements_are_read_before_a_resumed_broker_lends_again() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 6, 2);
+    let first = invalidate(&mut pair, lease, 5, 1);
+    let second = invalidate(&mut pair, lease, 6, 1);
+    let (InvalidateStart::Posted(first), InvalidateStart::Posted(second)) = (first, second) else { panic!() };
+    force(&mut pair, Reason::Deadline, false);
+    while pair.next().is_some() {}
+    for sequence in [first, second] {
+        let failure = RemoveFailure { page: AperturePage(5), errno: 22 };
+        pair.say_unheard(FromBroker::Invalidated { sequence, result: Err(failure) });
+    }
+    assert!(pair.link.drain(1).more);
+    assert_eq!(pair.link.state(), State::Forced, "one is left to be read");
+    pair.link.drain(64);
+    assert_eq!(pair.link.state(), State::Connected, "entries that the lender removed are none that stay");
+    // One that comes even later says as little.
+    let failure = RemoveFailure { page: AperturePage(5), errno: 22 };
+    pair.say(FromBroker::Invalidated { sequence: second, result: Err(failure) });
+    assert_eq!(pair.link.state(), State::Connected);
+}
+
+#[test]
+fn a_broker_that_has_read_of_the_force_lends_again_without_a_word() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    force(&mut pair, Reason::Deadline, false);
+    assert_eq!(pair.link.begin_page_in(lease, AperturePage(5)), Err(PageInRefusal::NotLending));
+    while pair.next().is_some() {}
+    assert!(pair.link.begin_page_in(lease, AperturePage(5)).is_ok());
+}
+
+#[test]
 fn a_delay_that_was_found_before_a_force_is_none_of_the_broker_that_was_resumed() {
     let mut pair = Pair::connected();
     let lease = pair.region(0, 0, 1024, USER);

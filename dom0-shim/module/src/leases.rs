@@ -48,7 +48,12 @@ pub fn set_region(link: &Shared<Link>, request: &RegionRequest, owner: u32) -> R
 }
 
 fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegion) -> Result<(), Errno> {
-    match link.locked(|state| state.core.state()) {
+    let state = link.locked(|state| {
+        // Nothing announces that a broker has caught up after a force.
+        Link::drain(state);
+        state.core.state()
+    });
+    match state {
         LinkState::Connected => {}
         LinkState::Connecting | LinkState::Forced => return Err(EAGAIN),
         _ => return Err(ENOLINK),

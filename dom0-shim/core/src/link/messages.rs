@@ -10,6 +10,7 @@ use xenlend_protocol::ring::RingMemory;
 use super::{Link, Reason, State};
 use crate::counters::add;
 use crate::events;
+use crate::invalidation::Standing;
 use crate::regions::Phase;
 use crate::request_queue::{Request, Work};
 use crate::storage::Storage;
@@ -49,10 +50,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if messages > 0 {
             self.effects.wake = true;
         }
-        if self.state == State::Forced && self.to_broker.has_consumed(self.forced_position) == Ok(true) {
-            self.state = State::Connected;
-            self.effects.wake = true;
-        }
+        self.catch_up();
         Drained { messages, more: messages >= limit }
     }
 
@@ -102,8 +100,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             }
             FromBroker::Presented { ticket, outcome } => self.on_presented(ticket, outcome),
             FromBroker::Invalidated { sequence, result } => {
-                self.invalidations.acknowledge(sequence, result)?;
-                if result.is_err() && self.state == State::Connected {
+                if let Standing::Failed(_) = self.invalidations.acknowledge(sequence, result)? {
                     self.fail(Reason::RemoveFailed);
                 }
                 Ok(())

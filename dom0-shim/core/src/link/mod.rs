@@ -357,7 +357,21 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.to_broker.has_room_for_any().unwrap_or(true)
     }
 
-    fn is_lending(&self) -> bool {
+    /// Lends again when the broker has read everything up to the last Forced, and everything
+    /// that it said before has been taken. Nothing announces that.
+    pub(crate) fn catch_up(&mut self) {
+        // In this order: what it said before it read Forced is in the ring by then.
+        if self.state == State::Forced
+            && self.to_broker.has_consumed(self.forced_position) == Ok(true)
+            && self.from_broker.is_empty()
+        {
+            self.state = State::Connected;
+            self.effects.wake = true;
+        }
+    }
+
+    fn is_lending(&mut self) -> bool {
+        self.catch_up();
         matches!(self.state, State::Connected)
     }
 }

@@ -134,10 +134,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     pub fn restart_page_in(&mut self, page_in: &PageIn) -> bool {
         let region = self.regions.get(page_in.lease);
         let active = region.is_some_and(|region| region.phase == Phase::Active && !region.is_lost);
-        if active && self.is_lending() {
+        let goes_on = active && self.is_lending();
+        if goes_on {
             self.in_flight.restart(page_in.id);
         }
-        active && self.is_lending()
+        goes_on
     }
 
     /// Takes a page-in off the list.

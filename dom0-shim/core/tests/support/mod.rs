@@ -142,8 +142,14 @@ impl Pair {
     /// The broker says something, and the lender's event handler takes it.
     #[allow(clippy::needless_pass_by_value)]
     pub fn say(&mut self, message: FromBroker) {
-        self.sent.send(&message, Priority::Reserved).unwrap();
+        self.say_unheard(message);
         self.link.drain(64);
+    }
+
+    /// The broker says something that the lender has not taken yet.
+    #[allow(clippy::needless_pass_by_value)]
+    pub fn say_unheard(&mut self, message: FromBroker) {
+        self.sent.send(&message, Priority::Reserved).unwrap();
     }
 
     pub fn access(&mut self, id: u32, lease: LeaseId, page: u32) {
