@@ -189,8 +189,9 @@ fn force(pair: &mut Pair, reason: Reason, gone: bool) -> (u32, ForceEnd) {
     assert!(pair.link.begin_force(pair.link.cause(reason)));
     let mut pages = 0;
     while let Some((lease, run)) = pair.link.force_next() {
-        pages += run.count;
-        pair.link.force_removed(lease, &run);
+        while let Some(taken) = pair.link.force_removed(lease, &run) {
+            pages += taken.count;
+        }
     }
     (pages, pair.link.end_force(gone))
 }
@@ -248,6 +249,24 @@ fn a_broker_that_has_read_of_the_force_lends_again_without_a_word() {
     assert_eq!(pair.link.begin_page_in(lease, AperturePage(5)), Err(PageInRefusal::NotLending));
     while pair.next().is_some() {}
     assert!(pair.link.begin_page_in(lease, AperturePage(5)).is_ok());
+}
+
+#[test]
+fn what_an_acknowledged_revocation_took_out_force_does_not_take_again() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 100, 10);
+    assert!(pair.link.begin_force(pair.link.cause(Reason::Deadline)));
+    let (_, run) = pair.link.force_next().unwrap();
+    assert_eq!((run.page.0, run.count), (5, 10));
+    assert_eq!(pair.link.take_present(lease, AperturePage(8), 2, true).map(|run| run.count), Some(2));
+    let mut taken = Vec::new();
+    while let Some(run) = pair.link.force_removed(lease, &run) {
+        taken.push((run.page.0, run.mfn.0, run.count));
+    }
+    assert_eq!(taken, [(5, 100, 3), (10, 105, 5)]);
+    assert_eq!(pair.link.status().counters.revoked_pages, 10);
+    assert_eq!(pair.link.force_next(), None);
 }
 
 #[test]

@@ -45,9 +45,10 @@ pub fn revoke_all(link: &Link, cause: Cause) {
             Found::Mapped(_) | Found::DomainGone => {}
             Found::Stuck(error) => end_borrower(link, &run, error),
         }
-        link.locked(|state| state.core.force_removed(lease, &run));
-        let failures = link.permissions.lock().release(run.mfn, run.count);
-        link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+        while let Some(taken) = link.locked(|state| state.core.force_removed(lease, &run)) {
+            let failures = link.permissions.lock().release(taken.mfn, taken.count);
+            link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+        }
     }
     match link.locked(|state| state.core.end_force(broker_is_gone)) {
         ForceEnd::Resume => {

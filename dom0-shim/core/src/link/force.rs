@@ -66,12 +66,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             .find_map(|region| region.mirror.find(region.first, region.count).map(|run| (region.lease, run)))
     }
 
-    /// Those entries are removed.
-    pub fn force_removed(&mut self, lease: LeaseId, run: &Run) {
-        if let Some(region) = self.regions.get_mut(lease) {
-            region.mirror.clear(run);
-            add(&mut self.counters.revoked_pages, u64::from(run.count));
-        }
+    /// Those entries are removed. Takes some of them out of the mirror, to be asked until it
+    /// gives none: a revocation that was acknowledged may take its own at the same time, and
+    /// whoever takes an entry out withdraws its permission.
+    pub fn force_removed(&mut self, lease: LeaseId, run: &Run) -> Option<Run> {
+        let taken = self.regions.get_mut(lease)?.mirror.take(run.page, run.count)?;
+        add(&mut self.counters.revoked_pages, u64::from(taken.count));
+        Some(taken)
     }
 
     /// Ends it when nothing is present any more. The broker is resumed only if a mere
