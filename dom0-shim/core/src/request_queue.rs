@@ -73,6 +73,25 @@ impl<S: DerefMut<Target = [Option<Request>]>> RequestQueue<S> {
         Ok(())
     }
 
+    /// Puts a page-in back at the end, unless it waits already. It gets no place of the half that is
+    /// kept for accesses: those the broker may always send.
+    ///
+    /// # Errors
+    /// If there is no place.
+    pub fn push_again(&mut self, request: Request) -> Result<(), Full> {
+        let (lease, page) = (request.lease, request.page);
+        let is_same = |other: &Request| {
+            other.lease == lease && other.page == page && matches!(other.work, Work::Again { .. })
+        };
+        if self.places.iter().flatten().any(is_same) {
+            return Ok(());
+        }
+        if self.length >= self.places.len() / 2 {
+            return Err(Full);
+        }
+        self.push(request)
+    }
+
     /// Takes the oldest.
     pub fn pop(&mut self) -> Option<Request> {
         if self.length == 0 {
@@ -101,6 +120,24 @@ mod tests {
     fn request(page: u32) -> Request {
         let lease = LeaseId { index: 0, generation: 1 };
         Request { lease, page: AperturePage(page), work: Work::Again { tries: 1 } }
+    }
+
+    #[test]
+    fn page_ins_that_are_put_back_leave_room_for_accesses() {
+        let mut queue = RequestQueue::new(vec![None; 6]);
+        for _ in 0..10 {
+            queue.push_again(request(7)).unwrap();
+        }
+        assert_eq!(queue.pop(), Some(request(7)));
+        assert!(queue.is_empty(), "the same page waits once");
+        for page in 0..3 {
+            queue.push_again(request(page)).unwrap();
+        }
+        assert_eq!(queue.push_again(request(3)), Err(Full));
+        for page in 10..13 {
+            queue.push(request(page)).unwrap();
+        }
+        assert_eq!(queue.push(request(13)), Err(Full));
     }
 
     #[test]

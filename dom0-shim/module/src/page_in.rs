@@ -131,7 +131,7 @@ impl Job<'_> {
                     if self.laters < MAX_LATERS {
                         let work = Work::Again { tries: self.laters + 1 };
                         let request = Request { lease: self.lease, page: self.page, work };
-                        self.link.locked(|state| state.core.push_request(request));
+                        self.link.locked(|state| state.core.push_again(request));
                     }
                     return;
                 }

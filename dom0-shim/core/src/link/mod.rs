@@ -98,7 +98,8 @@ pub struct Config {
 pub struct Tables<S: Storage> {
     /// [`crate::regions::MAX_REGIONS`] empty slots.
     pub slots: S::Slice<Slot<S>>,
-    /// Twice as many empty places as the borrower has vCPUs, and some more.
+    /// Twice as many empty places as the borrower has vCPUs, and some more: half of them are
+    /// kept for accesses, of which each vCPU has one.
     pub requests: S::Slice<Option<Request>>,
     /// Any number of events.
     pub events: S::Slice<Event>,
@@ -261,9 +262,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         !self.requests.is_empty()
     }
 
-    /// Puts a page-in back at the end; dropped if the queue is full, since the next fault asks again.
-    pub fn push_request(&mut self, request: Request) {
-        let _ = self.requests.push(request);
+    /// Puts a page-in back at the end; dropped if there is no place for it, since the next fault asks again.
+    pub fn push_again(&mut self, request: Request) {
+        let _ = self.requests.push_again(request);
     }
 
     /// Counts, to add to.
