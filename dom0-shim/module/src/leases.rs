@@ -71,7 +71,7 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
         }
     });
     drop(object);
-    let mut posted = false;
+    let (mut posted, mut refused) = (false, false);
     let answer = link.wait_for_broker(Mode::Killable, |state| {
         if !posted {
             match state.core.post_set(new.lease) {
@@ -84,7 +84,9 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
             LinkState::Connected => {}
             _ => return Some(Err(ENOLINK)),
         }
-        state.core.set_answer(new.lease).map(|answer| answer.map_err(errno_of))
+        let answer = state.core.set_answer(new.lease)?;
+        refused = answer.is_err();
+        Some(answer.map_err(errno_of))
     });
     let error = match answer {
         Ok(Ok(())) => return Ok(()),
@@ -93,9 +95,9 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
         Err(WaitEnd::Deadline(_)) => ETIMEDOUT,
         Err(WaitEnd::BrokerGone(_)) => ENOLINK,
     };
-    // A lease that was never asked for, or was refused, is none to be dropped.
-    let is_known = posted && matches!(error, EINTR | ETIMEDOUT);
-    if is_known {
+    // A lease that was never asked for, or was refused, is none to be dropped. Any other the broker
+    // has or will have, also behind a force.
+    if posted && !refused {
         let _ = end_region(link, running, new.lease, Mode::Killable);
     } else {
         silence(link, running, new.lease);
