@@ -162,11 +162,15 @@ impl<S: Storage> Regions<S> {
         let index = u16::try_from(request.slot).map_err(|_| RegionError::Invalid)?;
         let slot = self.slots.get(usize::from(index)).ok_or(RegionError::Invalid)?;
         if let Some(region) = slot.region.as_ref() {
-            if region.owner != owner || region.phase != Phase::Active {
+            if region.owner != owner {
                 return Err(RegionError::Exists);
             }
-            if request.memory_size == 0 {
+            // Ending: a call that was interrupted before it could ask the broker. It is made again.
+            if request.memory_size == 0 && matches!(region.phase, Phase::Active | Phase::Ending) {
                 return Ok(Plan::Delete(region.lease));
+            }
+            if region.phase != Phase::Active {
+                return Err(RegionError::Exists);
             }
             let same = request.flags == region.flags
                 && request.guest_phys_addr == aperture.address_of(region.first)

@@ -467,6 +467,32 @@ fn a_slot_that_is_used_again_has_another_generation() {
 }
 
 #[test]
+fn an_end_that_was_interrupted_can_be_made_again() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    assert!(pair.link.begin_end(lease).is_some());
+    assert_eq!(pair.link.any_ending(), Some(lease));
+    assert_eq!(pair.link.any_dropped(), None);
+    assert!(pair.link.begin_force(pair.link.cause(Reason::Deadline)));
+    assert_eq!(pair.link.post_drop(lease), Err(NotSent::Full), "the broker may be resumed with the lease");
+    assert!(!pair.link.is_dropped(lease));
+    pair.link.end_force(false);
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 1), Ok(Plan::Delete(lease)));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 2), Err(RegionError::Exists));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 8, USER), 1), Err(RegionError::Exists));
+    pair.link.post_drop(lease).unwrap();
+    assert_eq!(pair.link.any_ending(), None);
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 1), Err(RegionError::Exists), "it is on its way");
+    pair.say(FromBroker::RegionDropped { lease, result: Ok(0) });
+    assert_eq!(pair.link.any_dropped(), Some(lease));
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    pair.link.begin_end(lease);
+    force(&mut pair, Reason::Breach, false);
+    assert_eq!(pair.link.any_dropped(), Some(lease), "a condemned broker drops nothing");
+}
+
+#[test]
 fn a_refused_region_never_becomes_active() {
     let mut pair = Pair::connected();
     let new = pair.plan(0, 0, 8, USER);

@@ -174,8 +174,8 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
         if let Work::Access { id, .. } = request.work {
             let completion = Completion { id, outcome: AccessOutcome::Lost };
             // A force may come between, once; a broker that reads nothing after it either is not waited for.
-            let _ = page_in::try_to_complete(&link, &completion)
-                || page_in::try_to_complete(&link, &completion);
+            let _ =
+                page_in::try_to_complete(&link, &completion) || page_in::try_to_complete(&link, &completion);
         }
     }
     stop(&link);

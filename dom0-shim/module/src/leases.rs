@@ -177,8 +177,13 @@ fn take_out(link: &Link, lease: LeaseId) {
     drop(link.locked(|state| state.core.remove_region(lease)));
 }
 
-/// Frees slots whose lease the broker has dropped after nobody waited any more.
+/// Frees slots whose lease the broker has dropped after nobody waited any more, and asks it to drop those
+/// that it was not asked for. Nobody else ends a region meanwhile.
 fn sweep(link: &Link) {
+    while link.locked(|state| {
+        let ending = state.core.any_ending();
+        ending.is_some_and(|lease| state.core.post_drop(lease).is_ok())
+    }) {}
     while let Some(lease) = link.locked(|state| state.core.any_dropped()) {
         take_out(link, lease);
     }

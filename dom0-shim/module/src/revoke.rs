@@ -119,8 +119,8 @@ fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
         Ok(Ok((Standing::Removed, _))) => {}
         // Everything is gone already, this range too.
         Ok(Ok((Standing::Forced, _))) => return None,
-        Ok(Ok((Standing::Failed(_) | Standing::Waiting, cause)) | Err(cause)) => return Some(cause),
-        Err(WaitEnd::Deadline(cause) | WaitEnd::BrokerGone(cause)) => return Some(cause),
+        Ok(Ok((Standing::Failed(_) | Standing::Waiting, cause)) | Err(cause))
+        | Err(WaitEnd::Deadline(cause) | WaitEnd::BrokerGone(cause)) => return Some(cause),
         // Nothing interrupts this wait; if it did, nothing would be known.
         Err(WaitEnd::Signal) => return Some(link.locked(|state| state.core.cause(Reason::Deadline))),
     }

@@ -57,10 +57,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Asks the broker to drop a lease of which nothing is present any more.
     ///
     /// # Errors
-    /// If it could not be asked; if it never will be, the lease ends with the broker.
+    /// If it could not be asked, which it may be behind a force; if it never will be, the lease ends
+    /// with the broker.
     pub fn post_drop(&mut self, lease: LeaseId) -> Result<(), NotSent> {
-        if !matches!(self.state, State::Connected | State::Forced) {
-            return Err(NotSent::Over);
+        match self.state {
+            State::Connected | State::Forced => {}
+            State::Forcing(_) => return Err(NotSent::Full),
+            _ => return Err(NotSent::Over),
         }
         self.send(&ToBroker::DropRegion { lease }, Priority::Normal)?;
         if let Some(region) = self.regions.get_mut(lease) {
@@ -71,7 +74,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Whether the broker has dropped the lease or never will.
     pub fn is_dropped(&self, lease: LeaseId) -> bool {
-        let over = !matches!(self.state, State::Connected | State::Forced);
+        let over = !matches!(self.state, State::Connected | State::Forced | State::Forcing(_));
         let region = self.regions.get(lease);
         over || region.is_none_or(|region| matches!(region.phase, Phase::Dropping(Some(_))))
     }

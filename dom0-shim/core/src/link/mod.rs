@@ -242,11 +242,18 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         found.next().map(|region| region.lease)
     }
 
-    /// Some lease that the broker has dropped and nobody has taken out.
+    /// Some lease whose end was begun and given up before the broker was asked to drop it.
+    pub fn any_ending(&self) -> Option<LeaseId> {
+        let mut ending = self.regions.iter().filter(|region| region.phase == Phase::Ending);
+        ending.next().map(|region| region.lease)
+    }
+
+    /// Some lease that nobody waits for and that the broker has dropped, or never will.
     pub fn any_dropped(&self) -> Option<LeaseId> {
-        let over = !matches!(self.state, State::Connected | State::Forced);
+        let over = !matches!(self.state, State::Connected | State::Forced | State::Forcing(_));
         let mut dropped = self.regions.iter().filter(|region| match region.phase {
             Phase::Dropping(answer) => over || answer.is_some(),
+            Phase::Ending => over && region.mirror.present_pages() == 0,
             _ => false,
         });
         dropped.next().map(|region| region.lease)
