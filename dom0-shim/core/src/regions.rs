@@ -54,6 +54,8 @@ pub struct Region<S: Storage> {
     pub first_page_kind: Option<FrameKind>,
     /// Declared lost for good.
     pub is_lost: bool,
+    /// Answers about the lease that the broker owes.
+    pub answers_due: u32,
 }
 
 /// One place of the table.
@@ -216,6 +218,7 @@ impl<S: Storage> Regions<S> {
                 mirror,
                 first_page_kind: None,
                 is_lost: false,
+                answers_due: 0,
             });
         }
     }

@@ -410,7 +410,7 @@ fn an_access_that_leaves_its_page_is_a_breach() {
 fn broken_indices_of_the_broker_are_a_breach() {
     let mut pair = Pair::connected();
     pair.to_broker.spoil_consumed();
-    pair.link.movements();
+    pair.link.activity();
     assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
 }
 
@@ -490,6 +490,55 @@ fn an_end_that_was_interrupted_can_be_made_again() {
     pair.link.begin_end(lease);
     force(&mut pair, Reason::Breach, false);
     assert_eq!(pair.link.any_dropped(), Some(lease), "a condemned broker drops nothing");
+}
+
+#[test]
+fn once_the_question_is_read_nothing_but_the_answer_counts() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    let completion = Completion { id: 1, outcome: AccessOutcome::Written };
+    pair.link.post_completed(&completion).unwrap();
+    pair.link.post_completed(&completion).unwrap();
+    let position = pair.link.position();
+    let mut seen = vec![pair.link.movements_towards(position)];
+    for _ in 0..2 {
+        pair.next();
+        seen.push(pair.link.movements_towards(position));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "each step towards it counts");
+    let activity = pair.link.activity();
+    pair.access(1, lease, 0);
+    pair.link.post_completed(&completion).unwrap();
+    pair.next();
+    assert_eq!(seen.last(), Some(&pair.link.movements_towards(position)));
+    assert_ne!(pair.link.activity(), activity);
+    force(&mut pair, Reason::Deadline, false);
+    assert_ne!(seen.last(), Some(&pair.link.movements_towards(position)), "a resumed broker starts anew");
+}
+
+#[test]
+fn an_answer_about_a_lease_that_nobody_asked_for_is_a_breach() {
+    let unknown = LeaseId { index: 9, generation: 1 };
+    for message in [
+        FromBroker::RegionDropped { lease: unknown, result: Ok(0) },
+        FromBroker::RegionSet { lease: unknown, result: Ok(()) },
+    ] {
+        let mut pair = Pair::connected();
+        pair.region(0, 0, 8, USER);
+        pair.say(message);
+        assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+    }
+    // A descriptor that was closed waits for nothing, but the answer was asked for.
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    pair.link.begin_end(lease);
+    pair.link.post_drop(lease).unwrap();
+    assert!(pair.link.remove_region(lease).is_some());
+    pair.say(FromBroker::RegionDropped { lease, result: Ok(0) });
+    assert_eq!(pair.link.needs_force(), None);
+    pair.say(FromBroker::RegionDropped { lease, result: Ok(0) });
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach), "once");
 }
 
 #[test]

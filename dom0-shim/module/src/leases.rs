@@ -71,22 +71,22 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
         }
     });
     drop(object);
-    let (mut posted, mut refused) = (false, false);
-    let answer = link.wait_for_broker(Mode::Killable, |state| {
-        if !posted {
+    let (mut posted, mut refused) = (None, false);
+    let answer = link.wait_for_answer(Mode::Killable, |state| {
+        if posted.is_none() {
             match state.core.post_set(new.lease) {
-                Ok(()) => posted = true,
-                Err(NotSent::Full) => return None,
-                Err(NotSent::Over) => return Some(Err(ENOLINK)),
+                Ok(()) => posted = Some(state.core.position()),
+                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Over) => return Ok(Err(ENOLINK)),
             }
         }
         match state.core.state() {
             LinkState::Connected => {}
-            _ => return Some(Err(ENOLINK)),
+            _ => return Ok(Err(ENOLINK)),
         }
-        let answer = state.core.set_answer(new.lease)?;
+        let answer = state.core.set_answer(new.lease).ok_or(posted)?;
         refused = answer.is_err();
-        Some(answer.map_err(errno_of))
+        Ok(answer.map_err(errno_of))
     });
     let error = match answer {
         Ok(Ok(())) => return Ok(()),
@@ -97,7 +97,7 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
     };
     // A lease that was never asked for, or was refused, is none to be dropped. Any other the broker
     // has or will have, also behind a force.
-    if posted && !refused {
+    if posted.is_some() && !refused {
         let _ = end_region(link, running, new.lease, Mode::Killable);
     } else {
         silence(link, running, new.lease);
@@ -124,16 +124,20 @@ pub fn end_region(
     mode: Mode,
 ) -> Result<(), Errno> {
     silence(link, running, lease);
-    let mut posted = false;
-    let dropped = link.wait_for_broker(mode, |state| {
-        if !posted {
+    let mut posted = None;
+    let dropped = link.wait_for_answer(mode, |state| {
+        if posted.is_none() {
             match state.core.post_drop(lease) {
-                Ok(()) => posted = true,
-                Err(NotSent::Full) => return None,
-                Err(NotSent::Over) => return Some(()),
+                Ok(()) => posted = Some(state.core.position()),
+                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Over) => return Ok(()),
             }
         }
-        state.core.is_dropped(lease).then_some(())
+        if state.core.is_dropped(lease) {
+            Ok(())
+        } else {
+            Err(posted)
+        }
     });
     match dropped {
         Ok(()) => {

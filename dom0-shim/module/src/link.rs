@@ -175,20 +175,35 @@ impl Link {
         &self.wait
     }
 
-    /// Waits for the broker until `look` finds an answer under the lock.
+    /// Waits for the broker until `look` finds under the lock what it waits for: room.
     pub fn wait_for_broker<T>(
         &self,
         mode: Mode,
         mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, WaitEnd> {
+        self.wait_for_answer(mode, |state| look(state).ok_or(None))
+    }
+
+    /// Waits for the broker until `look` finds an answer under the lock, or says where in the ring the
+    /// question ends if it is there: from when the broker has read it, one deadline is all it has,
+    /// whatever else it does.
+    pub fn wait_for_answer<T>(
+        &self,
+        mode: Mode,
+        mut look: impl FnMut(&mut State) -> Result<T, Option<u32>>,
     ) -> Result<T, WaitEnd> {
         let mut progress: Option<Progress> = None;
         loop {
             let (found, seen, movements, late) = self.locked(|state| {
                 Self::drain(state);
                 let found = look(state);
-                (found, self.seen(), state.core.movements(), state.core.cause(Reason::Deadline))
+                let movements = match &found {
+                    Err(Some(position)) => state.core.movements_towards(*position),
+                    _ => state.core.activity(),
+                };
+                (found, self.seen(), movements, state.core.cause(Reason::Deadline))
             });
-            if let Some(found) = found {
+            if let Ok(found) = found {
                 return Ok(found);
             }
             let now = now_ms();

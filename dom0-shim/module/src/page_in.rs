@@ -194,17 +194,21 @@ impl Job<'_> {
     }
 
     fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket<'_>) -> Sent {
-        let answer =
-            self.link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.present_standing() {
-                PresentStanding::Waiting => {
-                    state.core.needs_force().map(|reason| Err(state.core.cause(reason)))
-                }
-                PresentStanding::Gone => Some(Ok(None)),
+        let mut behind = None;
+        let answer = self.link.wait_for_answer(Mode::Uninterruptible, |state| {
+            let position = *behind.get_or_insert(state.core.position());
+            match state.core.present_standing() {
+                PresentStanding::Waiting => match state.core.needs_force() {
+                    Some(reason) => Ok(Err(state.core.cause(reason))),
+                    None => Err(Some(position)),
+                },
+                PresentStanding::Gone => Ok(Ok(None)),
                 PresentStanding::Answered(outcome) => {
                     state.core.end_present();
-                    Some(Ok(Some(outcome)))
+                    Ok(Ok(Some(outcome)))
                 }
-            });
+            }
+        });
         let outcome = match answer {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(cause)) => {

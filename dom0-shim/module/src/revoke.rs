@@ -108,11 +108,14 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
 
 /// Waits for the acknowledgement and acts on it. Gives a reason if force is needed.
 fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
-    let standing = link.wait_for_broker(Mode::Uninterruptible, |state| {
-        match state.core.invalidation_standing(sequence) {
+    let mut behind = None;
+    let standing = link.wait_for_answer(Mode::Uninterruptible, |state| {
+        let position = *behind.get_or_insert(state.core.position());
+        match (state.core.invalidation_standing(sequence), state.core.needs_force()) {
             // Something else broke meanwhile: nobody will answer.
-            Standing::Waiting => state.core.needs_force().map(|reason| Err(state.core.cause(reason))),
-            standing => Some(Ok((standing, state.core.cause(Reason::RemoveFailed)))),
+            (Standing::Waiting, Some(reason)) => Ok(Err(state.core.cause(reason))),
+            (Standing::Waiting, None) => Err(Some(position)),
+            (standing, _) => Ok(Ok((standing, state.core.cause(Reason::RemoveFailed)))),
         }
     });
     match standing {

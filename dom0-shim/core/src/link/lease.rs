@@ -35,7 +35,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             loss,
             cache: CacheMode::WriteCombining,
         };
-        self.send(&message, Priority::Normal)
+        self.send(&message, Priority::Normal)?;
+        if let Some(region) = self.regions.get_mut(lease) {
+            add_one(&mut region.answers_due);
+        }
+        Ok(())
     }
 
     /// The broker's answer, once there is one.
@@ -68,6 +72,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.send(&ToBroker::DropRegion { lease }, Priority::Normal)?;
         if let Some(region) = self.regions.get_mut(lease) {
             region.phase = Phase::Dropping(None);
+            add_one(&mut region.answers_due);
         }
         Ok(())
     }
@@ -82,7 +87,10 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Takes a region out of the table; its slot can be used again.
     pub fn remove_region(&mut self, lease: LeaseId) -> Option<Region<S>> {
         self.effects.wake = true;
-        self.regions.remove(lease)
+        let region = self.regions.remove(lease)?;
+        // Its answers may still come, and are no breach.
+        self.abandoned_answers = self.abandoned_answers.saturating_add(region.answers_due);
+        Some(region)
     }
 
     /// Declares a region lost for good: its process is gone. Tells the broker and the
@@ -106,4 +114,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.push_event(events::LOST, u32::from(lease.index), address, bytes);
         Ok(())
     }
+}
+
+fn add_one(count: &mut u32) {
+    *count = count.saturating_add(1);
 }

@@ -11,7 +11,7 @@ use super::{Link, Reason, State};
 use crate::counters::add;
 use crate::events;
 use crate::invalidation::Standing;
-use crate::regions::Phase;
+use crate::regions::{Phase, Region};
 use crate::request_queue::{Request, Work};
 use crate::storage::Storage;
 
@@ -71,8 +71,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         match message {
             FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } => Err(BreachKind::OutOfTurn),
             FromBroker::RegionSet { lease, result } => {
-                // Nobody waits for it any more: the descriptor was closed meanwhile.
-                let Some(region) = self.regions.get_mut(lease) else { return Ok(()) };
+                let Some(region) = self.answered(lease)? else { return Ok(()) };
                 match region.phase {
                     // Active at once: the next message may be an access to it.
                     Phase::Setting(None) => {
@@ -88,7 +87,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 Ok(())
             }
             FromBroker::RegionDropped { lease, result } => {
-                let Some(region) = self.regions.get_mut(lease) else { return Ok(()) };
+                let Some(region) = self.answered(lease)? else { return Ok(()) };
                 if region.phase != Phase::Dropping(None) {
                     return Err(BreachKind::UnexpectedAnswer);
                 }
@@ -111,6 +110,27 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             FromBroker::Closed { .. } => {
                 self.fail(Reason::Breach);
                 Ok(())
+            }
+        }
+    }
+
+    /// The region of a lease that an answer is about; `None` if it was taken out before its
+    /// answer: the descriptor was closed. One that nothing was asked for is a breach.
+    fn answered(&mut self, lease: LeaseId) -> Result<Option<&mut Region<S>>, BreachKind> {
+        let region = self.regions.get_mut(lease);
+        let due = match &region {
+            Some(region) => region.answers_due,
+            None => self.abandoned_answers,
+        };
+        let due = due.checked_sub(1).ok_or(BreachKind::UnexpectedAnswer)?;
+        match region {
+            Some(region) => {
+                region.answers_due = due;
+                Ok(Some(region))
+            }
+            None => {
+                self.abandoned_answers = due;
+                Ok(None)
             }
         }
     }

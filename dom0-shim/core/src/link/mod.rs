@@ -126,6 +126,8 @@ pub struct Link<R, S: Storage> {
     forced_position: u32,
     /// Forced revocations that have ended.
     force_epoch: u32,
+    /// Answers about leases that are still to come though their regions were taken out.
+    abandoned_answers: u32,
     version: u16,
     effects: Effects,
 }
@@ -158,6 +160,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             revocations: Histogram::new(tables.histogram),
             forced_position: 0,
             force_epoch: 0,
+            abandoned_answers: 0,
             version: 0,
             effects: Effects::default(),
         }
@@ -192,12 +195,30 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     }
 
     /// A number that changes whenever the broker does something.
-    pub fn movements(&mut self) -> u64 {
+    pub fn activity(&mut self) -> u64 {
         let Ok(consumed) = self.to_broker.consumed() else {
             self.fail(Reason::Breach);
             return 0;
         };
         u64::from(consumed) | self.counters.messages_received.wrapping_shl(32)
+    }
+
+    /// The place behind what was sent last, for [`Self::movements_towards`].
+    pub fn position(&self) -> u32 {
+        self.to_broker.position()
+    }
+
+    /// A number that changes whenever the broker comes nearer to a message that was sent
+    /// before `position`, and once more when it has read it or was resumed after a force.
+    /// Then it does not change any more: what else the broker does is no answer.
+    pub fn movements_towards(&mut self, position: u32) -> u64 {
+        let (Ok(consumed), Ok(has_read)) = (self.to_broker.consumed(), self.to_broker.has_consumed(position))
+        else {
+            self.fail(Reason::Breach);
+            return 0;
+        };
+        let read = if has_read { 1 << 32 } else { u64::from(consumed) };
+        u64::from(self.force_epoch).wrapping_shl(33) | read
     }
 
     /// Something is broken for good. Whoever may sleep revokes by force.
