@@ -15,8 +15,8 @@ static struct task_struct *task_of(struct xenlend_worker *worker)
 
 static int xenlend_worker_main(void *link)
 {
-	/* Delivered only by xenlend_worker_interrupt(): ends killable waits inside faults. */
-	allow_signal(SIGKILL);
+	/* Only xenlend_worker_interrupt() gets through, no process's kill(): ends killable waits inside faults. */
+	allow_kernel_signal(SIGKILL);
 	xenlend_core_work(link);
 	xenlend_core_put_link(link);
 	module_put_and_kthread_exit(0);
