@@ -24,8 +24,8 @@ void xenlend_event_channel_close(u32 port)
 
 static irqreturn_t xenlend_event_channel_handle(int irq, void *link)
 {
-	xenlend_core_event(link);
-	xen_irq_lateeoi(irq, 0);
+	/* Who sends events for nothing gets them later. */
+	xen_irq_lateeoi(irq, xenlend_core_event(link) ? 0 : XEN_EOI_FLAG_SPURIOUS);
 	return IRQ_HANDLED;
 }
 

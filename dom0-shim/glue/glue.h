@@ -28,8 +28,8 @@ long xenlend_core_ioctl(void *descriptor, u32 request, unsigned long argument);
 ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, bool may_wait);
 /* Whether there is an event; registers with the link's wait queue first. */
 bool xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
-/* Hard interrupt: never sleeps. */
-void xenlend_core_event(void *link);
+/* Hard interrupt: never sleeps. True if the broker has done something since the last event. */
+bool xenlend_core_event(void *link);
 /* MMU notifier. False: not now (only if !may_sleep). */
 bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned long start,
 			     unsigned long end, bool may_sleep, struct xenlend_region *region,

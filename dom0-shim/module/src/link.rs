@@ -36,6 +36,8 @@ pub struct State {
     pub worker_in: Option<LeaseId>,
     /// The worker has to end.
     pub stopping: bool,
+    /// What the broker had done by the last event.
+    pub activity: u64,
 }
 
 /// What lives from attach to detach.
@@ -109,7 +111,7 @@ impl Link {
     /// `None` if memory is short.
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
-        let state = State { core: parts.core, objects, worker_in: None, stopping: false };
+        let state = State { core: parts.core, objects, worker_in: None, stopping: false, activity: 0 };
         Some(Self {
             borrower: parts.borrower,
             broker: parts.broker,
@@ -144,14 +146,17 @@ impl Link {
         result
     }
 
-    /// In the event handler: takes what the broker says. Never sleeps.
-    pub fn on_event(&self) {
+    /// In the event handler: takes what the broker says. Never sleeps. True if the broker has done
+    /// anything since the last event, whoever took it.
+    pub fn on_event(&self) -> bool {
         self.locked(|state| {
             // Whatever the event was for: room in the ring is no message, and a rest beyond the
             // limit is for whoever wakes.
             state.core.drain(DRAIN_LIMIT);
             state.core.wake();
-        });
+            let activity = state.core.activity();
+            core::mem::replace(&mut state.activity, activity) != activity
+        })
     }
 
     /// Takes what the broker says; to be called by whoever waits for it, so that no wait

@@ -95,10 +95,10 @@ unsafe extern "C" fn xenlend_core_poll(
 }
 
 #[no_mangle]
-unsafe extern "C" fn xenlend_core_event(link: *mut c_void) {
+unsafe extern "C" fn xenlend_core_event(link: *mut c_void) -> bool {
     // SAFETY: the handler holds the link until it is unbound.
     let link = unsafe { Shared::<Link>::borrow_raw(link) };
-    link.on_event();
+    link.on_event()
 }
 
 #[no_mangle]
