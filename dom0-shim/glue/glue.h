@@ -196,7 +196,7 @@ struct xenlend_bar {
 	u64 pending_bytes;
 };
 
-/* -ENODEV no such device, -EINVAL no memory BAR. */
+/* -ENODEV no such device, -EINVAL no memory BAR, -EIO its configuration cannot be read. */
 int xenlend_pci_bar(u32 segment, u32 bus, u32 devfn, u32 number, struct xenlend_bar *bar);
 
 #endif

@@ -4,16 +4,19 @@
 
 #include "glue.h"
 
-static void xenlend_pci_msix(struct pci_dev *device, u32 number, struct xenlend_bar *bar)
+/* A device that sleeps too deeply answers all ones, which are no table anywhere. */
+static int xenlend_pci_msix(struct pci_dev *device, u32 number, struct xenlend_bar *bar)
 {
 	u32 table, pending;
 	u16 control;
 
 	if (!device->msix_cap)
-		return;
-	pci_read_config_word(device, device->msix_cap + PCI_MSIX_FLAGS, &control);
-	pci_read_config_dword(device, device->msix_cap + PCI_MSIX_TABLE, &table);
-	pci_read_config_dword(device, device->msix_cap + PCI_MSIX_PBA, &pending);
+		return 0;
+	if (pci_read_config_word(device, device->msix_cap + PCI_MSIX_FLAGS, &control) ||
+	    pci_read_config_dword(device, device->msix_cap + PCI_MSIX_TABLE, &table) ||
+	    pci_read_config_dword(device, device->msix_cap + PCI_MSIX_PBA, &pending) ||
+	    PCI_POSSIBLE_ERROR(control) || PCI_POSSIBLE_ERROR(table) || PCI_POSSIBLE_ERROR(pending))
+		return -EIO;
 	control = (control & PCI_MSIX_FLAGS_QSIZE) + 1;
 	if ((table & PCI_MSIX_TABLE_BIR) == number) {
 		bar->table_address = bar->address + (table & PCI_MSIX_TABLE_OFFSET);
@@ -23,6 +26,7 @@ static void xenlend_pci_msix(struct pci_dev *device, u32 number, struct xenlend_
 		bar->pending_address = bar->address + (pending & PCI_MSIX_PBA_OFFSET);
 		bar->pending_bytes = DIV_ROUND_UP(control, 64) * 8;
 	}
+	return 0;
 }
 
 int xenlend_pci_bar(u32 segment, u32 bus, u32 devfn, u32 number, struct xenlend_bar *bar)
@@ -38,8 +42,7 @@ int xenlend_pci_bar(u32 segment, u32 bus, u32 devfn, u32 number, struct xenlend_
 	    pci_resource_len(device, number)) {
 		bar->address = pci_resource_start(device, number);
 		bar->bytes = pci_resource_len(device, number);
-		xenlend_pci_msix(device, number, bar);
-		error = 0;
+		error = xenlend_pci_msix(device, number, bar);
 	}
 	pci_dev_put(device);
 	return error;
