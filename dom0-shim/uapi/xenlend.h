@@ -54,7 +54,8 @@ struct xenlend_detach {
 
 /*
  * Allows frames of this BAR of this PCI device to be lent to the borrower, except pages that hold
- * MSI-X tables. ENOENT no link; ENODEV no such device; EINVAL no memory BAR; ENOSPC too many BARs.
+ * MSI-X tables. ENOENT no link; ENODEV no such device; EINVAL no memory BAR; EIO its
+ * configuration cannot be read; ENOSPC too many BARs.
  */
 struct xenlend_allow_bar {
 	__u16 borrower;
