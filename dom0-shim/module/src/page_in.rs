@@ -166,10 +166,15 @@ impl Job<'_> {
     }
 
     fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> Sent {
-        if !self.permit(extents, scratch) {
-            return Sent::GiveUp;
-        }
         let posted = loop {
+            if !self.permit(extents, scratch) {
+                return Sent::GiveUp;
+            }
+            // An invalidation that has ended withdrew nothing that was given after it: such frames are
+            // taken back before the borrower is paused, and before any wait.
+            if !self.link.locked(|state| state.core.is_current(page_in)) {
+                break Posted::Overtaken;
+            }
             // Nothing is faulted in inside the bracket, and nothing waited for but the broker.
             let Some(bracket) = Bracket::begin(self.link) else { break Posted::Over };
             let completion = scratch.completion.as_ref();
@@ -181,8 +186,12 @@ impl Job<'_> {
                 return self.await_answer(page_in, extents, bracket);
             }
             drop(bracket);
-            if posted != Posted::Full || !self.await_room() {
+            if posted != Posted::Full {
                 break posted;
+            }
+            self.forbid(extents, scratch);
+            if !self.await_room() {
+                return Sent::GiveUp;
             }
         };
         self.forbid(extents, scratch);
