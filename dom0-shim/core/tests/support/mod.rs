@@ -5,17 +5,21 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::extent::ClaimedExtent;
+use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, ToBroker};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker};
 use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
-use xenlend_shim_core::link::{Config, Link, Tables};
+use xenlend_shim_core::link::{
+    Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables,
+};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::regions::{Aperture, NewRegion, Plan, Slot, MAX_REGIONS};
 use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::uapi::RegionRequest;
+use xenlend_shim_core::window::Extents;
 
 pub struct Vectors;
 impl Storage for Vectors {
@@ -167,4 +171,48 @@ pub fn request(slot: u32, first: u32, pages: u32, user: u64) -> RegionRequest {
         memory_size: u64::from(pages) * 4096,
         userspace_addr: user,
     }
+}
+
+/// First byte of the regions in the process.
+pub const USER: u64 = 0x7f00_0000_0000;
+
+pub fn extents(page: u32, mfn: u64, count: u32) -> Extents {
+    let mut extents = Extents::new();
+    extents.push(ClaimedExtent { page: AperturePage(page), mfn: Mfn(mfn), count }).unwrap();
+    extents
+}
+
+pub fn page_in(pair: &mut Pair, lease: LeaseId, page: u32) -> PageIn {
+    pair.link.begin_page_in(lease, AperturePage(page)).unwrap()
+}
+
+/// Makes pages present, with the broker's yes.
+pub fn present(pair: &mut Pair, lease: LeaseId, page: u32, mfn: u64, count: u32) {
+    let page_in = page_in(pair, lease, page);
+    let posted = pair.link.post_present(&page_in, &extents(page, mfn, count), None);
+    assert_eq!(posted, Posted::Yes { completed: false });
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!("no Present") };
+    pair.say(FromBroker::Presented {
+        ticket,
+        outcome: PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 },
+    });
+    assert!(matches!(pair.link.present_standing(), PresentStanding::Answered(PresentOutcome::Added { .. })));
+    pair.link.end_present();
+    pair.link.end_page_in(&page_in);
+}
+
+pub fn invalidate(pair: &mut Pair, lease: LeaseId, page: u32, count: u32) -> InvalidateStart {
+    pair.link.start_invalidate(lease, AperturePage(page), count, true)
+}
+
+/// Everything present is named once; then the mirror is empty.
+pub fn force(pair: &mut Pair, reason: Reason, gone: bool) -> (u32, ForceEnd) {
+    assert!(pair.link.begin_force(pair.link.cause(reason)));
+    let mut pages = 0;
+    while let Some((lease, run)) = pair.link.force_next() {
+        while let Some(taken) = pair.link.force_removed(lease, &run) {
+            pages += taken.count;
+        }
+    }
+    (pages, pair.link.end_force(gone))
 }
