@@ -51,7 +51,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 self.state = State::Forcing(first_reason);
             }
             State::Failing(_) | State::Connecting | State::Connected | State::Forced => {
-                self.state = State::Forcing(reason)
+                self.state = State::Forcing(reason);
             }
         }
         self.in_flight.overtake(AperturePage(0), u32::MAX);

@@ -123,16 +123,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             None => self.abandoned_answers,
         };
         let due = due.checked_sub(1).ok_or(BreachKind::UnexpectedAnswer)?;
-        match region {
-            Some(region) => {
-                region.answers_due = due;
-                Ok(Some(region))
-            }
-            None => {
-                self.abandoned_answers = due;
-                Ok(None)
-            }
+        if let Some(region) = region {
+            region.answers_due = due;
+            return Ok(Some(region));
         }
+        self.abandoned_answers = due;
+        Ok(None)
     }
 
     fn on_welcome(&mut self, version: u16, features: u32, aperture_pages: u32) {
