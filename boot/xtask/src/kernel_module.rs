@@ -127,7 +127,7 @@ fn compile(workspace: &Workspace, root: &BuildRoot, name: &str, work: &Path) -> 
         root.kernel
     );
     let said = step(&format!("Building the kernel module {name}"), || succeed(&mut chroot.shell(&script)))?;
-    // Headers alone cannot give it type information, which nothing here reads.
+    // A warning of the compiler or of objtool is an error, as in the rest of the project.
     let warnings: Vec<&str> =
         said.lines().filter(|line| line.contains("warning:") || line.starts_with("WARNING")).collect();
     if !warnings.is_empty() {
