@@ -96,7 +96,7 @@ pub const BOOTS: &[Boot] = &[
         name: "lending",
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
-        timeout_s: 900,
+        timeout_s: 1500,
         scenarios: &[
             show("vram_and_ram_of_bochs_are_shared_across_migrations", "share-display.sh", &[]),
             show("buffers_of_virtio_gpu_are_shared", "share-other.sh", &["dumb", "virtio_gpu", "1"]),
@@ -112,7 +112,6 @@ pub const BOOTS: &[Boot] = &[
             show("a_rep_stos_outstanding_means_later", "later.sh", &[]),
             show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
-            show("no_stale_access_over_2000_migrations", "stale-display.sh", &["2000"]),
             show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
             show("munmap_revokes", "process-end.sh", &["unmap"]),
             show("mremap_revokes", "process-end.sh", &["move"]),
@@ -125,9 +124,18 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // As long as all of the above together, so beside them.
+    Boot {
+        name: "migrations",
+        vcpus: 2,
+        dom0_cmdline: "page_poison=1 iomem=relaxed",
+        timeout_s: 1500,
+        scenarios: &[show("no_stale_access_over_2000_migrations", "stale-display.sh", &["2000"])],
+        ..PLAIN
+    },
     Boot {
         name: "pressure",
-        timeout_s: 400,
+        timeout_s: 600,
         scenarios: &[show("running_out_of_memory_neither_blocks_nor_leaks", "pressure.sh", &[])],
         ..PLAIN
     },
@@ -137,7 +145,7 @@ pub const BOOTS: &[Boot] = &[
         name: "fallback",
         vcpus: 2,
         guest_memory_mib: 192,
-        timeout_s: 600,
+        timeout_s: 1500,
         scenarios: &[
             show("a_destroyed_broker_leaves_no_stale_access", "fallback.sh", &["destroy"]),
             show("a_paused_broker_leaves_no_stale_access", "fallback.sh", &["pause"]),
@@ -153,7 +161,7 @@ pub const BOOTS: &[Boot] = &[
         name: "race",
         vcpus: 2,
         pcpus: 2,
-        timeout_s: 400,
+        timeout_s: 900,
         scenarios: &[show("two_processors_survive_20000_adds", "race.sh", &["20000"])],
         ..PLAIN
     },
@@ -161,6 +169,7 @@ pub const BOOTS: &[Boot] = &[
         name: "race-control",
         vcpus: 2,
         pcpus: 2,
+        timeout_s: 600,
         scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &[])],
         ..PLAIN
     },
