@@ -14,6 +14,7 @@ begin() {
     modprobe -a ownframes vgem virtio-gpu
     lender=$(lender start L)
     trap end EXIT
+    trap 'exit 143' TERM
     lender tell L bind "$(xl domid "$guest")"
     status >status.before
 }

@@ -13,15 +13,24 @@ tell area o own 8
 tell prepare o
 tell lend 0 o 16M
 start_hunt 16M 8 0xdb
-[ "$1" = loop ] || tell cycle o revoke 200
-tell cycle o revoke 1000000000 --until-forced >cycle.out &
-cycle=$!
 case $1 in
-destroy) xl destroy $link ;;
-pause) xl pause $link ;;
+destroy)
+    tell cycle o revoke 200
+    tell cycle o revoke 1000000000 --until-forced >cycle.out &
+    cycle=$!
+    xl destroy $link
+    wait $cycle
+    ;;
+pause)
+    tell cycle o revoke 200
+    xl pause $link
+    # The guest may be waiting for every page of the object; the control area is always present.
+    tell revoke c 0 16K
+    ;;
+loop)
+    tell cycle o revoke 1000000000 --until-forced
+    ;;
 esac
-wait $cycle
-cat cycle.out
 # Whatever was there is not any more, and stays away.
 tell revoke o 0 32K
 tell counts c
