@@ -3,6 +3,7 @@
 //! moves them all the time, and takes its turns on their contents.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ pub struct Play {
     /// Go on until so many migrations, to VRAM and to RAM together, have been counted since the start
     #[arg(long, default_value_t = 0)]
     migrations: u64,
+    /// Go on while this file exists
+    #[arg(long)]
+    while_exists: Option<PathBuf>,
     /// Bands judged and redrawn in each of the lender's turns, of 64
     #[arg(long, default_value_t = 8)]
     bands: usize,
@@ -96,7 +100,9 @@ impl Play {
                 let migrations = now.migrations_to_vram + now.migrations_to_ram
                     - before.migrations_to_vram
                     - before.migrations_to_ram;
-                if migrations >= self.migrations && start.elapsed() >= Duration::from_secs(self.seconds) {
+                let wanted = self.while_exists.as_ref().is_some_and(|path| path.exists());
+                let long_enough = start.elapsed() >= Duration::from_secs(self.seconds);
+                if migrations >= self.migrations && long_enough && !wanted {
                     return anyhow::Ok(());
                 }
             })();
