@@ -4,6 +4,7 @@
 //! control area, where the lender sees it even if this guest never runs again.
 
 use std::io::{self, Write};
+use std::sync::mpsc::{channel, Sender};
 use std::thread;
 
 use anyhow::{bail, Result};
@@ -93,7 +94,9 @@ impl Hunter {
         ]
     }
 
-    fn hunt(&mut self, control: Control, pages: usize) -> Option<String> {
+    /// Hunts until the lender says stop; tells once that the hunt is on.
+    fn hunt(&mut self, control: Control, pages: usize, begun: &Sender<()>) -> Option<String> {
+        let mut begun = Some(begun);
         let mut random = Random::new(self.thread as u64);
         let mut first = None;
         let mut counts = [0_u64; 4];
@@ -125,6 +128,10 @@ impl Hunter {
                 accesses += 3;
             }
             control.set_count(self.thread, Count::Accesses, accesses);
+            if let Some(begun) = begun.take() {
+                // Whoever started this thread has gone only if the program ends.
+                let _ = begun.send(());
+            }
         }
         first
     }
@@ -134,20 +141,25 @@ impl Hunt {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let control = Control::new(aperture.map(self.control, CONTROL_BYTES as u64)?);
         let memory = aperture.map(self.offset, (self.pages * PAGE_BYTES) as u64)?;
-        println!("hunting");
-        io::stdout().flush()?;
         let poison = (self.poison & 0xFF) * 0x0101_0101_0101_0101;
+        let (begun, all_begun) = channel();
         let first = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads)
                 .map(|thread| {
                     let mut hunter =
                         Hunter { memory, poison, zeros: self.zeros, thread, written: vec![0; self.pages] };
+                    let begun = begun.clone();
                     scope.spawn(move || {
                         pin_to_vcpu(thread)?;
-                        anyhow::Ok(hunter.hunt(control, self.pages))
+                        anyhow::Ok(hunter.hunt(control, self.pages, &begun))
                     })
                 })
                 .collect();
+            drop(begun);
+            if all_begun.iter().take(self.threads).count() == self.threads {
+                println!("hunting");
+                io::stdout().flush()?;
+            }
             threads.into_iter().try_fold(None, |first: Option<String>, thread| {
                 let found = thread.join().expect("a hunting thread panicked")?;
                 anyhow::Ok(first.or(found))
