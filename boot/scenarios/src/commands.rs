@@ -32,7 +32,7 @@ fn size(text: &str) -> Result<usize> {
 }
 
 #[derive(Parser)]
-#[command(no_binary_name = true, disable_help_flag = true)]
+#[command(no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
 struct Line {
     #[command(subcommand)]
     command: Command,
