@@ -105,7 +105,10 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
         ("lints of the broker", lint_unikernel),
         ("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])),
         ("lints of the module", lint_module),
-        ("host tests", cargo(&["test", "--quiet", "--no-fail-fast"])),
+        (
+            "host tests",
+            cargo(&["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"]),
+        ),
     ];
     for (name, mut command) in checks {
         let start = Instant::now();
