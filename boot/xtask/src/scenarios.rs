@@ -26,6 +26,8 @@ pub struct Boot {
     pub devices: &'static [&'static str],
     /// Seconds from power-on after which the run is ended.
     pub timeout_s: u64,
+    /// Why it runs only when it is asked for: it has not been seen to pass as it stands.
+    pub unproven: Option<&'static str>,
     /// What runs, in this order.
     pub scenarios: &'static [Scenario],
 }
@@ -54,6 +56,7 @@ pub const PLAIN: Boot = Boot {
     guest_config: &[],
     devices: &[],
     timeout_s: 300,
+    unproven: None,
     scenarios: &[],
 };
 
