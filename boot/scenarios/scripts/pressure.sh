@@ -8,6 +8,8 @@ lend_buffers
 tell go c
 touch_lent draw 16M 12 $control --nonce 0123456789abcdef >draw.out 2>draw.err &
 drawer=$!
+# Memory runs out sooner with this in it.
+dd if=/dev/zero of=/dev/shm/ballast bs=1M count=400 2>/dev/null
 touch busy
 tell play d c --migrations 50 --while-exists "$PWD/busy" >play.out &
 player=$!
@@ -28,7 +30,7 @@ for kill in 1 2 3; do
     # The victim's descriptor closes with it: its slot is free again.
     wait_for_end "$victim"
 done
-rm busy
+rm busy /dev/shm/ballast
 wait $player
 wait $drawer || fail "the guest saw: $(cat draw.err)"
 tell check-all d c >all.out

@@ -9,10 +9,10 @@ modprobe xenlend test_unpaused_adds=1
 fresh_guest
 begin
 lend_control
-tell area m memfd 16K
+tell area m memfd 8M
 tell prepare m
 tell lend 0 m 16M
-start_hunt 16M 4 0xdb
+start_hunt 16M 2048 0xdb
 # The guest may die at any time: rounds in which nothing is taken away end this.
 tell cycle m revoke 500 --rounds 20000 | tee cycle.out
 adds=$(sed -n 's/.* adds_4kib=\([0-9]*\) .*/\1/p' cycle.out)
