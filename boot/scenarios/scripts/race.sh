@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# race.sh ADDS: two vCPUs on two processors touch pages that are taken away and come back.
-# So many pages that one processor often first touches a page while it comes back for the other.
+# race.sh ADDS: two vCPUs on two processors touch pages that are taken away and come back. Few pages, so
+# that an access is under way whenever one comes back.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 lend_control
-tell area m memfd 8M
+tell area m memfd 16K
 tell prepare m
 tell lend 0 m 16M
-start_hunt 16M 2048 0xdb
+start_hunt 16M 4 0xdb
 # Pages that are taken away last may still be away at the end.
-tell cycle m revoke $(($1 + 2048)) | tee cycle.out
+tell cycle m revoke $(($1 + 8)) | tee cycle.out
 end_hunt
 tell counts c
 adds=$(sed -n 's/.* adds_4kib=\([0-9]*\) .*/\1/p' cycle.out)

@@ -77,8 +77,10 @@ impl Cycle {
             let now = status.counters;
             let done = now.invalidations - before.invalidations;
             last = now;
-            let forced = now.forced_revocations > before.forced_revocations || status.state != CONNECTED;
-            if done >= self.invalidations || round >= self.rounds || (self.until_forced && forced) {
+            // Nothing comes back over a link that is down.
+            let over = status.state != CONNECTED
+                || (self.until_forced && now.forced_revocations > before.forced_revocations);
+            if done >= self.invalidations || round >= self.rounds || over {
                 break (now, done);
             }
             if frames.is_none() && done == seen {
