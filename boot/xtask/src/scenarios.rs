@@ -148,8 +148,8 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         vcpus: 2,
-        guest_memory_mib: 192,
         timeout_s: 1500,
+        unproven: Some("each was seen to pass by hand, not yet all of them in one boot"),
         scenarios: &[
             show("a_destroyed_broker_leaves_no_stale_access", "fallback.sh", &["destroy"]),
             show("a_paused_broker_leaves_no_stale_access", "fallback.sh", &["pause"]),
