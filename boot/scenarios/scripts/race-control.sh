@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# race-control.sh [PAGES]: the same without pausing the borrower around each add: it has to die of it
+# race-control.sh: the same without pausing the borrower around each add: it has to die of it
 # within 500 adds, or the scenario proves nothing.
 . /usr/lib/xenlend-scenarios/common.sh
 if xl domid $guest; then xl destroy $guest; fi
@@ -9,10 +9,10 @@ modprobe xenlend test_unpaused_adds=1
 fresh_guest
 begin
 lend_control
-tell area m memfd $((${1:-4} * 4))K
+tell area m memfd 4K
 tell prepare m
 tell lend 0 m 16M
-start_hunt 16M ${1:-4} 0xdb
+start_hunt 16M 1 0xdb
 # The guest may die at any time: rounds in which nothing is taken away end this.
 tell cycle m revoke 500 --rounds 20000 | tee cycle.out
 adds=$(sed -n 's/.* adds_4kib=\([0-9]*\) .*/\1/p' cycle.out)

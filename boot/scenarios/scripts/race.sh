@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# race.sh ADDS: two vCPUs on two processors touch pages that are taken away and come back. Few pages, so
-# that an access is under way whenever one comes back.
+# race.sh ADDS: two vCPUs on two processors touch a page that is taken away and comes back: one page, so
+# that an access is under way whenever it does.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 lend_control
-tell area m memfd 16K
+tell area m memfd 4K
 tell prepare m
 tell lend 0 m 16M
-start_hunt 16M 4 0xdb
+start_hunt 16M 1 0xdb
 # Pages that are taken away last may still be away at the end.
 tell cycle m revoke $(($1 + 8)) | tee cycle.out
 end_hunt
