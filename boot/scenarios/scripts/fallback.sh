@@ -14,16 +14,9 @@ tell prepare o
 tell lend 0 o 16M
 start_hunt 16M 8 0xdb
 case $1 in
-destroy)
+destroy | pause)
     tell cycle o revoke 200
-    tell cycle o revoke 1000000000 --until-forced >cycle.out &
-    cycle=$!
-    xl destroy $link
-    wait $cycle
-    ;;
-pause)
-    tell cycle o revoke 200
-    xl pause $link
+    xl $1 $link
     # The guest may be waiting for every page of the object; the control area is always present.
     tell revoke c 0 16K
     ;;

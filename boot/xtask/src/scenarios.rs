@@ -175,7 +175,6 @@ pub const BOOTS: &[Boot] = &[
         vcpus: 2,
         pcpus: 2,
         timeout_s: 600,
-        unproven: Some("its guest was seen to die of the race, but not yet from start to end in this form"),
         scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &[])],
         ..PLAIN
     },
