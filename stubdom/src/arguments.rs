@@ -83,6 +83,14 @@ pub fn sound_link(link: &mut ServedLink) -> &mut Link {
     link
 }
 
+/// The hypervisor itself.
+pub fn sound_hypervisor(hypervisor: &ServedHypervisor) -> &XenHypervisor {
+    #[cfg(feature = "faults")]
+    return &hypervisor.inner;
+    #[cfg(not(feature = "faults"))]
+    hypervisor
+}
+
 /// A turn begins.
 #[cfg_attr(not(feature = "faults"), allow(unused_variables, clippy::needless_pass_by_ref_mut))]
 pub fn start_turn(hypervisor: &mut ServedHypervisor) {

@@ -42,7 +42,8 @@ impl Fault {
 
 /// A hypervisor that does not always do what it says.
 pub struct FaultyHypervisor<H> {
-    inner: H,
+    /// The sound one.
+    pub inner: H,
     fault: Option<Fault>,
     delayed: heapless::Vec<(AperturePage, Mfn, u32), DELAYED>,
 }

@@ -19,6 +19,7 @@ use xenlend_xen_abi::PAGE_SIZE;
 
 use crate::arguments::Arguments;
 use crate::config::Config;
+use crate::departure::Departure;
 use crate::memory::page_table::{image_base, image_limit, Access, PageTables};
 use crate::memory::window::Window;
 use crate::memory::{exceptions, heap};
@@ -36,6 +37,7 @@ use crate::xen::{console, dm_op, grant_table, hypercall, shared_info, time};
 
 mod arguments;
 mod config;
+mod departure;
 #[cfg(feature = "faults")]
 mod faults;
 mod memory;
@@ -178,6 +180,8 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
     );
     xenstore.write("xenlend/broker/version", env!("CARGO_PKG_VERSION").as_bytes())?;
     xenstore.write("xenlend/broker/xen", b"stock")?;
+    // It takes its server off the borrower when its lender has gone, and ends: `xenlend down` may wait for it.
+    xenstore.write("xenlend/broker/feature-leave", b"1")?;
     xenstore.write("xenlend/broker/state", b"connected")?;
     heap::lock();
     Ok(Service { broker, hypervisor: arguments.hypervisor(hypervisor), link: arguments.link(link), waits })
@@ -209,6 +213,7 @@ fn serve(mut service: Service) -> ! {
     record(Event::Started, waits.len() as u64, 0);
     let mut state = broker.link_state();
     let mut next_check = 0;
+    let mut departure = Departure::default();
     loop {
         waits.clear();
         arguments::start_turn(hypervisor);
@@ -233,7 +238,8 @@ fn serve(mut service: Service) -> ! {
         }
         // A link that has just ended leaves requests that the next turn finishes.
         if !changed && lender != Turn::More && requests != Turn::More {
-            waits.wait(if state == LinkState::LenderGone { 0 } else { next_check });
+            departure.advance(broker, hypervisor);
+            waits.wait(departure.next_look(state, now).unwrap_or(next_check));
         }
     }
 }

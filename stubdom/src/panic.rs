@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenlend_xen_abi::hvm::DEBUG_CONSOLE_PORT;
 
-use crate::trace;
+use crate::{log, trace};
 use crate::xen::{console, sched};
 
 /// How long the last words may take to be read, in nanoseconds.
@@ -42,6 +42,13 @@ pub fn end(words: fmt::Arguments<'_>) -> ! {
         console::drain(LAST_WORDS_NS);
     }
     crash()
+}
+
+/// Says that the work is done, and ends the domain.
+pub fn power_off(words: fmt::Arguments<'_>) -> ! {
+    log!("{words}");
+    console::drain(LAST_WORDS_NS);
+    sched::power_off()
 }
 
 /// Ends the domain as crashed, without a word.

@@ -14,7 +14,7 @@ tell cycle m punch "$1"
 end_hunt
 tell counts c
 # Uses the freed pages again, so that the kernel looks at all of them.
-dd if=/dev/zero of=/dev/shm/eat bs=1M count=128 2>/dev/null || true
+dd if=/dev/zero of=/dev/shm/eat bs=1M count=128 2>dd.err
 rm -f /dev/shm/eat
 dmesg >dmesg.after
 if grep -i -E 'pagealloc|corrupt|BUG' dmesg.after; then

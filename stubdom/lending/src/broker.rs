@@ -187,6 +187,15 @@ impl<'a> Broker<'a> {
         self.end_link(hypervisor);
     }
 
+    /// Whether the borrower could do without this broker, now that it has no lender and Xen sends it no
+    /// new requests: nothing is lent, and no vCPU waits or has an answer to take.
+    pub fn is_finished(&self, hypervisor: &mut impl Hypervisor) -> bool {
+        self.state == LinkState::LenderGone
+            && self.table.next_run(self.every_page()).is_none()
+            && self.vcpus.iter().all(VcpuSlot::is_idle)
+            && (0..self.vcpu_count).all(|vcpu| hypervisor.request(vcpu).is_none())
+    }
+
     /// Where the link stands.
     pub fn link_state(&self) -> LinkState {
         self.state
@@ -283,8 +292,12 @@ impl<'a> Broker<'a> {
         }
     }
 
+    fn every_page(&self) -> PageRange {
+        PageRange { first: 0, end: self.table.page_count() }
+    }
+
     fn remove_everything(&mut self, hypervisor: &mut impl Hypervisor) {
-        let all = PageRange { first: 0, end: self.table.page_count() };
+        let all = self.every_page();
         // A failure is in the counters and in the table; the next turn tries again.
         let _ = remove_pages(&mut self.table, hypervisor, &mut self.counters, all);
     }

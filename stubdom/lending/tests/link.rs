@@ -269,6 +269,30 @@ fn a_lender_that_is_gone_leaves_nothing_lent_and_nobody_waiting() {
 }
 
 #[test]
+fn a_broker_is_finished_when_nobody_needs_it_any_more() {
+    let (mut bench, id) = Bench::with_lease(8, 2);
+    assert!(!bench.broker.is_finished(&mut bench.xen), "it has a lender");
+    bench.present(id, 0, &[extent(3, 0x703, 2)]);
+    bench.xen.inner.send_request(1, read(0, 8));
+    bench.run();
+    // One page cannot be removed at first.
+    bench.xen.fail_next_remove(1, 1);
+    bench.broker.lender_gone(&mut bench.xen);
+    assert_eq!(bench.xen.inner.lent().len(), 1);
+    assert!(!bench.broker.is_finished(&mut bench.xen), "a page is lent and a vCPU waits");
+    bench.run();
+    assert!(bench.xen.inner.lent().is_empty());
+    assert!(!bench.broker.is_finished(&mut bench.xen), "the vCPU has not taken its answer");
+    assert_eq!(bench.xen.inner.take_response(1), Some(0));
+    assert!(bench.broker.is_finished(&mut bench.xen));
+    bench.xen.inner.send_request(0, read(0, 8));
+    assert!(!bench.broker.is_finished(&mut bench.xen), "a request has come that nobody has looked at");
+    bench.run();
+    assert_eq!(bench.xen.inner.take_response(0), Some(0));
+    assert!(bench.broker.is_finished(&mut bench.xen));
+}
+
+#[test]
 fn a_broken_ring_ends_the_link_in_whatever_direction_it_is_found() {
     let kind = BreachKind::RingIndices;
     for found in ["receiving", "sending an answer", "sending an access"] {

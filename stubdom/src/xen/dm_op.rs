@@ -2,9 +2,9 @@
 //! Device model operations on the borrower.
 
 use xenlend_xen_abi::dm_op::{
-    arguments, CreateIoreqServer, DmOp, DmOpBuffer, IoreqServerId, IoreqServerRange, NrVcpus,
-    SetIoreqServerState, BUFIOREQ_OFF, CREATE_IOREQ_SERVER, IO_RANGE_MEMORY, MAP_IO_RANGE, NR_VCPUS,
-    SET_IOREQ_SERVER_STATE,
+    arguments, CreateIoreqServer, DestroyIoreqServer, DmOp, DmOpBuffer, IoreqServerId, IoreqServerRange,
+    NrVcpus, SetIoreqServerState, BUFIOREQ_OFF, CREATE_IOREQ_SERVER, DESTROY_IOREQ_SERVER, IO_RANGE_MEMORY,
+    MAP_IO_RANGE, NR_VCPUS, SET_IOREQ_SERVER_STATE,
 };
 use xenlend_xen_abi::{errno, hypercall, DomainId};
 
@@ -28,13 +28,22 @@ pub fn map_memory_range(borrower: DomainId, id: IoreqServerId, start: u64, end: 
     perform(borrower, MAP_IO_RANGE, range).map(|_| ())
 }
 
-/// Lets the server have requests.
+/// Lets the server have requests, or no new ones. Xen pauses the borrower meanwhile, so afterwards no vCPU
+/// stands between choosing this server and writing its request.
 ///
 /// # Errors
 /// Xen's error number.
-pub fn enable(borrower: DomainId, id: IoreqServerId) -> Result<(), u16> {
-    let state = SetIoreqServerState { id, enabled: 1, pad: 0 };
+pub fn set_state(borrower: DomainId, id: IoreqServerId, enabled: bool) -> Result<(), u16> {
+    let state = SetIoreqServerState { id, enabled: enabled.into(), pad: 0 };
     perform(borrower, SET_IOREQ_SERVER_STATE, state).map(|_| ())
+}
+
+/// Takes the server off the borrower. A vCPU that waits for it would wait for ever.
+///
+/// # Errors
+/// Xen's error number.
+pub fn destroy_ioreq_server(borrower: DomainId, id: IoreqServerId) -> Result<(), u16> {
+    perform(borrower, DESTROY_IOREQ_SERVER, DestroyIoreqServer { id, pad: 0 }).map(|_| ())
 }
 
 /// The borrower's vCPUs, fixed when it was created.

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 use heapless::Vec;
 use xenlend_lending::broker::MAX_VCPUS;
 use xenlend_lending::hypervisor::IoreqClaim;
+use xenlend_xen_abi::dm_op::IoreqServerId;
 use xenlend_xen_abi::event_channel::Port;
 use xenlend_xen_abi::ioreq::{
     StateByte, ADDR_OFFSET, COUNT_OFFSET, DATA_OFFSET, PORT_OFFSET, SIZE_OFFSET, SLOT_BYTES,
@@ -23,6 +24,8 @@ use crate::start_error::StartError;
 
 /// The server, enabled.
 pub struct IoreqServer {
+    borrower: DomainId,
+    id: IoreqServerId,
     page: WindowFrame,
     ports: Vec<Port, MAX_VCPUS>,
 }
@@ -47,8 +50,8 @@ impl IoreqServer {
         let start = first_gfn * PAGE_SIZE;
         dm_op::map_memory_range(borrower, id, start, start + (frames * PAGE_SIZE - 1))
             .map_err(failed("register the aperture"))?;
-        dm_op::enable(borrower, id).map_err(failed("enable ioreq server"))?;
-        let mut server = Self { page, ports: Vec::new() };
+        dm_op::set_state(borrower, id, true).map_err(failed("enable ioreq server"))?;
+        let mut server = Self { borrower, id, page, ports: Vec::new() };
         for vcpu in 0..vcpus {
             // Xen has put the ports in when it enabled the server.
             let remote = server.word(vcpu, PORT_OFFSET).load(Ordering::Relaxed);
@@ -57,6 +60,23 @@ impl IoreqServer {
             server.ports.push(port).map_err(|_| StartError::Configuration("more vCPUs than 126"))?;
         }
         Ok(server)
+    }
+
+    /// No new requests from now on: accesses to the aperture are answered by Xen itself, with all ones.
+    /// Those that are here still have to be completed.
+    ///
+    /// # Errors
+    /// Xen's error number.
+    pub fn disable(&self) -> Result<(), u16> {
+        dm_op::set_state(self.borrower, self.id, false)
+    }
+
+    /// Takes it off the borrower; no vCPU may have a request in it.
+    ///
+    /// # Errors
+    /// Xen's error number.
+    pub fn destroy(&self) -> Result<(), u16> {
+        dm_op::destroy_ioreq_server(self.borrower, self.id)
     }
 
     /// A vCPU's request unless its state is NONE; every field is read once.

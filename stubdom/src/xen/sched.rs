@@ -3,7 +3,7 @@
 
 use xenlend_xen_abi::event_channel::Port;
 use xenlend_xen_abi::hypercall::SCHED_OP;
-use xenlend_xen_abi::sched::{sched_poll, sched_shutdown, POLL, SHUTDOWN, SHUTDOWN_CRASH};
+use xenlend_xen_abi::sched::{sched_poll, sched_shutdown, POLL, SHUTDOWN, SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
 
 use super::hypercall::operate;
 
@@ -21,7 +21,16 @@ pub fn poll(ports: &mut [Port], until_ns: u64) {
 
 /// Ends the domain as crashed.
 pub fn shutdown_crash() -> ! {
-    let mut call = sched_shutdown { reason: SHUTDOWN_CRASH };
+    shutdown(SHUTDOWN_CRASH)
+}
+
+/// Ends the domain because its work is done.
+pub fn power_off() -> ! {
+    shutdown(SHUTDOWN_POWEROFF)
+}
+
+fn shutdown(reason: u32) -> ! {
+    let mut call = sched_shutdown { reason };
     loop {
         // SAFETY: the call takes the structure only; it does not return.
         let _ = unsafe { operate(SCHED_OP, u64::from(SHUTDOWN), &mut call) };
