@@ -44,6 +44,9 @@ struct Hands {
 
 impl<'b> BrokerDomain<'b> {
     /// A broker that has not heard of a lender.
+    ///
+    /// # Panics
+    /// If the number of vCPUs is none.
     pub fn new(sim: &Sim, pages: &'b mut [PageSlot], vcpus: &'b mut [VcpuSlot]) -> Self {
         let broker = Broker::new(APERTURE, pages, vcpus, Capabilities::STOCK).expect("a sound configuration");
         let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new() };
@@ -67,6 +70,9 @@ impl<'b> BrokerDomain<'b> {
             *sim.broker_end.received.borrow_mut() = None;
             lender = self.broker.serve_lender(&mut self.hands, &mut self.link, 1);
             self.watch(&states);
+            if let LinkState::Closed(_) = self.broker.link_state() {
+                sim.no_data.set(true);
+            }
             if lender != Turn::More {
                 break;
             }

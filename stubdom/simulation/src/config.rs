@@ -52,6 +52,8 @@ pub struct Config {
     pub check: bool,
     /// One in so many hypercalls fails; 0 is none.
     pub failing_hypercalls: u32,
+    /// One in so many messages of the broker finds no room; 0 is none.
+    pub full_rings: u32,
     /// How often time passes, against 10 for other steps.
     pub clock: u32,
     /// How often something breaks.
@@ -81,7 +83,8 @@ impl Config {
             fault,
             vcpus: pick(&[1, 2, 3]) as usize,
             check: pick(&[0, 0, 1]) == 1,
-            failing_hypercalls: if rough { pick(&[0, 0, 8, 30]) } else { 0 },
+            failing_hypercalls: if rough { pick(&[0, 4, 8, 30]) } else { 0 },
+            full_rings: if rough { pick(&[0, 0, 3, 10]) } else { 0 },
             clock: if rough { pick(&[0, 1, 4, 12]) } else { 0 },
             incidents: if rough { pick(&[1, 2, 4]) } else { 0 },
             hostile_borrower: rough && pick(&[0, 0, 0, 1]) == 1,

@@ -85,6 +85,7 @@ fn lie(sim: &Sim) {
     let page = AperturePage(sim.draw(16));
     let number = sim.draw(6);
     let end = &sim.broker_end;
+    sim.no_data.set(true);
     let message = match kind {
         0 => return,
         1 => FromBroker::Welcome { version: 1, features: 0, aperture_pages: number, lease_capacity: 64 },

@@ -119,7 +119,7 @@ pub fn is_excused(world: &World, vcpu: usize, bytes: &[Byte]) -> bool {
 }
 
 fn excuse(world: &World, vcpu: usize, bytes: &[Byte], memory: &crate::memory::Memory) -> bool {
-    if world.config.mode == Mode::LyingLender {
+    if world.config.mode == Mode::LyingLender || world.no_data.get() {
         return true;
     }
     // A step of a flow may be under way: what it changes is seen at its end.
@@ -204,7 +204,7 @@ pub fn check_rest(world: &World) {
     let blocked = world.vcpus.borrow().iter().position(|vcpu| !vcpu.is_idle());
     // A broker that was resumed though it is condemned has nobody who answers: that is not what is looked for.
     let condemned = matches!(world.lender.state.borrow().core.state(), State::Condemned(_));
-    let broker_is_there = broker_is_there && !condemned;
+    let broker_is_there = broker_is_there && !condemned && !world.liar.borrow().spoiled;
     if let (Some(vcpu), true, true) = (blocked, broker_is_there, xen.borrower.runs()) {
         return world.fail(Wrong::Stuck, format!("vCPU {vcpu} waits for ever"));
     }

@@ -10,7 +10,7 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, Rights, ToBroker, VERSION,
 };
-use xenlend_protocol::ring::{Consumer, Producer};
+use xenlend_protocol::ring::{Consumer, Producer, SendError};
 
 use crate::broker_domain::INDICES;
 use crate::ring_memory::Memory;
@@ -46,9 +46,14 @@ pub struct Liar {
     /// Lease and sequence of the lookup of each ticket, which the frames name.
     lookups: Vec<(LeaseId, u64)>,
     invalidations: Vec<Invalidation>,
+    /// Every lease that the broker has granted.
+    leases: Vec<LeaseId>,
     accesses: VecDeque<(u32, usize, bool)>,
     greeted: bool,
     closed: bool,
+    /// It has broken a ring.
+    pub spoiled: bool,
+    tries: u32,
 }
 
 impl Liar {
@@ -66,28 +71,45 @@ impl Liar {
             bracket: None,
             lookups: Vec::new(),
             invalidations: Vec::new(),
+            leases: Vec::new(),
             accesses: VecDeque::new(),
             greeted: false,
             closed: false,
+            spoiled: false,
+            tries: 0,
         }
     }
 
     /// Whether something waits for it.
     pub fn has_something_to_do(&mut self) -> bool {
-        !self.from_broker.is_empty() || !self.accesses.is_empty()
+        // What it has spoiled may never go on, also where nobody has noticed.
+        self.tries += u32::from(self.spoiled);
+        !self.closed && self.tries < 100 && (!self.from_broker.is_empty() || !self.accesses.is_empty())
     }
 
     fn send(&mut self, sim: &Sim, message: &ToBroker) -> bool {
-        let sent = self.to_broker.send(message, message.priority()).is_ok();
-        if sent {
-            sim.note(|| format!("liar says {message:?}"));
-            sim.broker_pending.set(true);
+        let sent = self.to_broker.send(message, message.priority());
+        match sent {
+            Ok(()) => {
+                sim.note(|| format!("liar says {message:?}"));
+                sim.broker_pending.set(true);
+            }
+            Err(SendError::Full) => {}
+            Err(_) => self.closed = true,
         }
-        sent
+        sent.is_ok()
     }
 
     fn take(&mut self, sim: &Sim) {
-        while let Ok(Some(message)) = self.from_broker.receive::<FromBroker>() {
+        loop {
+            let message = match self.from_broker.receive::<FromBroker>() {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(_) => {
+                    self.closed = true;
+                    break;
+                }
+            };
             match message {
                 FromBroker::Presented { ticket, .. } if self.bracket == Some(ticket) => self.release(sim),
                 FromBroker::Closed { .. } => {
@@ -264,6 +286,7 @@ pub fn step(sim: &Sim) {
         19 if liar.bracket.is_none() && sim.once_in(24) => {
             let (by, end) = (sim.draw(4) * 8, sim.draw(2));
             sim.broker_end.memory[end as usize].spoil(end == 0, by);
+            liar.spoiled |= by > 0;
             sim.broker_pending.set(true);
         }
         _ => {
@@ -278,11 +301,19 @@ pub fn step(sim: &Sim) {
 
 /// The broker has said something: an acknowledgement counts from then on.
 pub fn note_said(sim: &Sim, message: &FromBroker) {
-    let FromBroker::Invalidated { sequence, result: Ok(_) } = message else { return };
-    for invalidation in &mut sim.liar.borrow_mut().invalidations {
-        invalidation.acknowledged |= invalidation.sequence == *sequence;
+    let liar = &mut *sim.liar.borrow_mut();
+    match message {
+        FromBroker::RegionSet { lease, result: Ok(()) } => liar.leases.push(*lease),
+        FromBroker::Invalidated { sequence, result: Ok(_) } => {
+            for invalidation in &mut liar.invalidations {
+                // Of a lease that there was not no page was invalidated.
+                let counts = liar.leases.contains(&invalidation.lease);
+                invalidation.acknowledged |= counts && invalidation.sequence == *sequence;
+            }
+            sim.checked.set((0, 0));
+        }
+        _ => {}
     }
-    sim.checked.set((0, 0));
 }
 
 /// No page that was acknowledged shows a frame from before.

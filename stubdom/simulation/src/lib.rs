@@ -17,6 +17,7 @@ mod operation;
 pub mod random;
 pub mod ring_memory;
 pub mod run;
+pub mod schedule;
 pub mod shrink;
 pub mod task;
 pub mod vcpu;

@@ -90,7 +90,9 @@ impl Memory {
         let mut random = Random::new(seed);
         let home = |page: u32| {
             let mut content = [0; CELLS];
-            content.iter_mut().for_each(|byte| *byte = random.next() as u8 | 1);
+            for byte in &mut content {
+                *byte = random.bits() as u8 | 1;
+            }
             match page {
                 0..ORDINARY | BUFFER.. => Home::Away(Box::new(content)),
                 _ => Home::Unmapped,

@@ -26,7 +26,6 @@ enum Kind {
 /// Begins one.
 pub fn begin(sim: &Sim) {
     let kind = match sim.draw(40) {
-        0..=19 => Kind::Move,
         20..=33 => Kind::TakeAway,
         34 | 35 if sim.config.incidents > 0 => Kind::Unmap,
         39 if sim.config.incidents > 0 && sim.once_in(12) => Kind::Exit,

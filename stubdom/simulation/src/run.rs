@@ -13,7 +13,8 @@ use crate::fault::Fault;
 use crate::history::{Actor, Event};
 use crate::invariants;
 use crate::random::Random;
-use crate::world::{Source, Violation, World};
+use crate::schedule::Source;
+use crate::world::{Violation, World};
 use crate::xen::PAGES;
 
 /// What a history came to.

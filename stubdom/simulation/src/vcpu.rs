@@ -106,7 +106,7 @@ impl Vcpu {
             let start = bytes.len();
             for at in from..from + u64::from(length) {
                 let Some(cell) = cell_of((at % 4096) as u32) else { continue };
-                let written = (!claim.is_read).then(|| vcpu.value(&claim, at - from));
+                let written = (!claim.is_read).then(|| value(&claim, at - from));
                 let page = (at / 4096) as u32;
                 bytes.push(Byte { user: None, page, cell, written, seen: Vec::new(), applied: false });
             }
@@ -173,11 +173,6 @@ impl Vcpu {
             }
         }
         bytes
-    }
-
-    /// The byte that a claim writes at a place of its run.
-    fn value(&self, claim: &IoreqClaim, at: u64) -> u8 {
-        claim.data.to_le_bytes()[(at % u64::from(claim.size)) as usize]
     }
 
     fn next_value(&mut self) -> u8 {
@@ -286,6 +281,11 @@ pub fn settle(sim: &Sim) {
             step(sim, id);
         }
     }
+}
+
+/// The byte that a claim writes at a place of its run.
+fn value(claim: &IoreqClaim, at: u64) -> u8 {
+    claim.data.to_le_bytes()[(at % u64::from(claim.size)) as usize]
 }
 
 fn page_of(claim: &IoreqClaim) -> u32 {

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use xenlend_lending::hypervisor::{LenderLink, SendError};
 use xenlend_protocol::message::{FromBroker, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
-use xenlend_protocol::ring::{self, Consumer, Producer};
+use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
 
 use crate::config::Mode;
 use crate::fault::Fault;
@@ -23,6 +23,8 @@ pub struct BrokerEnd {
     pub memory: [Memory; 2],
     /// Something was sent in this turn.
     pub sent: Cell<bool>,
+    /// The broker found no room: whoever drains next tells it.
+    pub owes_room: Cell<bool>,
     /// What was received last, for whoever watches.
     pub received: RefCell<Option<ToBroker>>,
     /// A `Present` is being handled.
@@ -37,6 +39,7 @@ impl BrokerEnd {
             from_lender: RefCell::new(Consumer::new(to_broker.clone())),
             memory: [to_broker, to_lender],
             sent: Cell::new(false),
+            owes_room: Cell::new(false),
             received: RefCell::new(None),
             handles_present: Cell::new(false),
         }
@@ -60,6 +63,12 @@ impl LenderLink for Link {
             return Err(SendError::Full);
         }
         let end = &self.0.broker_end;
+        // A full ring: more vCPUs than there are here fill it. The lender makes room when it drains, and tells.
+        if message.priority() == Priority::Normal && self.0.once_in(self.0.config.full_rings) {
+            self.0.note(|| "the ring towards the lender is full".to_owned());
+            end.owes_room.set(true);
+            return Err(SendError::Full);
+        }
         let result = end.to_lender.borrow_mut().send(message, message.priority());
         match result {
             Ok(()) => {

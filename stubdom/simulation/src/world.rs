@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Everything that exists in one history, and who takes the next step.
+//! Everything that exists in one history.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use xenlend_shim_core::link::State;
-
 use crate::config::{Config, Mode};
-use crate::history::{Actor, Event};
-use crate::invariants;
+use crate::history::Event;
 use crate::lender::Lender;
 use crate::liar::Liar;
 use crate::memory::Memory;
-use crate::random::Random;
 use crate::ring_memory;
-use crate::task::{Tasks, Turn, Wait, TASKS, WORKER};
+use crate::schedule::{Chooser, Source};
+use crate::task::{Tasks, Turn, Wait, WORKER};
 use crate::vcpu::Vcpu;
 use crate::wire::BrokerEnd;
 use crate::xen::Xen;
@@ -26,12 +23,6 @@ pub type Sim = Rc<World>;
 pub const LOOK_MS: u64 = 100;
 /// The lender's deadline.
 pub const DEADLINE_MS: u32 = 800;
-/// Steps within which everything must come to rest when nothing new begins.
-const REST_STEPS: u32 = 60_000;
-
-/// Steps that are still taken when nothing more can be lent.
-const STEPS_AFTER_THE_END: usize = 150;
-
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
@@ -72,34 +63,6 @@ pub struct Violation {
     pub step: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Main,
-    Rest,
-    Over,
-}
-
-/// Where the next choice comes from.
-pub enum Source {
-    /// The seed, for so many steps.
-    Random(Random, usize),
-    /// A history.
-    Replay(Vec<Event>),
-}
-
-struct Chooser {
-    phase: Phase,
-    source: Source,
-    replayed: usize,
-    history: Vec<Event>,
-    /// Draws of the event that is being replayed.
-    draws: std::collections::VecDeque<u32>,
-    rest_steps: u32,
-    rest_next: usize,
-    /// Steps taken when the link was found to be over.
-    ended_at: Option<usize>,
-}
-
 /// See the module.
 pub struct World {
     /// What holds throughout.
@@ -134,11 +97,13 @@ pub struct World {
     pub suicidal: Cell<bool>,
     /// Looks at the clock since everything is coming to rest: nobody else could do anything.
     pub idle_looks: Cell<u32>,
+    /// The broker has ended the link, or has lied: what accesses give is its own affair.
+    pub no_data: Cell<bool>,
     /// Incidents that happened.
     pub disturbed: Cell<bool>,
     /// Versions at the last check.
     pub(crate) checked: Cell<(u64, u64)>,
-    chooser: RefCell<Chooser>,
+    pub(crate) chooser: RefCell<Chooser>,
     violation: RefCell<Option<Violation>>,
     trace: RefCell<Option<Vec<String>>>,
 }
@@ -147,16 +112,6 @@ impl World {
     /// A borrower, a broker that has just started, and a lender that has said hello.
     pub fn new(config: Config, source: Source, traced: bool) -> Sim {
         let (to_broker, to_lender) = (ring_memory::Memory::default(), ring_memory::Memory::default());
-        let chooser = Chooser {
-            phase: Phase::Main,
-            source,
-            replayed: 0,
-            history: Vec::new(),
-            draws: std::collections::VecDeque::new(),
-            rest_steps: 0,
-            rest_next: 0,
-            ended_at: None,
-        };
         let sim = Rc::new(Self {
             config,
             xen: RefCell::new(Xen::new(config.vcpus)),
@@ -174,9 +129,10 @@ impl World {
             broker_held: Cell::new(0),
             suicidal: Cell::new(false),
             idle_looks: Cell::new(0),
+            no_data: Cell::new(false),
             disturbed: Cell::new(false),
             checked: Cell::new((0, 0)),
-            chooser: RefCell::new(chooser),
+            chooser: RefCell::new(Chooser::new(source)),
             violation: RefCell::new(None),
             trace: RefCell::new(traced.then(Vec::new)),
         });
@@ -191,18 +147,7 @@ impl World {
 
     /// A number below `limit`; 0 is always the harmless one.
     pub fn draw(&self, limit: u32) -> u32 {
-        let chooser = &mut *self.chooser.borrow_mut();
-        if chooser.phase != Phase::Main {
-            return 0;
-        }
-        let drawn = match &mut chooser.source {
-            Source::Random(random, _) => random.below(limit),
-            Source::Replay(_) => chooser.draws.pop_front().unwrap_or(0) % limit,
-        };
-        if let Some(event) = chooser.history.last_mut() {
-            event.draws.push(drawn);
-        }
-        drawn
+        self.chooser.borrow_mut().draw(limit)
     }
 
     /// Yes, once in so many times; never if that is 0.
@@ -212,9 +157,14 @@ impl World {
 
     /// Says what is wrong. Only the first thing counts.
     pub fn fail(&self, wrong: Wrong, text: String) {
-        let step = self.chooser.borrow().history.len();
+        let step = self.chooser.borrow().steps();
         self.note(|| format!("WRONG: {wrong:?}: {text}"));
         self.violation.borrow_mut().get_or_insert(Violation { wrong, text, step });
+    }
+
+    /// Whether something is wrong.
+    pub fn has_failed(&self) -> bool {
+        self.violation.borrow().is_some()
     }
 
     /// Tells the reader of a trace.
@@ -226,17 +176,17 @@ impl World {
 
     /// Whether nothing counts any more.
     pub fn is_over(&self) -> bool {
-        self.chooser.borrow().phase == Phase::Over
+        self.chooser.borrow().is_over()
     }
 
     /// Whether everything is coming to rest.
     pub fn is_resting(&self) -> bool {
-        self.chooser.borrow().phase != Phase::Main
+        self.chooser.borrow().is_resting()
     }
 
     /// What went wrong, what happened, and the trace.
     pub fn result(&self) -> (Option<Violation>, Vec<Event>, Vec<String>) {
-        let history = std::mem::take(&mut self.chooser.borrow_mut().history);
+        let history = self.chooser.borrow_mut().take_history();
         let trace = self.trace.borrow_mut().take().unwrap_or_default();
         (self.violation.borrow_mut().take(), history, trace)
     }
@@ -249,225 +199,5 @@ impl World {
     /// A step boundary, until a condition holds.
     pub fn until(self: &Rc<Self>, condition: impl Fn(&World) -> bool + 'static) -> Turn {
         Turn::new(self, Wait::Until(Box::new(condition)))
-    }
-
-    /// A place in the broker's work where everybody else may go first. False if the broker never goes on.
-    pub fn interleave(self: &Rc<Self>) -> bool {
-        invariants::check(self);
-        while let Some(actor) = self.next_actor() {
-            if actor == Actor::Broker {
-                return true;
-            }
-            self.perform(actor);
-        }
-        false
-    }
-
-    /// Whether an actor can take a step.
-    pub fn is_enabled(&self, actor: Actor) -> bool {
-        let honest = self.config.mode != Mode::LyingLender;
-        match actor {
-            Actor::Broker => {
-                self.xen.borrow().broker.runs() && (self.inside_broker.get() || self.broker_pending.get())
-            }
-            Actor::Interrupt => honest && self.interrupt_pending.get(),
-            // The broker looks once a second whether its lender is there.
-            Actor::Clock => {
-                self.tasks.any_timed() || !self.lender.connected.get() && !self.lender.missed.get()
-            }
-            Actor::Vcpu(vcpu) => {
-                let vcpus = self.vcpus.borrow();
-                vcpus.get(usize::from(vcpu)).is_some_and(|vcpu| vcpu.can_go_on(&self.xen.borrow()))
-            }
-            Actor::Task(task) => task < TASKS && self.tasks.can_go_on(task, self),
-            Actor::MemoryOperation | Actor::RegionCall => honest,
-            Actor::ProcessWrite => !self.memory.borrow().gone,
-            Actor::Incident => self.config.incidents > 0,
-            Actor::Liar => !honest,
-        }
-    }
-
-    /// Who may be next, and how often.
-    fn candidates(&self) -> [(Actor, u32); 15] {
-        let Config { clock, incidents, mode, .. } = self.config;
-        let starts = if mode == Mode::LyingLender { 0 } else { 1 };
-        let liar = if mode == Mode::LyingLender { 15 } else { 0 };
-        [
-            (Actor::Broker, 12),
-            (Actor::Interrupt, 8),
-            (Actor::Vcpu(0), 6),
-            (Actor::Vcpu(1), 6),
-            (Actor::Vcpu(2), 6),
-            (Actor::Task(0), 12),
-            (Actor::Task(1), 8),
-            (Actor::Task(2), 8),
-            (Actor::Task(3), 8),
-            (Actor::Task(4), 8),
-            (Actor::Clock, clock),
-            (Actor::Incident, if self.draw_less_incidents() { incidents } else { 0 }),
-            (Actor::Liar, liar),
-            (Actor::MemoryOperation, 3 * starts),
-            (Actor::RegionCall, starts),
-        ]
-    }
-
-    /// Incidents are rare: they are thinned by the number of steps taken.
-    fn draw_less_incidents(&self) -> bool {
-        self.chooser.borrow().history.len() % 16 == 15
-    }
-
-    /// The next actor, which has been recorded.
-    pub fn next_actor(self: &Rc<Self>) -> Option<Actor> {
-        if self.violation.borrow().is_some() {
-            self.chooser.borrow_mut().phase = Phase::Over;
-        }
-        loop {
-            let phase = self.chooser.borrow().phase;
-            let next = match phase {
-                Phase::Over => return None,
-                Phase::Main => self.choose(),
-                Phase::Rest => self.next_at_rest(),
-            };
-            match (next, phase) {
-                (Some(actor), _) => {
-                    self.note(|| format!("- {actor:?}"));
-                    return Some(actor);
-                }
-                (None, Phase::Main) => {
-                    self.note(|| "- (coming to rest)".to_owned());
-                    self.chooser.borrow_mut().phase = Phase::Rest;
-                    self.begin_rest();
-                }
-                (None, _) => {
-                    invariants::check_rest(self);
-                    self.chooser.borrow_mut().phase = Phase::Over;
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn choose(&self) -> Option<Actor> {
-        let is_over = self.nothing_more_can_be_lent();
-        let replayed = {
-            let chooser = &mut *self.chooser.borrow_mut();
-            let taken = chooser.history.len();
-            match &chooser.source {
-                Source::Random(_, steps) => {
-                    let ended_at = if is_over { *chooser.ended_at.get_or_insert(taken) } else { taken };
-                    if taken >= *steps || taken > ended_at + STEPS_AFTER_THE_END {
-                        return None;
-                    }
-                    None
-                }
-                Source::Replay(events) => {
-                    let from = chooser.replayed;
-                    let event = (from..events.len()).find(|at| self.is_enabled(events[*at].actor))?;
-                    chooser.replayed = event + 1;
-                    chooser.draws = events[event].draws.iter().copied().collect();
-                    Some(events[event].actor)
-                }
-            }
-        };
-        let actor = match replayed {
-            Some(actor) => actor,
-            None => self.choose_by_weight()?,
-        };
-        self.chooser.borrow_mut().history.push(Event { actor, draws: Vec::new() });
-        Some(actor)
-    }
-
-    fn nothing_more_can_be_lent(&self) -> bool {
-        let xen = self.xen.borrow();
-        let state = self.lender.state.borrow().core.state();
-        let link = matches!(state, State::Condemned(_) | State::Detached);
-        link || xen.broker.dying || xen.borrower.dying || xen.borrower.crashed.is_some()
-    }
-
-    fn choose_by_weight(&self) -> Option<Actor> {
-        let extra = [(Actor::Task(5), 8), (Actor::Task(6), 8), (Actor::ProcessWrite, 2)];
-        let mut candidates = [(Actor::Broker, 0); 18];
-        for (place, candidate) in candidates.iter_mut().zip(self.candidates().into_iter().chain(extra)) {
-            let (actor, weight) = candidate;
-            *place = (actor, if weight > 0 && self.is_enabled(actor) { weight } else { 0 });
-        }
-        let total: u32 = candidates.iter().map(|(_, weight)| weight).sum();
-        let chooser = &mut *self.chooser.borrow_mut();
-        let Source::Random(random, _) = &mut chooser.source else { return None };
-        let mut drawn = random.below(total.max(1));
-        candidates.into_iter().find_map(|(actor, weight)| match drawn.checked_sub(weight) {
-            Some(left) => {
-                drawn = left;
-                None
-            }
-            None => Some(actor),
-        })
-    }
-
-    fn begin_rest(&self) {
-        self.faults_stuck.set(false);
-        let mut xen = self.xen.borrow_mut();
-        xen.tables_left = u32::MAX;
-        let held = self.broker_held.replace(0);
-        xen.broker.pauses -= held;
-    }
-
-    /// Everybody in turn, nobody begins anything, and time passes only when nobody else can do anything.
-    fn next_at_rest(&self) -> Option<Actor> {
-        let everybody = (0..TASKS).map(Actor::Task).chain((0..3).map(Actor::Vcpu));
-        let everybody: Vec<_> = everybody.chain([Actor::Interrupt, Actor::Broker, Actor::Liar]).collect();
-        let (from, steps) = {
-            let chooser = &mut *self.chooser.borrow_mut();
-            chooser.rest_steps += 1;
-            (chooser.rest_next, chooser.rest_steps)
-        };
-        if steps > REST_STEPS {
-            self.fail(Wrong::Stuck, format!("no rest: {:?}", self.tasks.names()));
-            return None;
-        }
-        let places = (from..from + everybody.len()).map(|at| at % everybody.len());
-        let enabled = |at: &usize| match everybody[*at] {
-            // A vCPU that has nothing to do begins nothing.
-            Actor::Vcpu(vcpu) => {
-                let vcpus = self.vcpus.borrow();
-                vcpus.get(usize::from(vcpu)).is_some_and(|at| !at.is_idle())
-                    && self.is_enabled(everybody[*at])
-            }
-            Actor::Liar => self.is_enabled(Actor::Liar) && self.liar.borrow_mut().has_something_to_do(),
-            actor => self.is_enabled(actor),
-        };
-        let mut places = places;
-        if let Some(at) = places.find(enabled) {
-            self.chooser.borrow_mut().rest_next = at + 1;
-            return Some(everybody[at]);
-        }
-        self.is_enabled(Actor::Clock).then_some(Actor::Clock)
-    }
-
-    /// Takes the step of an actor other than the broker, and checks.
-    pub fn perform(self: &Rc<Self>, actor: Actor) {
-        match actor {
-            Actor::Broker => {}
-            Actor::Interrupt => {
-                self.interrupt_pending.set(false);
-                crate::lender::on_event(self);
-            }
-            Actor::Clock => {
-                self.now_ms.set(self.now_ms.get() + LOOK_MS);
-                self.idle_looks.set(self.idle_looks.get() + u32::from(self.is_resting()));
-                if !self.lender.connected.get() {
-                    self.lender.missed.set(true);
-                    self.broker_pending.set(true);
-                }
-            }
-            Actor::Vcpu(vcpu) => crate::vcpu::step(self, usize::from(vcpu)),
-            Actor::Task(task) => self.tasks.run(task),
-            Actor::MemoryOperation => crate::operation::begin(self),
-            Actor::RegionCall => crate::lender::leases::begin_call(self),
-            Actor::ProcessWrite => crate::operation::write(self),
-            Actor::Incident => crate::incident::happen(self),
-            Actor::Liar => crate::liar::step(self),
-        }
-        invariants::check(self);
     }
 }

@@ -25,9 +25,8 @@ pub struct Scratch {
     pub window: Window<Vec<u64>>,
 }
 
-impl Scratch {
-    /// For one worker.
-    pub fn new() -> Self {
+impl Default for Scratch {
+    fn default() -> Self {
         Self { request: None, completion: None, window: Window::new(vec![0; WINDOW_PAGES]) }
     }
 }

@@ -182,6 +182,9 @@ impl Lender {
     }
 
     /// Says hello.
+    ///
+    /// # Panics
+    /// If something was said before.
     pub fn greet(&self) {
         self.state.borrow_mut().core.greet().expect("the ring is empty");
     }

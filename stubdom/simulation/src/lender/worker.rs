@@ -36,7 +36,7 @@ struct Wanted {
 
 /// The thread's main function.
 pub async fn work(sim: Sim) {
-    let mut scratch = Scratch::new();
+    let mut scratch = Scratch::default();
     loop {
         let next = locked(&sim, |state| {
             state.core.drain(DRAIN_LIMIT);
