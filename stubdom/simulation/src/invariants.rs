@@ -24,6 +24,9 @@ pub fn check(world: &World) {
     check_borrower(world);
     let versions = (world.xen.borrow().version, world.memory.borrow().version);
     let changed = world.checked.replace(versions) != versions;
+    if changed && world.xen.borrow().splits > 0 {
+        world.fail(Wrong::SplitEntry, "only whole ones are sure to go".to_owned());
+    }
     if world.config.mode == Mode::LyingLender {
         if changed {
             crate::liar::check(world);
@@ -163,6 +166,9 @@ pub fn check_broker(world: &World, broker: &Broker<'_>) {
                 Entry::Lent { mfn, .. } => Some(mfn),
                 _ => None,
             };
+            if table.page(page) == PageState::Lost && broker.leases().at_page(page).is_none() {
+                return world.fail(Wrong::TableDiffers, format!("page {page} is lost outside every lease"));
+            }
             if in_table.is_some() && broker.leases().at_page(page).is_none() {
                 return world
                     .fail(Wrong::TableDiffers, format!("page {page} is present outside every lease"));

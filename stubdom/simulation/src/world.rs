@@ -34,6 +34,8 @@ pub enum Wrong {
     MirrorMisses,
     /// The broker's table is not what Xen has.
     TableDiffers,
+    /// A part of a 2 MiB entry was removed: that can fail.
+    SplitEntry,
     /// The borrower was killed, and not by itself.
     BorrowerDied,
     /// An access gave what was never there.

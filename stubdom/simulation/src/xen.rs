@@ -130,6 +130,8 @@ pub struct Xen {
     pub ram: Vec<Option<Vec<u8>>>,
     /// Changes with every change of an entry.
     pub version: u64,
+    /// Removals of a part of a 2 MiB entry.
+    pub splits: u32,
     /// Every frame is permitted, whatever its number.
     pub permits_all: bool,
 }
@@ -158,6 +160,7 @@ impl Xen {
             requests: vec![None; vcpus],
             ram: vec![Some(vec![0; 4096]); vcpus],
             version: 1,
+            splits: 0,
             permits_all: false,
         }
     }
@@ -327,6 +330,8 @@ impl Xen {
             return Ok(BLOCK);
         }
         if large {
+            // Works while there are page tables, which nobody may rely on.
+            self.splits += 1;
             self.take_table(page)?;
             let first = (page - page % BLOCK) as usize;
             for entry in &mut self.entries[first..first + BLOCK as usize] {
