@@ -39,10 +39,16 @@ fresh_guest() {
         xl destroy "$guest"
         await_nothing_left
     fi
-    xl create /etc/xen/"$guest".cfg
-    xenlend up "$guest" "$@"
+    xl create /etc/xen/"$guest".cfg || return 1
+    xenlend up "$guest" "$@" || return 1
     # It listens when it has booted; until then nobody answers.
-    until guest-exec "$guest" true 2>/dev/null; do usleep 200000; done
+    until guest-exec "$guest" true 2>/dev/null; do
+        if ! xl domid "$guest"; then
+            echo "the guest died while it booted" >&2
+            return 1
+        fi
+        usleep 200000
+    done
 }
 
 # Waits until neither the guest nor its broker is left, not even as a zombie: the supervisor takes the
