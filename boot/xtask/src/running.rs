@@ -69,7 +69,10 @@ pub fn monitor(wanted: Option<&str>) -> Result<PathBuf> {
     for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((process, _)) = name.split_once('.') else { continue };
-        if is_alive(process) && entry.path().join(MONITOR).exists() && wanted.is_none_or(|wanted| wanted == name) {
+        if is_alive(process)
+            && entry.path().join(MONITOR).exists()
+            && wanted.is_none_or(|wanted| wanted == name)
+        {
             found.push((name, entry.path().join(MONITOR)));
         }
     }
