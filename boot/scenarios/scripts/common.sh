@@ -33,12 +33,15 @@ wait_for_end() {
     while grep -q '^State:.*[^Z] (' /proc/"$1"/status 2>/dev/null; do usleep 10000; done
 }
 
+# Whatever is left of guest and broker goes.
+clear_away() {
+    if xl domid "$guest" 2>/dev/null; then xl destroy "$guest"; fi
+    await_nothing_left
+}
+
 # A guest that nothing has happened to, its broker brought up with these options.
 fresh_guest() {
-    if xl domid "$guest" 2>/dev/null; then
-        xl destroy "$guest"
-        await_nothing_left
-    fi
+    clear_away
     xl create /etc/xen/"$guest".cfg || return 1
     xenlend up "$guest" "$@" || return 1
     # It listens when it has booted; until then nobody answers.

@@ -38,21 +38,12 @@ emulator_fault() {
     [ $faults -le 60 ] || fail "the emulator killed $faults guests within $total adds: this shows nothing"
 }
 
-# Whatever is left of guest and broker goes, for a new guest.
-clear_away() {
-    if xl domid $guest; then xl destroy $guest; fi
-    await_nothing_left
-}
-
 xl dmesg -c >xen.log
 fresh=yes
 while [ $total -lt "$1" ]; do
-    if [ $fresh = no ]; then
-        clear_away
-        if ! fresh_guest; then
-            judge_death
-            continue
-        fi
+    if [ $fresh = no ] && ! fresh_guest; then
+        judge_death
+        continue
     fi
     fresh=no
     begin
