@@ -135,15 +135,15 @@ impl Protocol {
 
     /// Whether the answer may go out.
     pub(crate) fn may_answer(&self, state: &State) -> bool {
-        let waits = matches!(state.broker.doing, Doing::Answering { message: ToLender::Invalidated { .. }, .. })
-            && state.xen.vcpus.iter().any(|vcpu| matches!(vcpu, Vcpu::Waiting { .. }));
+        let waits =
+            matches!(state.broker.doing, Doing::Answering { message: ToLender::Invalidated { .. }, .. })
+                && state.xen.vcpus.iter().any(|vcpu| matches!(vcpu, Vcpu::Waiting { .. }));
         !(waits && self.is_seeded(Seed::AcknowledgementAwaitsBorrower))
     }
 
     /// Whether `Broker::serve_vcpu` has something to do.
     pub(crate) fn can_serve(state: &State, vcpu: usize) -> bool {
-        let is_ready =
-            matches!(state.xen.vcpus[vcpu], Vcpu::Waiting { state: RequestState::Ready, .. });
+        let is_ready = matches!(state.xen.vcpus[vcpu], Vcpu::Waiting { state: RequestState::Ready, .. });
         match state.broker.slots[vcpu] {
             Slot::Idle => is_ready,
             Slot::Asked { .. } => false,

@@ -130,12 +130,11 @@ impl Protocol {
                         }
                     }
                 }
-                Vcpu::InGuest => {}
                 Vcpu::Exiting { .. } => found(Action::EndExit { vcpu }, By::System),
                 Vcpu::Waiting { state: RequestState::Answered, .. } if runs => {
                     found(Action::TakeAnswer { vcpu }, By::Borrower);
                 }
-                Vcpu::Waiting { .. } => {}
+                Vcpu::InGuest | Vcpu::Waiting { .. } => {}
                 Vcpu::Emulating { .. } => found(Action::EndEmulation { vcpu }, By::System),
             }
         }
@@ -210,7 +209,7 @@ impl Protocol {
 
     fn steps_of_world(&self, state: &State, found: &mut impl FnMut(Action, By)) {
         let is_free = |revoker: &usize| state.shim.revokers[*revoker].step == Revoking::NotBegun;
-        let has_region = !matches!(state.shim.region, Region::Dropped | Region::TakenOut);
+        let has_region = matches!(state.shim.region, Region::Active | Region::Ending | Region::Silent);
         if let Some(revoker) = (0..CLOSER).find(is_free).filter(|_| state.world.notifiers > 0 && has_region) {
             for pages in 1..1 << self.scenario.pages {
                 found(Action::Notify { revoker, pages }, By::World);
@@ -235,13 +234,13 @@ impl Protocol {
         if state.world.borrower_dies && state.xen.alive {
             found(Action::BorrowerDies, By::World);
         }
-        if self.is_stuck(state) && !self.is_seeded(Seed::NoSupervisor) {
+        if Self::is_stuck(state) && !self.is_seeded(Seed::NoSupervisor) {
             found(Action::Supervise, By::System);
         }
     }
 
     /// `Watch::turn`: a vCPU waits for an answer that nobody can give, and the link says so.
-    fn is_stuck(&self, state: &State) -> bool {
+    fn is_stuck(state: &State) -> bool {
         let waits = |vcpu: &Vcpu| {
             matches!(vcpu, Vcpu::Waiting { state: RequestState::Ready | RequestState::InProcess, .. })
         };

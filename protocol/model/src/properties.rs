@@ -53,7 +53,8 @@ pub mod situations {
     /// `rep stos` taken up, while a Present of its page is handled.
     pub const REPEATS_IN_PROCESS: &str = "a repeated write is in process while its page is asked for";
     /// The same, completed and not taken by Xen.
-    pub const REPEATS_ANSWERED: &str = "a repeated write is answered but not re-emulated while its page is asked for";
+    pub const REPEATS_ANSWERED: &str =
+        "a repeated write is answered but not re-emulated while its page is asked for";
     /// The fault of the same page by another vCPU.
     pub const RACING_EXIT: &str = "a vCPU is about to fault while the bracket begins";
     /// More invalidations than places.
@@ -155,12 +156,15 @@ fn invariants() -> Vec<Property<Protocol>> {
         always(names::BREACH, |_, state| {
             !matches!(
                 state.shim.link,
-                Link::Failing(Reason::Breach) | Link::Forcing(Reason::Breach) | Link::Condemned(Reason::Breach)
+                Link::Failing(Reason::Breach)
+                    | Link::Forcing(Reason::Breach)
+                    | Link::Condemned(Reason::Breach)
             )
         }),
         always(names::REMOVABLE, |_, state| !state.shim.ended_borrower),
         always(names::RESERVE, |_, state| {
-            let count = |is: fn(&ToBroker) -> bool| state.to_broker.iter().filter(|message| is(message)).count();
+            let count =
+                |is: fn(&ToBroker) -> bool| state.to_broker.iter().filter(|message| is(message)).count();
             let invalidates = count(|message| matches!(message, ToBroker::Invalidate { .. }));
             let forced = count(|message| matches!(message, ToBroker::Forced { .. }));
             invalidates <= PLACES && forced <= 1
@@ -189,16 +193,16 @@ fn reached() -> Vec<Property<Protocol>> {
             state.shim.listed.is_some_and(|listed| listed.overtaken)
                 && matches!(state.shim.worker.step, Working::Paused(_))
         }),
-        sometimes(situations::REPEATS_IN_PROCESS, |_, state| {
-            meets_repeats(state, RequestState::InProcess)
-        }),
-        sometimes(situations::REPEATS_ANSWERED, |_, state| {
-            meets_repeats(state, RequestState::Answered)
-        }),
+        sometimes(situations::REPEATS_IN_PROCESS, |_, state| meets_repeats(state, RequestState::InProcess)),
+        sometimes(situations::REPEATS_ANSWERED, |_, state| meets_repeats(state, RequestState::Answered)),
         sometimes(situations::RACING_EXIT, |_, state| {
             let page = state.shim.worker.page;
             matches!(state.shim.worker.step, Working::Pausing(_))
-                && state.xen.vcpus.iter().any(|vcpu| matches!(*vcpu, Vcpu::Exiting { page: at, .. } if at == page))
+                && state
+                    .xen
+                    .vcpus
+                    .iter()
+                    .any(|vcpu| matches!(*vcpu, Vcpu::Exiting { page: at, .. } if at == page))
         }),
         sometimes(situations::BUSY, |_, state| {
             state.shim.revokers.iter().any(|one| one.step == Revoking::Busy)
@@ -247,10 +251,9 @@ fn reached() -> Vec<Property<Protocol>> {
                 )
         }),
         sometimes(situations::FAULT_WAITS, |_, state| {
-            let posted = state.shim.revokers[..CLOSER]
-                .iter()
-                .any(|one| matches!(one.step, Revoking::Posted { .. }));
-            state.shim.worker.step == Working::Faulting && posted
+            let posted =
+                state.shim.revokers[..CLOSER].iter().any(|one| matches!(one.step, Revoking::Posted { .. }));
+            matches!(state.shim.worker.step, Working::Faulting | Working::AccessFaulting) && posted
         }),
     ]
 }

@@ -3,6 +3,7 @@
 
 use heapless::Vec;
 
+use crate::situations as reached;
 use crate::state::{
     Broker, Doing, Lease, Link, Pending, Region, Revoker, Revoking, Server, Shim, Slot, State, Vcpu, Worker,
     Working, World, Xen, PAGES, REVOKERS, VCPUS,
@@ -20,6 +21,8 @@ pub enum Lender {
 }
 
 /// The bounds of one exploration.
+// Each is a fact of its own, and all of them occur together.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// For reports.
@@ -72,19 +75,42 @@ const NOTHING: Scenario = Scenario {
 /// Faults, plain and repeated, against invalidations.
 pub const FAULTS: Scenario = Scenario {
     name: "faults",
-    touches: [2, 1],
+    touches: [2, 2],
     repeats: [false, true],
-    notifiers: 1,
+    notifiers: 2,
+    least_states: 100_000,
+    reaches: &[reached::PRESENT, reached::OVERTAKEN, reached::BUSY, reached::FAULT_WAITS, reached::LATER],
     ..NOTHING
 };
 
 /// Two vCPUs and repeated writes, without misfortune.
-pub const REPEATED: Scenario =
-    Scenario { name: "repeated writes", touches: [1, 2], repeats: [false, true], ..NOTHING };
+pub const REPEATED: Scenario = Scenario {
+    name: "repeated writes",
+    touches: [2, 2],
+    repeats: [true, true],
+    least_states: 10_000,
+    reaches: &[reached::LATER, reached::REPEATS_IN_PROCESS, reached::REPEATS_ANSWERED, reached::RACING_EXIT],
+    ..NOTHING
+};
 
 /// A broker that is slow, and one that an administrator pauses and resumes.
-pub const SLOW_BROKER: Scenario =
-    Scenario { name: "slow broker", touches: [2, 0], notifiers: 2, delays: 1, stops: 1, ..NOTHING };
+pub const SLOW_BROKER: Scenario = Scenario {
+    name: "slow broker",
+    touches: [2, 0],
+    notifiers: 2,
+    delays: 2,
+    stops: 1,
+    least_states: 100_000,
+    reaches: &[
+        reached::FORCED,
+        reached::LENDS_AGAIN,
+        reached::CONDEMNED,
+        reached::HELD_BEFORE_ADD,
+        reached::HELD_BEFORE_REMOVE,
+        reached::LATE_ACKNOWLEDGEMENT,
+    ],
+    ..NOTHING
+};
 
 /// A broker that dies at any step.
 pub const BROKER_DIES: Scenario = Scenario {
@@ -93,6 +119,8 @@ pub const BROKER_DIES: Scenario = Scenario {
     notifiers: 2,
     delays: 1,
     broker_dies: true,
+    least_states: 400_000,
+    reaches: &[reached::DEAD_WITH_ENTRIES, reached::SUPERVISED, reached::FORCED, reached::BUSY],
     ..NOTHING
 };
 
@@ -103,12 +131,27 @@ pub const BORROWER_DIES: Scenario = Scenario {
     notifiers: 2,
     delays: 1,
     borrower_dies: true,
+    least_states: 40_000,
+    reaches: &[reached::NO_BORROWER, reached::FORCED],
     ..NOTHING
 };
 
 /// Two pages, and invalidations of one or both at a time.
-pub const TWO_PAGES: Scenario =
-    Scenario { name: "two pages", pages: 2, touches: [2, 1], notifiers: 2, ..NOTHING };
+pub const TWO_PAGES: Scenario = Scenario {
+    name: "two pages",
+    pages: 2,
+    touches: [2, 1],
+    notifiers: 2,
+    least_states: 300_000,
+    reaches: &[
+        reached::PRESENT,
+        reached::OVERTAKEN,
+        reached::BUSY,
+        reached::FAULT_WAITS,
+        reached::RACING_EXIT,
+    ],
+    ..NOTHING
+};
 
 /// Two pages and a broker that is slow.
 pub const SLOW_TWO_PAGES: Scenario = Scenario {
@@ -117,6 +160,14 @@ pub const SLOW_TWO_PAGES: Scenario = Scenario {
     touches: [2, 0],
     notifiers: 2,
     delays: 1,
+    least_states: 300_000,
+    reaches: &[
+        reached::LENDS_AGAIN,
+        reached::CONDEMNED,
+        reached::HELD_BEFORE_ADD,
+        reached::HELD_BEFORE_REMOVE,
+        reached::LATE_ACKNOWLEDGEMENT,
+    ],
     ..NOTHING
 };
 
@@ -127,6 +178,8 @@ pub const THE_END: Scenario = Scenario {
     repeats: [false, true],
     closes: true,
     detaches: true,
+    least_states: 60_000,
+    reaches: &[reached::LEFT, reached::GIVEN_UP, reached::LATER],
     ..NOTHING
 };
 
@@ -138,6 +191,33 @@ pub const SLOW_END: Scenario = Scenario {
     delays: 1,
     closes: true,
     detaches: true,
+    least_states: 400_000,
+    reaches: &[reached::LEFT, reached::GIVEN_UP, reached::LENDS_AGAIN, reached::CONDEMNED],
+    ..NOTHING
+};
+
+/// The end of everything, with a broker that dies at any step of it.
+pub const BROKER_DIES_AT_THE_END: Scenario = Scenario {
+    name: "broker dies at the end",
+    touches: [1, 1],
+    broker_dies: true,
+    closes: true,
+    detaches: true,
+    least_states: 30_000,
+    reaches: &[reached::DEAD_WITH_ENTRIES, reached::SUPERVISED, reached::GIVEN_UP],
+    ..NOTHING
+};
+
+/// The end of everything, with a borrower that dies at any step of it.
+pub const BORROWER_DIES_AT_THE_END: Scenario = Scenario {
+    name: "borrower dies at the end",
+    touches: [1, 1],
+    notifiers: 1,
+    borrower_dies: true,
+    closes: true,
+    detaches: true,
+    least_states: 50_000,
+    reaches: &[reached::NO_BORROWER, reached::GIVEN_UP, reached::BUSY],
     ..NOTHING
 };
 
@@ -149,12 +229,26 @@ pub const STALE: Scenario = Scenario {
     delays: 1,
     stops: 1,
     lender: Lender::ReliesOnBroker,
+    least_states: 250_000,
+    reaches: &[reached::STALE, reached::LENDS_AGAIN, reached::CONDEMNED],
     ..NOTHING
 };
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 10] =
-    [FAULTS, REPEATED, SLOW_BROKER, BROKER_DIES, BORROWER_DIES, TWO_PAGES, SLOW_TWO_PAGES, THE_END, SLOW_END, STALE];
+pub const SCENARIOS: [Scenario; 12] = [
+    FAULTS,
+    REPEATED,
+    SLOW_BROKER,
+    BROKER_DIES,
+    BORROWER_DIES,
+    TWO_PAGES,
+    SLOW_TWO_PAGES,
+    THE_END,
+    SLOW_END,
+    BROKER_DIES_AT_THE_END,
+    BORROWER_DIES_AT_THE_END,
+    STALE,
+];
 
 impl Scenario {
     /// Connected, with one region of which nothing is present.

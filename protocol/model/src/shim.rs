@@ -5,8 +5,8 @@ use crate::model::Protocol;
 use crate::scenario::Lender;
 use crate::seed::Seed;
 use crate::state::{
-    has, pages_of, Cause, Link, Outcome, PageSet, Pending, Reason, Region, Request, Revoking, Standing, State,
-    ToBroker, ToLender, Working, CLOSER, PLACES, REVOKERS,
+    has, pages_of, Cause, Link, Outcome, PageSet, Pending, Reason, Region, Request, Revoking, Standing,
+    State, ToBroker, ToLender, Working, CLOSER, PLACES, REVOKERS,
 };
 
 impl Protocol {
@@ -154,8 +154,12 @@ impl Protocol {
 
     /// Whether the end of the region can go on.
     pub(crate) fn can_go_on_closing(state: &State) -> bool {
+        if state.shim.revokers[CLOSER].step != Revoking::Returned {
+            return false;
+        }
         match state.shim.region {
-            Region::Silent => !matches!(state.shim.link, Link::Forcing(_)),
+            // The notifier's end waits for its calls that run.
+            Region::Silent => !is_invalidating(state) && !matches!(state.shim.link, Link::Forcing(_)),
             Region::Dropping => !is_lending_or_about_to(state.shim.link),
             Region::Dropped => true,
             _ => false,
@@ -183,7 +187,9 @@ impl Protocol {
             // The tool says that the borrower has to go too, whatever waits in it.
             Link::Condemned(_) | Link::Detached => false,
         };
-        state.world.detaches && state.shim.region == Region::TakenOut && may_now
+        let region_is_over =
+            state.shim.region == Region::TakenOut && state.shim.revokers[CLOSER].step == Revoking::Returned;
+        state.world.detaches && region_is_over && may_now
     }
 
     /// `attach::detach`, behind the end of the regions: every access that waits is lost, the link is over.

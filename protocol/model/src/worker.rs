@@ -21,7 +21,7 @@ impl Protocol {
                 shim.link != Link::Detached
                     && (!shim.queue.is_empty() || matches!(shim.link, Link::Failing(_)))
             }
-            Working::Accessing | Working::Faulting => {
+            Working::AccessFaulting | Working::Faulting => {
                 // The page may come from a process that waits for the borrower.
                 !is_invalidating(state) && !state.xen.paused
             }
@@ -44,7 +44,7 @@ impl Protocol {
     pub(crate) fn worker_steps(&self, state: &mut State) {
         match state.shim.worker.step {
             Working::Idle => take_request(state),
-            Working::Accessing => {
+            Working::Accessing | Working::AccessFaulting => {
                 let wanted = state.shim.worker.wants_page && self.begin_page_in(state);
                 state.shim.worker.step = if wanted { Working::Listed } else { Working::Finishing };
             }
@@ -82,14 +82,17 @@ impl Protocol {
         }
     }
 
-    /// Whether the lookup may need a fault first.
+    /// Whether the next step may need a fault first.
     pub(crate) fn worker_can_fault(state: &State) -> bool {
-        state.shim.worker.step == Working::ReadBegun
+        matches!(state.shim.worker.step, Working::Accessing | Working::ReadBegun)
     }
 
-    /// The page has to be faulted in before it can be looked up.
+    /// The page has to be faulted in before it can be accessed or looked up.
     pub(crate) fn worker_faults(state: &mut State) {
-        state.shim.worker.step = Working::Faulting;
+        state.shim.worker.step = match state.shim.worker.step {
+            Working::Accessing => Working::AccessFaulting,
+            _ => Working::Faulting,
+        };
     }
 
     /// `Link::begin_page_in`
