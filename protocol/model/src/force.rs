@@ -149,6 +149,7 @@ impl Protocol {
                 Revoking::Posted { standing: Standing::Waiting, .. } => {
                     !self.is_seeded(Seed::InvalidationWithoutDeadline)
                 }
+                Revoking::Busy => true,
                 Revoking::Returned => index == CLOSER && state.shim.region == Region::Dropping,
                 _ => false,
             },
@@ -177,6 +178,7 @@ impl Protocol {
 fn after_force(state: &mut State, who: Who) {
     match who {
         Who::Worker => {
+            // It revoked because it was waiting, or because it had nothing to do and the link is failing.
             let in_bracket = state.xen.paused || state.shim.listed.is_some();
             state.shim.worker.step = if in_bracket { Working::Ending(None) } else { Working::Idle };
         }

@@ -227,9 +227,8 @@ pub const STALE: Scenario = Scenario {
     touches: [2, 0],
     notifiers: 2,
     delays: 1,
-    stops: 1,
     lender: Lender::ReliesOnBroker,
-    least_states: 250_000,
+    least_states: 100_000,
     reaches: &[reached::STALE, reached::LENDS_AGAIN, reached::CONDEMNED],
     ..NOTHING
 };

@@ -129,7 +129,7 @@ pub enum Region {
     Silent,
     /// It was asked.
     Dropping,
-    /// It said so; `None` if nobody knows.
+    /// The broker has said so.
     Dropped,
     /// Out of the table.
     TakenOut,
