@@ -228,7 +228,7 @@ pub const STALE: Scenario = Scenario {
     notifiers: 2,
     delays: 1,
     lender: Lender::ReliesOnBroker,
-    least_states: 100_000,
+    least_states: 50_000,
     reaches: &[reached::STALE, reached::LENDS_AGAIN, reached::CONDEMNED],
     ..NOTHING
 };
