@@ -33,16 +33,25 @@ wait_for_end() {
     while grep -q '^State:.*[^Z] (' /proc/"$1"/status 2>/dev/null; do usleep 10000; done
 }
 
+# Whatever is left of guest and broker goes.
+clear_away() {
+    if xl domid "$guest" 2>/dev/null; then xl destroy "$guest"; fi
+    await_nothing_left
+}
+
 # A guest that nothing has happened to, its broker brought up with these options.
 fresh_guest() {
-    if xl domid "$guest" 2>/dev/null; then
-        xl destroy "$guest"
-        await_nothing_left
-    fi
-    xl create /etc/xen/"$guest".cfg
-    xenlend up "$guest" "$@"
+    clear_away
+    xl create /etc/xen/"$guest".cfg || return 1
+    xenlend up "$guest" "$@" || return 1
     # It listens when it has booted; until then nobody answers.
-    until guest-exec "$guest" true 2>/dev/null; do usleep 200000; done
+    until guest-exec "$guest" true 2>/dev/null; do
+        if ! xl domid "$guest"; then
+            echo "the guest died while it booted" >&2
+            return 1
+        fi
+        usleep 200000
+    done
 }
 
 # Waits until neither the guest nor its broker is left, not even as a zombie: the supervisor takes the

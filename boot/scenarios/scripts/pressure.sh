@@ -2,6 +2,7 @@
 # dom0 runs out of memory again and again while buffers are lent and migrate; its victims have lent memory
 # themselves: no deadlock, no stale access.
 . /usr/lib/xenlend-scenarios/common.sh
+dmesg -c >dmesg.before
 begin
 lend_control
 lend_buffers

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Result};
 use clap::Args;
@@ -47,6 +47,9 @@ pub struct Cycle {
     /// Or until the lender has had to revoke by itself
     #[arg(long)]
     until_forced: bool,
+    /// Or until nothing has come back for so many seconds: the guest hangs
+    #[arg(long)]
+    patience: Option<u64>,
     /// Take pages away that nobody has asked for again, too
     #[arg(long)]
     no_wait: bool,
@@ -62,6 +65,7 @@ impl Cycle {
         let frames = if self.until_forced || self.no_wait { None } else { area.frames().ok() };
         let before = lender.counters()?;
         let (mut round, mut seen, mut last) = (0, 0, before);
+        let mut moved = Instant::now();
         let (now, done) = loop {
             let place = round as usize % places * self.pages;
             if let Some(frames) = frames {
@@ -78,7 +82,12 @@ impl Cycle {
             let done = now.invalidations - before.invalidations;
             last = now;
             // Nothing comes back over a link that is down.
+            if done != seen {
+                moved = Instant::now();
+            }
+            let patient = self.patience.is_none_or(|patience| moved.elapsed().as_secs() < patience);
             let over = status.state != CONNECTED
+                || !patient
                 || (self.until_forced && now.forced_revocations > before.forced_revocations);
             if done >= self.invalidations || round >= self.rounds || over {
                 break (now, done);

@@ -59,6 +59,7 @@ const DOM0_MODULES: &[&str] = &[
     "bochs",
     "vgem",
     "virtio-gpu",
+    "zram",
 ];
 
 /// Kernel modules of a guest.

@@ -8,8 +8,8 @@ use anyhow::Result;
 use crate::build_root::BuildRoot;
 use crate::images::{self, Images};
 use crate::parts::Parts;
-use crate::preflight;
 use crate::workspace::Workspace;
+use crate::{preflight, programs};
 
 /// The command's options.
 #[derive(Debug, Default, clap::Args)]
@@ -44,7 +44,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// As above.
 pub fn prepare(workspace: &Workspace, parts: &Parts) -> Result<(BuildRoot, Images)> {
     preflight::prepare()?;
-    let root = BuildRoot::ensure(workspace)?;
+    // What cargo builds by itself needs nothing of the build root, and takes about as long the first time.
+    let root = std::thread::scope(|scope| {
+        let programs = scope.spawn(|| programs::build(workspace, parts).map(drop));
+        let root = BuildRoot::ensure(workspace);
+        programs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        root
+    })?;
     let images = images::build(workspace, &root, parts)?;
     Ok((root, images))
 }

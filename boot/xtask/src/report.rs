@@ -49,8 +49,8 @@ impl Report {
         let read = |name: &str| {
             std::fs::read(logs.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
-        // The serial line has the same messages, for a run whose dom0 could not be asked.
-        let said = read("xl-dmesg.log").or_else(|_| read("serial.log")).unwrap_or_default();
+        // The serial line has all that Xen ever said; its own buffer forgets, and scripts clear it.
+        let said = read("serial.log").or_else(|_| read("xl-dmesg.log")).unwrap_or_default();
         let package = |name: &str| root.version_of(name).unwrap_or_default();
         Self {
             exit_status: outcome.status,

@@ -19,6 +19,7 @@ impl RunFolder {
     /// It cannot be made.
     pub fn create() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        remove_the_dead();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = Path::new(FOLDER).join(format!("{}.{number}", std::process::id()));
         crate::digest::remove(&path)?;
@@ -39,6 +40,23 @@ impl Drop for RunFolder {
     }
 }
 
+/// Removes the folders of runs that were killed: each holds an image of 90 MB.
+fn remove_the_dead() {
+    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((process, _)) = name.split_once('.') else { continue };
+        if process.parse::<u32>().is_ok() && !is_alive(process) {
+            // Another run may be doing the same.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether there is a process of this number.
+fn is_alive(process: &str) -> bool {
+    Path::new("/proc").join(process).exists()
+}
+
 /// The monitor's name in a folder.
 pub const MONITOR: &str = "monitor";
 
@@ -51,8 +69,10 @@ pub fn monitor(wanted: Option<&str>) -> Result<PathBuf> {
     for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((process, _)) = name.split_once('.') else { continue };
-        let alive = Path::new("/proc").join(process).exists();
-        if alive && entry.path().join(MONITOR).exists() && wanted.is_none_or(|wanted| wanted == name) {
+        if is_alive(process)
+            && entry.path().join(MONITOR).exists()
+            && wanted.is_none_or(|wanted| wanted == name)
+        {
             found.push((name, entry.path().join(MONITOR)));
         }
     }

@@ -30,9 +30,6 @@ pub struct Arguments {
     /// Run only the scenarios whose boot or name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Run also what has not been seen to pass yet
-    #[arg(long)]
-    all: bool,
     /// Do not run the checks on the host
     #[arg(long)]
     no_host: bool,
@@ -138,13 +135,6 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
                 })
             };
             (boot, boot.scenarios.iter().filter(wanted).copied().collect())
-        })
-        .filter(|(boot, _): &(&Boot, Vec<Scenario>)| match boot.unproven {
-            Some(why) if !arguments.all && arguments.only.is_none() => {
-                println!("skip           {}: {why} (--all runs it)", boot.name);
-                false
-            }
-            _ => true,
         })
         .filter(|(_, scenarios): &(&Boot, Vec<Scenario>)| !scenarios.is_empty())
         .collect();

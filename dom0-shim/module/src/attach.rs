@@ -134,6 +134,9 @@ fn stop(link: &Shared<Link>) {
     let worker = running.worker.take();
     let handler = running.handler.take();
     let module = running.module.take();
+    // Behind a force that runs: the broker that it has paused has to hear of its end, or a vCPU whose answer
+    // is on the way waits for ever.
+    let force = link.force.lock();
     link.locked(|state| {
         state.stopping = true;
         state.core.detach();
@@ -142,6 +145,7 @@ fn stop(link: &Shared<Link>) {
             worker.interrupt();
         }
     });
+    drop(force);
     drop(running);
     drop(handler);
     drop(worker);

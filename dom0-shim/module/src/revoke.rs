@@ -79,10 +79,14 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
             InvalidateStart::WouldBlock => return false,
             InvalidateStart::Posted(sequence) => {
                 let failed = finish(link, pages, sequence);
+                if let Some(cause) = failed {
+                    force::revoke_all(link, cause);
+                }
+                // Only now: an answer that comes just before the force is still owed to somebody, and the
+                // reserve of the ring has this message in it.
                 link.locked(|state| state.core.end_invalidate(sequence));
-                match failed {
-                    None => return true,
-                    Some(cause) => force::revoke_all(link, cause),
+                if failed.is_none() {
+                    return true;
                 }
             }
             InvalidateStart::Busy => {
