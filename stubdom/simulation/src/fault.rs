@@ -42,11 +42,14 @@ pub enum Fault {
     KeepPermissions,
     /// The lender tells the broker nothing of room in the ring to it, nor of messages.
     ForgetNotification,
+    /// The lender takes an invalidation off its list before the force that it leads to: an answer just before
+    /// that is one that nobody is owed.
+    EndInvalidationEarly,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -66,6 +69,7 @@ impl Fault {
         Self::LeakBracket,
         Self::KeepPermissions,
         Self::ForgetNotification,
+        Self::EndInvalidationEarly,
     ];
 
     /// Its name on the command line.
@@ -90,6 +94,7 @@ impl Fault {
             Self::LeakBracket => "leak-bracket",
             Self::KeepPermissions => "keep-permissions",
             Self::ForgetNotification => "forget-notification",
+            Self::EndInvalidationEarly => "end-invalidation-early",
         }
     }
 

@@ -38,7 +38,7 @@ pub fn happen(sim: &Sim) {
             sim.note(|| "a signal for whoever makes a region call".to_owned());
             sim.lender.signalled.set(true);
         }
-        8 if sim.config.mode != Mode::LyingLender && sim.once_in(8) => {
+        8 if sim.config.mode != Mode::LyingLender && sim.once_in(3) => {
             sim.note(|| "detach".to_owned());
             sim.tasks.start([DETACH], "detach", attach::detach(std::rc::Rc::clone(sim)));
         }

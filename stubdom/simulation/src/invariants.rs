@@ -33,6 +33,7 @@ pub fn check(world: &World) {
         }
         return;
     }
+    check_contract(world);
     if changed {
         check_entries(world);
         check_messages(world);
@@ -91,6 +92,18 @@ fn check_messages(world: &World) {
                     return world.fail(Wrong::StaleMessage, text);
                 }
             }
+        }
+    }
+}
+
+/// Two ends that keep the contract never find it broken.
+fn check_contract(world: &World) {
+    let honest = matches!(world.config.mode, Mode::Calm | Mode::Rough) && !world.no_data.get();
+    let Ok(state) = world.lender.state.try_borrow() else { return };
+    if let State::Failing(Reason::Breach) | State::Forcing(Reason::Breach) = state.core.state() {
+        if honest {
+            drop(state);
+            world.fail(Wrong::Link, "the lender finds a breach, and nobody broke anything".to_owned());
         }
     }
 }
@@ -206,11 +219,10 @@ pub fn check_rest(world: &World) {
         return world.fail(Wrong::Stuck, format!("{waiting:?} wait for ever"));
     }
     let xen = world.xen.borrow();
-    let broker_is_there = xen.broker.runs();
+    // Only a broker that is condemned stays paused, and nobody answers it any more.
+    let held = world.lender.condemned.get() || world.liar.borrow().spoiled;
+    let broker_is_there = !xen.broker.dying && !held;
     let blocked = world.vcpus.borrow().iter().position(|vcpu| !vcpu.is_idle());
-    // A broker that was resumed though it is condemned has nobody who answers: that is not what is looked for.
-    let condemned = matches!(world.lender.state.borrow().core.state(), State::Condemned(_));
-    let broker_is_there = broker_is_there && !condemned && !world.liar.borrow().spoiled;
     if let (Some(vcpu), true, true) = (blocked, broker_is_there, xen.borrower.runs()) {
         return world.fail(Wrong::Stuck, format!("vCPU {vcpu} waits for ever"));
     }

@@ -277,8 +277,8 @@ pub fn step(sim: &Sim) {
             let wrongly = sim.draw(4);
             liar.answer(sim, wrongly);
         }
-        17 if sim.once_in(24) => {
-            liar.send(sim, &ToBroker::Forced { sequence: liar.sequence.saturating_sub(1) });
+        17 if liar.sequence > 0 && sim.once_in(24) => {
+            liar.send(sim, &ToBroker::Forced { sequence: liar.sequence - 1 });
         }
         18 if sim.once_in(24) => {
             liar.send(sim, &ToBroker::Hello { oldest: 1, newest: 1, features: 0 });

@@ -37,6 +37,7 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::AccessOldFrame => (Mode::Calm, &[StaleData, LostWrite], 250),
         Fault::KeepPermissions => (Mode::Calm, &[Permissions], 20),
         Fault::ForgetNotification => (Mode::Calm, &[Link], 20),
+        Fault::EndInvalidationEarly => (Mode::Rough, &[Link], 4000),
     }
 }
 

@@ -26,12 +26,15 @@ pub async fn detach(sim: Sim) {
         }
     }
     let running = Lender::lock(&sim, Lock::Running).await;
+    // Behind a force that runs: the broker that it has paused has to hear of its end.
+    let force = Lender::lock(&sim, Lock::Force).await;
     locked(&sim, |state| {
         state.stopping = true;
         state.core.detach();
         sim.lender.interrupted.set(true);
     })
     .await;
+    drop(force);
     drop(running);
     sim.step().await;
     sim.lender.connected.set(false);

@@ -2,7 +2,7 @@
 //! Revocation by force: `dom0-shim/module/src/force.rs`.
 
 use xenlend_protocol::frame::Mfn;
-use xenlend_shim_core::link::{Cause, ForceEnd, Reason};
+use xenlend_shim_core::link::{Cause, ForceEnd, Reason, State};
 use xenlend_shim_core::mirror::Run;
 
 use super::link::{locked, WaitEnd};
@@ -45,8 +45,11 @@ pub async fn revoke_all(sim: &Sim, cause: Cause) {
             permissions::release(sim, taken.mfn, taken.count).await;
         }
     }
-    let end = locked(sim, |state| state.core.end_force(broker_is_gone)).await;
+    let (end, state) = locked(sim, |state| (state.core.end_force(broker_is_gone), state.core.state())).await;
     sim.note(|| format!("force ends: {end:?}"));
+    if let State::Condemned(_) = state {
+        sim.lender.condemned.set(true);
+    }
     let resumes_anyway = sim.config.has(Fault::ResumeUnanswered) && reason == Reason::Deadline;
     if end == ForceEnd::Resume || resumes_anyway {
         sim.step().await;

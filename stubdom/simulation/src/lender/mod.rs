@@ -146,6 +146,8 @@ pub struct Lender {
     pub connected: Cell<bool>,
     /// The broker has had a look at the clock since the event channel is gone.
     pub missed: Cell<bool>,
+    /// The broker is held for good.
+    pub condemned: Cell<bool>,
     /// The lender has removed entries that the broker's table still has.
     pub removes: Cell<bool>,
     /// No more regions.
@@ -176,6 +178,7 @@ impl Lender {
             next_ticket: Cell::new(0),
             connected: Cell::new(true),
             missed: Cell::new(false),
+            condemned: Cell::new(false),
             removes: Cell::new(false),
             ended: Cell::new(false),
         }

@@ -64,10 +64,18 @@ async fn carry_on(sim: &Sim, pages: &Pages, first_step: InvalidateStart) -> bool
                     return true;
                 }
                 let failed = finish(sim, pages, sequence).await;
-                locked(sim, |state| state.core.end_invalidate(sequence)).await;
-                match failed {
-                    None => return true,
-                    Some(cause) => force::revoke_all(sim, cause).await,
+                let early = sim.config.has(Fault::EndInvalidationEarly);
+                if early {
+                    locked(sim, |state| state.core.end_invalidate(sequence)).await;
+                }
+                if let Some(cause) = failed {
+                    force::revoke_all(sim, cause).await;
+                }
+                if !early {
+                    locked(sim, |state| state.core.end_invalidate(sequence)).await;
+                }
+                if failed.is_none() {
+                    return true;
                 }
             }
             InvalidateStart::Busy => {
