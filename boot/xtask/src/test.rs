@@ -19,7 +19,7 @@ use crate::scenarios::{Boot, Scenario, BOOTS};
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{lab_up, preflight, unikernel};
+use crate::{fuzz, lab_up, preflight, unikernel};
 
 /// How often a boot is run again when the emulator may have spoiled it.
 const REPEATS: u32 = 2;
@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<i32> {
     Ok(i32::from(tally.failed > 0 || tally.passed == 0))
 }
 
-/// Formats, lints and the tests that need no Xen.
+/// Formats, lints, the tests that need no Xen, and a short run of the fuzz targets.
 fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
@@ -99,12 +99,16 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
     let mut lint_module =
         cargo(&["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
     lint_module.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+    let mut lint_fuzz = fuzz::cargo(workspace, "clippy");
+    lint_fuzz.args(["--all-targets", "--", "-Dwarnings"]);
     let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
         ("lints of the broker", lint_unikernel),
         ("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])),
         ("lints of the module", lint_module),
+        ("format of the fuzz targets", cargo(&["fmt", "--manifest-path", fuzz::MANIFEST, "--check"])),
+        ("lints of the fuzz targets", lint_fuzz),
         (
             "host tests",
             cargo(&["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"]),
@@ -121,6 +125,9 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
         };
         tally.count(name, start.elapsed().as_secs_f64(), &verdict);
     }
+    let start = Instant::now();
+    let verdict = fuzz::check(workspace).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+    tally.count("fuzz targets", start.elapsed().as_secs_f64(), &verdict);
     Ok(())
 }
 
