@@ -8,6 +8,7 @@ mod command;
 mod cpio;
 mod demo;
 mod digest;
+mod fuzz;
 mod images;
 mod initramfs;
 mod kernel_image;
@@ -58,6 +59,8 @@ enum Command {
     Lab(lab::Command),
     /// A guest draws into buffers of dom0's GPU driver while that driver moves them
     Demo(demo::Arguments),
+    /// Runs the fuzz targets of the decoders and the rings
+    Fuzz(fuzz::Arguments),
     /// Formats and lints, host tests, and the scenarios on real Xen
     Test(test::Arguments),
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Lab(command) => lab::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     };
     match result {

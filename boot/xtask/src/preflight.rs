@@ -28,8 +28,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/bin/unshare", "util-linux"),
     ("/usr/bin/ld", "binutils"),
     ("/usr/bin/cc", "gcc"),
+    CXX,
     ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"),
 ];
+
+/// What libFuzzer's own source is compiled with.
+pub const CXX: (&str, &str) = ("/usr/bin/c++", "g++");
 
 /// Makes this machine ready for the lab.
 ///
@@ -38,15 +42,24 @@ const PROGRAMS: &[(&str, &str)] = &[
 pub fn prepare() -> Result<()> {
     check_root()?;
     let suite = apt::host_suite()?;
-    let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(path, _)| !Path::new(path).exists()).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        apt::install(&missing, None)?;
-    }
+    install_missing(PROGRAMS)?;
     if qemu_version().is_none_or(|version| version < QEMU_NEEDED) {
         install_qemu(&suite)?;
     }
     check_qemu()
+}
+
+/// Installs the packages of those programs that are not there.
+///
+/// # Errors
+/// They cannot be installed.
+pub fn install_missing(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> =
+        programs.iter().filter(|(path, _)| !Path::new(path).exists()).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt::install(&missing, None)
 }
 
 /// Chroots, bind mounts and apt are root's.

@@ -161,6 +161,18 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // Borrowers that do their worst: see boot/scenarios/BUGS.md.
+    Boot {
+        name: "borrowers",
+        guests: 2,
+        vcpus: 2,
+        timeout_s: 900,
+        scenarios: &[
+            show("a_paused_guest_holds_no_revocation_up", "guest-paused.sh", &[]),
+            show("a_storm_of_accesses_costs_the_other_guest_nothing", "access-storm.sh", &[]),
+        ],
+        ..PLAIN
+    },
     Boot {
         name: "race",
         vcpus: 2,

@@ -19,7 +19,7 @@ use crate::scenarios::{Boot, Scenario, BOOTS};
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{lab_up, preflight, unikernel};
+use crate::{fuzz, lab_up, preflight, unikernel};
 
 /// How often a boot is run again when the emulator may have spoiled it.
 const REPEATS: u32 = 2;
@@ -70,10 +70,14 @@ impl Tally {
 pub fn run(arguments: &Arguments) -> Result<i32> {
     let workspace = Workspace::locate()?;
     let mut tally = Tally::default();
-    // The host's tests compare our structures with Xen's headers, which the build root has.
     preflight::prepare()?;
-    let root = BuildRoot::ensure(&workspace)?;
     if !arguments.no_host && arguments.only.is_none() {
+        // Most of the lints need nothing of the build root, which comes over the network.
+        let root = std::thread::scope(|scope| {
+            let root = scope.spawn(|| BuildRoot::ensure(&workspace));
+            check_sources(&workspace, &mut tally)?;
+            root.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
         check_host(&workspace, &root, &mut tally)?;
     }
     if !arguments.no_lab {
@@ -84,43 +88,65 @@ pub fn run(arguments: &Arguments) -> Result<i32> {
     Ok(i32::from(tally.failed > 0 || tally.passed == 0))
 }
 
-/// Formats, lints and the tests that need no Xen.
-fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-        command.current_dir(&workspace.root).args(arguments);
-        command.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
-        command
+/// Cargo in the workspace.
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(&workspace.root).args(arguments);
+    command
+}
+
+/// Runs one check of the host.
+fn check(name: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
+    let start = Instant::now();
+    let output = step(&format!("Checking: {name}"), || run_command(command))?;
+    let verdict = if output.status.success() {
+        Verdict::Passed
+    } else {
+        print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Verdict::Failed(output.status.to_string())
     };
+    tally.count(name, start.elapsed().as_secs_f64(), &verdict);
+    Ok(())
+}
+
+/// Formats and lints.
+fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let mut lint_unikernel = unikernel::cargo(workspace, "clippy");
     lint_unikernel.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
     let module = "dom0-shim/module/Cargo.toml";
     // A workspace of its own, which must not leave its own target folder in the sources.
     let mut lint_module =
-        cargo(&["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
+        cargo(workspace, &["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
     lint_module.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+    let mut lint_fuzz = fuzz::cargo(workspace, "clippy");
+    lint_fuzz.args(["--all-targets", "--", "-Dwarnings"]);
     let checks = [
-        ("format", cargo(&["fmt", "--all", "--check"])),
-        ("lints", cargo(&["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
+        ("format", cargo(workspace, &["fmt", "--all", "--check"])),
+        ("lints", cargo(workspace, &["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
         ("lints of the broker", lint_unikernel),
-        ("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])),
+        ("format of the module", cargo(workspace, &["fmt", "--manifest-path", module, "--check"])),
         ("lints of the module", lint_module),
         (
-            "host tests",
-            cargo(&["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"]),
+            "format of the fuzz targets",
+            cargo(workspace, &["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]),
         ),
+        ("lints of the fuzz targets", lint_fuzz),
     ];
-    for (name, mut command) in checks {
-        let start = Instant::now();
-        let output = step(&format!("Checking: {name}"), || run_command(&mut command))?;
-        let verdict = if output.status.success() {
-            Verdict::Passed
-        } else {
-            print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            Verdict::Failed(output.status.to_string())
-        };
-        tally.count(name, start.elapsed().as_secs_f64(), &verdict);
-    }
+    checks.into_iter().try_for_each(|(name, mut command)| check(name, &mut command, tally))
+}
+
+/// The tests that need no Xen, and a short run of the fuzz targets.
+fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
+    let mut tests = cargo(
+        workspace,
+        &["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"],
+    );
+    // They compare our structures with Xen's headers, which the build root has.
+    tests.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
+    check("host tests", &mut tests, tally)?;
+    let start = Instant::now();
+    let verdict = fuzz::check(workspace).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
+    tally.count("fuzz targets", start.elapsed().as_secs_f64(), &verdict);
     Ok(())
 }
 

@@ -30,6 +30,7 @@ pub mod mirror;
 pub mod permits;
 pub mod progress;
 pub mod regions;
+pub mod removal;
 pub mod request_queue;
 pub mod storage;
 pub mod uapi;

@@ -9,22 +9,14 @@ use xenlend_shim_core::bars::FrameRun;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::link::{Cause, ForceEnd, Reason};
 use xenlend_shim_core::mirror::Run;
+use xenlend_shim_core::removal;
 
 use crate::errno::{Errno, ENOENT, ESRCH};
-use crate::hypervisor::Removed;
 use crate::link::{Link, WaitEnd};
 use crate::{log_error, log_information, log_warning};
 
 /// What a removal that the lender made itself came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// So many pages of the run were still mapped.
-    Mapped(u32),
-    /// The borrower is gone.
-    DomainGone,
-    /// Xen would not remove them.
-    Stuck(Errno),
-}
+pub type Found = removal::Found<Errno>;
 
 /// Revokes everything of a link. When it returns nothing is present, unless the broker has been resumed
 /// and lends again: whoever wants a range revoked looks whether it is.
@@ -106,32 +98,16 @@ fn hold_broker(link: &Link) -> bool {
 
 /// Removes the entries of a run from this domain, whatever is left of them.
 pub fn remove(link: &Link, run: &Run) -> Found {
-    let (mut done, mut mapped, mut permitted) = (0, 0, false);
-    while done < run.count {
-        let page = AperturePage(run.page.0.saturating_add(done));
-        let mfn = xenlend_protocol::frame::Mfn(run.mfn.0.saturating_add(u64::from(done)));
+    let call = |page: AperturePage, mfn, left| {
         let gfn = link.aperture.first_gfn().saturating_add(u64::from(page.0));
-        let left = run.count - done;
         link.locked(|state| add(&mut state.core.counters().dom0_mapping_hypercalls, 1));
-        match link.hypervisor.remove(link.borrower, gfn, mfn, left) {
-            Removed::Pages(pages) => {
-                done += pages.max(1);
-                mapped += pages;
-            }
-            // One absent page says nothing of its neighbours: what was one large entry may by now be several
-            // small ones, some of them removed.
-            Removed::Absent => done += 1,
-            Removed::DomainGone => return Found::DomainGone,
-            Removed::Refused(error) if permitted => return Found::Stuck(error),
-            Removed::Refused(_) => {
-                // Before 4.22 Xen wants the permission for a removal too.
-                permitted = true;
-                let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
-                let _ = link.permissions.lock().give_borrower(whole);
-            }
-        }
-    }
-    Found::Mapped(mapped)
+        link.hypervisor.remove(link.borrower, gfn, mfn, left)
+    };
+    let permit = || {
+        let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
+        let _ = link.permissions.lock().give_borrower(whole);
+    };
+    removal::remove(run, call, permit)
 }
 
 /// The last resort: a borrower that does not run touches nothing.

@@ -5,6 +5,7 @@ use xenlend_protocol::frame::Mfn;
 use xenlend_shim_core::domctl::{
     interface_version, DomainInfo, Domctl, Interface, INFO_DYING, INFO_SHUTDOWN,
 };
+use xenlend_shim_core::removal::Removed;
 
 use crate::errno::{Errno, EACCES, EINVAL, ENOENT, ENXIO, EOPNOTSUPP, EPERM, EPROTO, ESRCH};
 use crate::kernel_api::xen;
@@ -13,19 +14,6 @@ use crate::kernel_api::xen;
 #[derive(Clone, Copy)]
 pub struct Hypervisor {
     interface: Interface,
-}
-
-/// What became of a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// So many pages of the run were mapped and are not any more.
-    Pages(u32),
-    /// The first page of the run was not mapped.
-    Absent,
-    /// The borrower's domain is gone, and its second stage with it.
-    DomainGone,
-    /// The first page may still be mapped.
-    Refused(Errno),
 }
 
 fn result(value: i64) -> Result<u64, Errno> {
@@ -112,7 +100,7 @@ impl Hypervisor {
     }
 
     /// Removes second-stage entries from the front of a run, as many as Xen does in one call.
-    pub fn remove(self, dom_id: u16, gfn: u64, mfn: Mfn, count: u32) -> Removed {
+    pub fn remove(self, dom_id: u16, gfn: u64, mfn: Mfn, count: u32) -> Removed<Errno> {
         match Self::call(self.interface.remove_mapping(dom_id, gfn, mfn, u64::from(count))) {
             Ok(0) => Removed::Pages(count),
             Ok(pages) => Removed::Pages(u32::try_from(pages).unwrap_or(count).min(count)),

@@ -3,7 +3,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::layout::{frame_bytes, ALIGNMENT, CAPACITY, HEADER_BYTES, MAX_FRAME_BYTES};
+use super::layout::{frame_bytes, ALIGNMENT, HEADER_BYTES, MAX_FRAME_BYTES};
 use super::{contiguous, RingMemory};
 use crate::codec;
 use crate::message::MAX_MESSAGE_BYTES;
@@ -91,7 +91,7 @@ impl<M: RingMemory> Consumer<M> {
         frame: &mut [u8; MAX_FRAME_BYTES as usize],
     ) -> Result<u32, BreachKind> {
         let (first_word, _) = frame.split_at_mut(ALIGNMENT as usize);
-        self.memory.read(contiguous(self.consumed).0, first_word);
+        self.memory.read(contiguous(self.consumed, M::CAPACITY).0, first_word);
         let (header, _) = frame.split_first_chunk().ok_or(BreachKind::MessageLength)?;
         let length = u32::from_le_bytes(*header);
         if length == 0 || length as usize > MAX_MESSAGE_BYTES || frame_bytes(length) > available {
@@ -100,7 +100,7 @@ impl<M: RingMemory> Consumer<M> {
         let rest = frame
             .get_mut(ALIGNMENT as usize..frame_bytes(length) as usize)
             .ok_or(BreachKind::MessageLength)?;
-        let (offset, contiguous_bytes) = contiguous(self.consumed.wrapping_add(ALIGNMENT));
+        let (offset, contiguous_bytes) = contiguous(self.consumed.wrapping_add(ALIGNMENT), M::CAPACITY);
         let split = rest.len().min(contiguous_bytes as usize);
         let (head, tail) = rest.split_at_mut(split);
         if !head.is_empty() {
@@ -117,7 +117,7 @@ impl<M: RingMemory> Consumer<M> {
         let claimed = self.memory.load_produced();
         let available = claimed.wrapping_sub(self.consumed);
         let available_before = self.produced_seen.wrapping_sub(self.consumed);
-        if available < available_before || available > CAPACITY || claimed % ALIGNMENT != 0 {
+        if available < available_before || available > M::CAPACITY || claimed % ALIGNMENT != 0 {
             return Err(BreachKind::RingIndices);
         }
         self.produced_seen = claimed;

@@ -10,6 +10,7 @@
 //! - after draining: if [`Consumer::take_wakeup`] says so, notify as well, because
 //!   the producer found no room and waits.
 
+pub mod atomics;
 mod consumer;
 pub mod layout;
 mod producer;
@@ -31,6 +32,10 @@ pub enum Priority {
 ///
 /// The other end writes to it at any time: no two reads of one field need agree.
 pub trait RingMemory {
+    /// Bytes of the data area; a power of two. Only a model that explores every
+    /// interleaving of the two ends has less than a page.
+    const CAPACITY: u32 = layout::CAPACITY;
+
     /// Bytes produced so far. Acquire.
     fn load_produced(&self) -> u32;
     /// Publishes what has been produced. Release.
@@ -46,13 +51,15 @@ pub trait RingMemory {
     /// to the ring, of either kind (a full fence after it).
     fn store_waiting(&self, waits: bool);
     /// Copies out of the data area. `offset` and the length are multiples of 8, and
-    /// `offset` plus the length is at most [`layout::CAPACITY`].
+    /// `offset` plus the length is at most [`Self::CAPACITY`].
     fn read(&self, offset: u32, bytes: &mut [u8]);
     /// Copies into the data area, under the same rules.
     fn write(&self, offset: u32, bytes: &[u8]);
 }
 
-impl<M: RingMemory + ?Sized> RingMemory for &M {
+impl<M: RingMemory> RingMemory for &M {
+    const CAPACITY: u32 = M::CAPACITY;
+
     fn load_produced(&self) -> u32 {
         (**self).load_produced()
     }
@@ -79,10 +86,11 @@ impl<M: RingMemory + ?Sized> RingMemory for &M {
     }
 }
 
-/// Bytes from `index` to the end of the data area: what one copy may take at most.
-fn contiguous(index: u32) -> (u32, u32) {
-    let offset = index & layout::CAPACITY.wrapping_sub(1);
-    (offset, layout::CAPACITY.wrapping_sub(offset))
+/// Offset of `index` in a data area of `capacity` bytes, and the bytes from there to its
+/// end: what one copy may take at most.
+fn contiguous(index: u32, capacity: u32) -> (u32, u32) {
+    let offset = index & capacity.wrapping_sub(1);
+    (offset, capacity.wrapping_sub(offset))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::layout::{frame_bytes, ALIGNMENT, CAPACITY, HEADER_BYTES, MAX_FRAME_BYTES, RESERVED_BYTES};
+use super::layout::{frame_bytes, ALIGNMENT, HEADER_BYTES, MAX_FRAME_BYTES, RESERVED_BYTES};
 use super::{contiguous, Priority, RingMemory};
 use crate::codec;
 use crate::refusal::BreachKind;
@@ -55,7 +55,7 @@ impl<M: RingMemory> Producer<M> {
         if !self.has_room(used, priority).map_err(SendError::Breach)? {
             return Err(SendError::Full);
         }
-        let (offset, contiguous_bytes) = contiguous(self.produced);
+        let (offset, contiguous_bytes) = contiguous(self.produced, M::CAPACITY);
         let (head, tail) = frame.split_at(frame.len().min(contiguous_bytes as usize));
         self.memory.write(offset, head);
         if !tail.is_empty() {
@@ -123,7 +123,7 @@ impl<M: RingMemory> Producer<M> {
 
     fn free_bytes(&mut self) -> Result<u32, BreachKind> {
         self.check_consumed()?;
-        Ok(CAPACITY.saturating_sub(self.produced.wrapping_sub(self.consumed_seen)))
+        Ok(M::CAPACITY.saturating_sub(self.produced.wrapping_sub(self.consumed_seen)))
     }
 
     /// Reads the consumer's index once: it may only move from where it was towards ours.

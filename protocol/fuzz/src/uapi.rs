@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The structures that a process hands to the lender's kernel, and the rules for regions.
+
+use xenlend_shim_core::mirror::Mirror;
+use xenlend_shim_core::regions::{Aperture, Phase, Plan, Regions, Slot, MAX_REGIONS};
+use xenlend_shim_core::storage::Storage;
+use xenlend_shim_core::uapi::{
+    decode_domain, decode_status, AllowBar, Attach, RegionRequest, ALLOW_BAR_BYTES, ATTACH_BYTES,
+    REGION_BYTES, STATUS_BYTES,
+};
+
+use crate::Stream;
+
+struct Vectors;
+
+impl Storage for Vectors {
+    type Slice<T> = Vec<T>;
+}
+
+/// 256 MiB, somewhere.
+const APERTURE: Aperture = Aperture { address: 0x10_0000_0000, size: 256 << 20 };
+
+/// Calls of a process, one after the other. The first byte of each says which.
+pub fn requests(bytes: &[u8]) {
+    let mut stream = Stream(bytes);
+    let mut regions = Regions::<Vectors>::new((0..MAX_REGIONS).map(|_| Slot::EMPTY).collect());
+    while !stream.is_empty() {
+        match stream.byte() % 5 {
+            0 => attach(stream.take()),
+            1 => allow_bar(stream.take()),
+            2 => {
+                let bytes = stream.take();
+                let domain = decode_domain(&bytes);
+                assert_eq!(domain.is_some(), bytes[2..] == [0; 6]);
+            }
+            3 => {
+                let (borrower, _) = decode_status(&stream.take::<STATUS_BYTES>());
+                let _ = borrower;
+            }
+            _ => region(&mut regions, stream.byte(), &stream.take()),
+        }
+    }
+}
+
+/// The answers are put into the structure, and nothing else is changed.
+fn attach(bytes: [u8; ATTACH_BYTES]) {
+    let attach = Attach::decode(&bytes);
+    let mut answered = bytes;
+    Attach { ring_refs: [7; 3], event_channel: 7, ..attach }.encode_answer(&mut answered);
+    assert_eq!(answered[..32], bytes[..32]);
+    attach.encode_answer(&mut answered);
+    assert_eq!(answered, bytes);
+}
+
+/// As [`attach`].
+fn allow_bar(bytes: [u8; ALLOW_BAR_BYTES]) {
+    let allow = AllowBar::decode(&bytes);
+    let mut answered = bytes;
+    AllowBar { frames: !allow.frames, ..allow }.encode_answer(&mut answered);
+    assert_eq!(answered[..16], bytes[..16]);
+    assert_eq!(AllowBar::decode(&answered).frames, !allow.frames);
+}
+
+/// A region that is made lies in the aperture and in the process, and on no other.
+fn region(regions: &mut Regions<Vectors>, owner: u8, bytes: &[u8; REGION_BYTES]) {
+    let request = RegionRequest::decode(bytes);
+    match regions.plan(&request, &APERTURE, u32::from(owner)) {
+        Ok(Plan::Create(new)) => {
+            let end = u64::from(new.first.0) + u64::from(new.count);
+            assert!(new.count > 0 && end <= u64::from(APERTURE.pages()));
+            assert_eq!(new.user_address % 4096, 0);
+            assert!(new.user_address + u64::from(new.count) * 4096 < 1 << 47);
+            for other in regions.iter() {
+                let other_end = u64::from(other.first.0) + u64::from(other.count);
+                assert!(end <= u64::from(other.first.0) || other_end <= u64::from(new.first.0));
+                assert_ne!(other.lease.index, new.lease.index);
+            }
+            regions.insert(&new, Mirror::new(new.first, Vec::new(), Vec::new()));
+            if let Some(region) = regions.get_mut(new.lease) {
+                region.phase = Phase::Active;
+            }
+        }
+        Ok(Plan::Delete(lease)) => {
+            let region = regions.remove(lease).expect("what is to be deleted is there");
+            assert_eq!(region.owner, u32::from(owner));
+        }
+        Ok(Plan::Nothing) | Err(_) => (),
+    }
+}
