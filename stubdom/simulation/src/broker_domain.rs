@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The broker's domain: the real lending logic, its event loop, and its hypercalls to the fake Xen, between
+//! any two of which it can be held, killed or overtaken.
+
+use std::rc::Rc;
+
+use xenlend_lending::broker::{Broker, LinkState, Turn};
+use xenlend_lending::capabilities::Capabilities;
+use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
+use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
+use xenlend_lending::lease::{LeaseEvent, LeaseState};
+use xenlend_lending::lending_table::PageSlot;
+use xenlend_lending::vcpu_slot::VcpuSlot;
+use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::ToBroker;
+
+use crate::coverage::Coverage;
+use crate::fault::Fault;
+use crate::wire::Link;
+use crate::world::{Sim, Wrong};
+use crate::xen::{Failure, APERTURE, EPERM, ESRCH};
+
+/// Indices that leases have here.
+pub const INDICES: u16 = 4;
+
+/// The broker and what it knows of itself.
+pub struct BrokerDomain<'b> {
+    sim: Sim,
+    /// The real thing.
+    pub broker: Broker<'b>,
+    hands: Hands,
+    link: Link,
+    /// What events its leases have met.
+    pub coverage: Coverage,
+}
+
+/// Hypercalls.
+struct Hands {
+    sim: Sim,
+    /// Removals put off by [`Fault::AcknowledgeFirst`].
+    delayed: Vec<(u32, u64, u32)>,
+}
+
+impl<'b> BrokerDomain<'b> {
+    /// A broker that has not heard of a lender.
+    ///
+    /// # Panics
+    /// If the number of vCPUs is none.
+    pub fn new(sim: &Sim, pages: &'b mut [PageSlot], vcpus: &'b mut [VcpuSlot]) -> Self {
+        let broker = Broker::new(APERTURE, pages, vcpus, Capabilities::STOCK).expect("a sound configuration");
+        let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new() };
+        let link = Link(Rc::clone(sim));
+        Self { sim: Rc::clone(sim), broker, hands, link, coverage: Coverage::default() }
+    }
+
+    /// One turn of the event loop.
+    pub fn turn(&mut self) {
+        let sim = Rc::clone(&self.sim);
+        sim.inside_broker.set(true);
+        sim.broker_pending.set(false);
+        for (first, mfn, count) in std::mem::take(&mut self.hands.delayed) {
+            let _ = self.hands.call(first, mfn, count, Xen::Remove);
+        }
+        let before = self.broker.link_state();
+        // The same work as one call with the whole limit, message by message.
+        let mut lender = Turn::More;
+        for _ in 0..sim.config.messages_per_turn {
+            let states = self.states();
+            *sim.broker_end.received.borrow_mut() = None;
+            lender = self.broker.serve_lender(&mut self.hands, &mut self.link, 1);
+            self.watch(&states);
+            if let LinkState::Closed(_) = self.broker.link_state() {
+                sim.no_data.set(true);
+            }
+            if lender != Turn::More {
+                break;
+            }
+        }
+        let requests = self.broker.serve_requests(&mut self.hands, &mut self.link);
+        sim.broker_end.finish_turn(&sim);
+        if !sim.lender.connected.get() && self.broker.link_state() != LinkState::LenderGone {
+            self.broker.lender_gone(&mut self.hands);
+        }
+        let changed = self.broker.link_state() != before;
+        if changed || lender == Turn::More || requests == Turn::More {
+            sim.broker_pending.set(true);
+        }
+        if changed {
+            sim.note(|| format!("broker's link: {:?}", self.broker.link_state()));
+        }
+        sim.inside_broker.set(false);
+    }
+
+    fn states(&self) -> Vec<(LeaseId, LeaseState)> {
+        self.broker.leases().living().map(|lease| (lease.id(), lease.state())).collect()
+    }
+
+    /// Notes which event has met which state, and whether the state after it is right.
+    fn watch(&mut self, before: &[(LeaseId, LeaseState)]) {
+        let Some(message) = self.sim.broker_end.received.borrow_mut().take() else { return };
+        if self.sim.is_over() || !matches!(self.broker.link_state(), LinkState::Connected) {
+            return;
+        }
+        let after = self.states();
+        let by_id = |states: &[(LeaseId, LeaseState)], id: LeaseId| {
+            states.iter().find(|(other, _)| *other == id).map_or(LeaseState::Vacant, |(_, state)| *state)
+        };
+        let by_index = |states: &[(LeaseId, LeaseState)], index: u16| {
+            states.iter().find(|(id, _)| id.index == index).map_or(LeaseState::Vacant, |(_, state)| *state)
+        };
+        let mut met = Vec::new();
+        match message {
+            ToBroker::SetRegion { lease, .. } => {
+                met.push((by_index(before, lease.index), LeaseEvent::Granted, by_index(&after, lease.index)));
+            }
+            ToBroker::Present { lease, .. } => {
+                met.push((by_id(before, lease), LeaseEvent::Presented, by_id(&after, lease)));
+            }
+            ToBroker::Invalidate { lease, .. } => {
+                met.push((by_id(before, lease), LeaseEvent::Invalidated, by_id(&after, lease)));
+            }
+            ToBroker::Lost { lease, .. } => {
+                met.push((by_id(before, lease), LeaseEvent::PagesLost, by_id(&after, lease)));
+            }
+            ToBroker::DropRegion { lease } => {
+                let (from, to) = (by_id(before, lease), by_id(&after, lease));
+                let revoking = from.after(LeaseEvent::Dropped).unwrap_or(from);
+                met.push((from, LeaseEvent::Dropped, revoking));
+                if from != LeaseState::Vacant && to == LeaseState::Vacant {
+                    met.push((revoking, LeaseEvent::Emptied, to));
+                } else if to != revoking {
+                    met.push((from, LeaseEvent::Dropped, to));
+                }
+            }
+            ToBroker::Forced { .. } => {
+                self.sim.lender.removes.set(false);
+                for index in 0..INDICES {
+                    met.push((by_index(before, index), LeaseEvent::Forced, by_index(&after, index)));
+                }
+            }
+            _ => {}
+        }
+        for (from, event, to) in met {
+            self.coverage.record(from, event);
+            let expected = from.after(event).unwrap_or(from);
+            // A grant can be refused for other reasons.
+            let refused = event == LeaseEvent::Granted && to == from;
+            if to != expected && !refused {
+                self.sim.fail(Wrong::LeaseTransition, format!("{from:?} met {event:?} and became {to:?}"));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Xen {
+    Add,
+    Remove,
+}
+
+impl Hands {
+    /// Repeats a call until it has handled all frames, as `stubdom/src/xen/hypervisor.rs` does.
+    fn call(&mut self, first: u32, mfn: u64, count: u32, which: Xen) -> Result<(), Partial> {
+        let mut done = 0;
+        while done < count {
+            if !self.sim.interleave() {
+                return Err(Partial { done, errno: Errno(ESRCH) });
+            }
+            let failure = self.sim.hypercall_failure();
+            let (page, frame, left) = (first + done, mfn + u64::from(done), count - done);
+            let mut xen = self.sim.xen.borrow_mut();
+            let result = match which {
+                Xen::Add => xen.add(page, frame, left, failure),
+                Xen::Remove if !xen.broker_may_remove(frame, left) => Err(EPERM),
+                Xen::Remove => xen.remove(page, frame, left, failure),
+            };
+            drop(xen);
+            self.sim.note(|| {
+                let name = if which == Xen::Add { "adds" } else { "removes" };
+                format!("broker {name} {left} pages from {page} in {frame:#x}: {result:?}")
+            });
+            match result {
+                Ok(_) if which == Xen::Remove && self.sim.config.has(Fault::TakePartialForDone) => {
+                    return Ok(())
+                }
+                Ok(pages) => done += pages,
+                Err(errno) => return Err(Partial { done, errno: Errno(errno) }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hypervisor for Hands {
+    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+        if self.sim.config.has(Fault::SkipUnmap) {
+            // Adding over what was left behind would kill the borrower: that is another bug.
+            for step in 0..count {
+                let _ = self.sim.xen.borrow_mut().remove(first.0 + step, mfn.0 + u64::from(step), 1, None);
+            }
+        }
+        self.call(first.0, mfn.0, count, Xen::Add)
+    }
+
+    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+        match self.sim.config.fault {
+            Some(Fault::SkipUnmap) => Ok(()),
+            Some(Fault::AcknowledgeFirst) => {
+                self.delayed.push((first.0, mfn.0, count));
+                self.sim.broker_pending.set(true);
+                Ok(())
+            }
+            _ => self.call(first.0, mfn.0, count, Xen::Remove),
+        }
+    }
+
+    fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
+        let claim = self.sim.xen.borrow().requests.get(usize::from(vcpu)).copied().flatten()?;
+        let ignored = self.sim.config.has(Fault::IgnoreRepStos)
+            && self.sim.broker_end.handles_present.get()
+            && claim.kind == KIND_COPY;
+        (!ignored).then_some(claim)
+    }
+
+    fn accept(&mut self, vcpu: u16) {
+        if self.sim.is_over() {
+            return;
+        }
+        match &mut self.sim.xen.borrow_mut().requests[usize::from(vcpu)] {
+            Some(claim) if claim.state == STATE_READY => claim.state = STATE_INPROCESS,
+            // It went with its borrower.
+            None => {}
+            other => self.sim.fail(Wrong::Answers, format!("accepted {other:?}")),
+        }
+    }
+
+    fn complete(&mut self, vcpu: u16, data: u64) {
+        if !self.sim.interleave() {
+            return;
+        }
+        let zeros = self.sim.config.has(Fault::AnswerZeros);
+        match &mut self.sim.xen.borrow_mut().requests[usize::from(vcpu)] {
+            Some(claim) if claim.state == STATE_INPROCESS => {
+                claim.data = if zeros && claim.is_read { 0 } else { data };
+                if self.sim.config.has(Fault::ForgetCompletion) && claim.data_is_pointer {
+                    return;
+                }
+                claim.state = STATE_RESPONSE_READY;
+                self.sim.note(|| format!("broker completes vCPU {vcpu} with {data:#x}"));
+            }
+            None => {}
+            other => self.sim.fail(Wrong::Answers, format!("completed {other:?}")),
+        }
+    }
+
+    fn read_borrower(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        bytes.copy_from_slice(self.sim.xen.borrow_mut().ram_at(address, bytes.len()).map_err(Errno)?);
+        Ok(())
+    }
+
+    fn write_borrower(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.sim.xen.borrow_mut().ram_at(address, bytes.len()).map_err(Errno)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn forget_borrower_memory(&mut self) {}
+}
+
+impl crate::world::World {
+    /// Whether and how the next hypercall fails.
+    pub fn hypercall_failure(&self) -> Option<Failure> {
+        if !self.once_in(self.config.failing_hypercalls) {
+            return None;
+        }
+        self.disturbed.set(true);
+        let after = self.draw(4);
+        let errno = [crate::xen::ENOMEM, EPERM][self.draw(2) as usize];
+        Some(Failure { after, errno })
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bugs that can be switched on, one at a time: a simulation that does not find them finds nothing.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The broker acknowledges an invalidation first and removes in its next turn.
+    AcknowledgeFirst,
+    /// The broker acknowledges and never removes.
+    SkipUnmap,
+    /// The broker takes a positive return of Xen for all done.
+    TakePartialForDone,
+    /// The broker accepts a `Present` that an `Invalidate` has overtaken.
+    AcceptStalePresent,
+    /// The broker does not look at outstanding `rep stos` before it adds.
+    IgnoreRepStos,
+    /// The broker forgets to wake the vCPU that it has answered.
+    ForgetCompletion,
+    /// The broker answers a read with zeros.
+    AnswerZeros,
+    /// The lender adds without pausing the borrower.
+    AddWithoutBracket,
+    /// The lender records a page in its mirror when the broker has answered, not before it asks.
+    RecordMirrorLate,
+    /// The lender resumes a broker that has a `Present` unanswered.
+    ResumeUnanswered,
+    /// The lender removes by force without pausing the broker.
+    ForceWithoutPause,
+    /// The lender forgets that an invalidation has overtaken a lookup.
+    ForgetOvertaken,
+    /// The lender looks up while an invalidation runs.
+    LookUpTooEarly,
+    /// The lender's notifier returns when the message is sent, not when it is answered.
+    NotifierDoesNotWait,
+    /// The lender does an access on the frame that it found first.
+    AccessOldFrame,
+    /// The lender does not answer an access whose page is gone.
+    DropLostAccess,
+    /// The lender leaves the borrower paused when the broker says `Later`.
+    LeakBracket,
+    /// The lender withdraws no permissions.
+    KeepPermissions,
+    /// The lender tells the broker nothing of room in the ring to it, nor of messages.
+    ForgetNotification,
+    /// The lender takes an invalidation off its list before the force that it leads to: an answer just before
+    /// that is one that nobody is owed.
+    EndInvalidationEarly,
+}
+
+impl Fault {
+    /// Every bug.
+    pub const ALL: [Self; 20] = [
+        Self::AcknowledgeFirst,
+        Self::SkipUnmap,
+        Self::TakePartialForDone,
+        Self::AcceptStalePresent,
+        Self::IgnoreRepStos,
+        Self::ForgetCompletion,
+        Self::AnswerZeros,
+        Self::AddWithoutBracket,
+        Self::RecordMirrorLate,
+        Self::ResumeUnanswered,
+        Self::ForceWithoutPause,
+        Self::ForgetOvertaken,
+        Self::LookUpTooEarly,
+        Self::NotifierDoesNotWait,
+        Self::AccessOldFrame,
+        Self::DropLostAccess,
+        Self::LeakBracket,
+        Self::KeepPermissions,
+        Self::ForgetNotification,
+        Self::EndInvalidationEarly,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgeFirst => "acknowledge-first",
+            Self::SkipUnmap => "skip-unmap",
+            Self::TakePartialForDone => "take-partial-for-done",
+            Self::AcceptStalePresent => "accept-stale-present",
+            Self::IgnoreRepStos => "ignore-rep-stos",
+            Self::ForgetCompletion => "forget-completion",
+            Self::AnswerZeros => "answer-zeros",
+            Self::AddWithoutBracket => "add-without-bracket",
+            Self::RecordMirrorLate => "record-mirror-late",
+            Self::ResumeUnanswered => "resume-unanswered",
+            Self::ForceWithoutPause => "force-without-pause",
+            Self::ForgetOvertaken => "forget-overtaken",
+            Self::LookUpTooEarly => "look-up-too-early",
+            Self::NotifierDoesNotWait => "notifier-does-not-wait",
+            Self::AccessOldFrame => "access-old-frame",
+            Self::DropLostAccess => "drop-lost-access",
+            Self::LeakBracket => "leak-bracket",
+            Self::KeepPermissions => "keep-permissions",
+            Self::ForgetNotification => "forget-notification",
+            Self::EndInvalidationEarly => "end-invalidation-early",
+        }
+    }
+
+    /// The bug of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+}

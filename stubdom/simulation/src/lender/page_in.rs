@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One page-in: look up, permit, pause, post, wait, resume: `dom0-shim/module/src/page_in.rs`.
+
+use std::rc::Rc;
+
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::PresentOutcome;
+use xenlend_protocol::refusal::Refusal;
+use xenlend_shim_core::lendable::FrameKind;
+use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding, Reason};
+use xenlend_shim_core::request_queue::{Request, Work};
+use xenlend_shim_core::window::Extents;
+
+use super::link::{locked, wait_for_answer, wait_for_broker, Mode};
+use super::lookup::{look_up, LookupEnd, Scratch};
+use super::revoke::{self, Pages};
+use super::{force, permissions, InFlight, Lender, Lock, RegionObject};
+use crate::fault::Fault;
+use crate::world::Sim;
+
+/// Lookups that one page-in makes before it is given up.
+const MAX_LOOKUPS: u32 = 16;
+/// Answers of Later before a page-in is given up.
+const MAX_LATERS: u8 = 3;
+
+/// The borrower is paused while this lives: the bracket ends on every path.
+struct Bracket(Option<Sim>);
+
+impl Bracket {
+    async fn begin(sim: &Sim) -> Option<Self> {
+        sim.step().await;
+        if sim.config.has(Fault::AddWithoutBracket) {
+            return Some(Self(None));
+        }
+        if sim.hypercall_failure().is_some() {
+            return None;
+        }
+        force::pause_borrower(sim);
+        Some(Self(Some(Rc::clone(sim))))
+    }
+}
+
+impl Drop for Bracket {
+    fn drop(&mut self) {
+        if let Some(sim) = self.0.take() {
+            sim.xen.borrow_mut().borrower.pauses -= 1;
+        }
+    }
+}
+
+/// What became of one Present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    Again,
+    Later,
+    GiveUp,
+}
+
+/// The page-in of a request.
+pub struct Job<'a> {
+    /// The world.
+    pub sim: &'a Sim,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The page.
+    pub page: AperturePage,
+    /// Answers of Later so far.
+    pub laters: u8,
+}
+
+impl Job<'_> {
+    /// Makes the page present if it can.
+    pub async fn run(&self, object: &Rc<RegionObject>, scratch: &mut Scratch) {
+        let begun = locked(self.sim, |state| state.core.begin_page_in(self.lease, self.page)).await;
+        if let Ok(page_in) = begun {
+            self.look_up_and_send(&page_in, object, scratch).await;
+            locked(self.sim, |state| state.core.end_page_in(&page_in)).await;
+        }
+    }
+
+    async fn look_up_and_send(&self, page_in: &PageIn, object: &Rc<RegionObject>, scratch: &mut Scratch) {
+        for _ in 0..MAX_LOOKUPS {
+            let forgets = self.sim.config.has(Fault::ForgetOvertaken);
+            if !locked(self.sim, |state| state.core.restart_page_in(page_in)).await {
+                return;
+            }
+            match look_up(self.sim, page_in, object, scratch).await {
+                Ok(()) => {}
+                Err(LookupEnd::Again) => continue,
+                Err(LookupEnd::Refused | LookupEnd::GiveUp) => return,
+            }
+            if forgets && !locked(self.sim, |state| state.core.restart_page_in(page_in)).await {
+                return;
+            }
+            let stale =
+                locked(self.sim, |state| state.core.forget_present(page_in, &mut scratch.window)).await;
+            if let Some(first) = stale {
+                revoke::revoke(self.sim, &Pages { lease: self.lease, first, count: 1 }).await;
+                continue;
+            }
+            match self.send_all(page_in, scratch).await {
+                Sent::Yes | Sent::GiveUp => return,
+                Sent::Again => {}
+                Sent::Later => {
+                    if self.laters < MAX_LATERS {
+                        let work = Work::Again { tries: self.laters + 1 };
+                        let request = Request { lease: self.lease, page: self.page, work };
+                        locked(self.sim, |state| state.core.push_again(request)).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn send_all(&self, page_in: &PageIn, scratch: &mut Scratch) -> Sent {
+        let mut sent = scratch.window.begin();
+        loop {
+            let extents = scratch.window.next_extents(&mut sent);
+            if extents.is_empty() {
+                return Sent::Yes;
+            }
+            let result = self.send_one(page_in, &extents, scratch).await;
+            if result != Sent::Yes {
+                return result;
+            }
+        }
+    }
+
+    async fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> Sent {
+        let posted = loop {
+            if !self.permit(extents, scratch).await {
+                return Sent::GiveUp;
+            }
+            if !locked(self.sim, |state| state.core.is_current(page_in)).await {
+                break Posted::Overtaken;
+            }
+            let Some(bracket) = Bracket::begin(self.sim).await else { break Posted::Over };
+            let presents = &self.sim.lender.presents;
+            let completion = scratch.completion.as_ref();
+            let posted = locked(self.sim, |state| {
+                let posted = state.core.post_present(page_in, extents, completion);
+                if let Posted::Yes { .. } = posted {
+                    // Tickets are given out in order, one for each.
+                    let ticket = self.sim.lender.next_ticket.get();
+                    self.sim.lender.next_ticket.set(ticket.wrapping_add(1));
+                    presents.borrow_mut().push(InFlight { ticket, extents: extents.clone() });
+                }
+                posted
+            })
+            .await;
+            if let Posted::Yes { completed } = posted {
+                if completed {
+                    scratch.completion = None;
+                }
+                return self.await_answer(page_in, extents, bracket).await;
+            }
+            drop(bracket);
+            if posted != Posted::Full {
+                break posted;
+            }
+            self.forbid(extents, scratch).await;
+            if !self.await_room().await {
+                return Sent::GiveUp;
+            }
+        };
+        self.forbid(extents, scratch).await;
+        if posted == Posted::Overtaken {
+            Sent::Again
+        } else {
+            Sent::GiveUp
+        }
+    }
+
+    async fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket) -> Sent {
+        let sim = self.sim;
+        let mut behind = None;
+        let answer = wait_for_answer(sim, Mode::Uninterruptible, |state| {
+            let position = *behind.get_or_insert(state.core.position());
+            match state.core.present_standing() {
+                PresentStanding::Waiting => match state.core.needs_force() {
+                    Some(reason) => Ok(Err(state.core.cause(reason))),
+                    None => Err(Some(position)),
+                },
+                PresentStanding::Gone => Ok(Ok(None)),
+                PresentStanding::Answered(outcome) => {
+                    state.core.end_present();
+                    Ok(Ok(Some(outcome)))
+                }
+            }
+        })
+        .await;
+        let outcome = match answer {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(cause)) => {
+                force::revoke_all(sim, cause).await;
+                None
+            }
+            Err(end) => {
+                force::after(sim, end).await;
+                None
+            }
+        };
+        if sim.config.has(Fault::LeakBracket) && matches!(outcome, Some(PresentOutcome::Later)) {
+            std::mem::forget(bracket);
+        } else {
+            sim.step().await;
+            drop(bracket);
+        }
+        match outcome {
+            Some(PresentOutcome::Added { .. }) => Sent::Yes,
+            None => Sent::GiveUp,
+            Some(PresentOutcome::Refused(Refusal::AlreadyPresent { .. })) => {
+                let cause = locked(sim, |state| state.core.cause(Reason::Breach)).await;
+                force::revoke_all(sim, cause).await;
+                Sent::GiveUp
+            }
+            Some(other) => {
+                for extent in extents {
+                    let pages = Pages { lease: page_in.lease, first: extent.page, count: extent.count };
+                    revoke::clear(sim, &pages, false).await;
+                }
+                match other {
+                    PresentOutcome::Later => Sent::Later,
+                    PresentOutcome::Stale => Sent::Again,
+                    refused => {
+                        sim.note(|| format!("the broker did not add: {refused:?}"));
+                        Sent::GiveUp
+                    }
+                }
+            }
+        }
+    }
+
+    async fn await_room(&self) -> bool {
+        let room = wait_for_broker(self.sim, Mode::Uninterruptible, |state| {
+            (state.stopping || state.core.needs_force().is_some() || state.core.has_room()).then_some(())
+        })
+        .await;
+        if let Err(end) = room {
+            force::after(self.sim, end).await;
+        }
+        room.is_ok() && !locked(self.sim, |state| state.stopping).await
+    }
+
+    async fn permit(&self, extents: &Extents, scratch: &Scratch) -> bool {
+        let _held = Lender::lock(self.sim, Lock::Permissions).await;
+        let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
+        for (index, extent) in extents.iter().enumerate() {
+            if is_ram(extent.page) && permissions::acquire(self.sim, extent).await.is_err() {
+                for earlier in extents.iter().take(index).filter(|earlier| is_ram(earlier.page)) {
+                    permissions::release(self.sim, earlier.mfn, earlier.count).await;
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn forbid(&self, extents: &Extents, scratch: &Scratch) {
+        let _held = Lender::lock(self.sim, Lock::Permissions).await;
+        for extent in extents {
+            if matches!(scratch.window.get(extent.page), Some((_, FrameKind::Ram))) {
+                permissions::release(self.sim, extent.mfn, extent.count).await;
+            }
+        }
+    }
+}
+
+/// Answers an access, whatever it takes.
+pub async fn complete(sim: &Sim, completion: &Completion) {
+    while !try_to_complete(sim, completion).await {}
+}
+
+/// Answers an access if the broker takes it before the deadline; if not, revokes by force. False if it
+/// may be tried again.
+pub async fn try_to_complete(sim: &Sim, completion: &Completion) -> bool {
+    let sent =
+        wait_for_broker(sim, Mode::Uninterruptible, |state| match state.core.post_completed(completion) {
+            Err(NotSent::Full) if !state.stopping => None,
+            _ => Some(()),
+        })
+        .await;
+    if let Err(end) = sent {
+        force::after(sim, end).await;
+    }
+    sent.is_ok()
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One history, or many.
+
+use std::ops::Range;
+
+use xenlend_lending::lending_table::PageSlot;
+use xenlend_lending::vcpu_slot::VcpuSlot;
+
+use crate::broker_domain::BrokerDomain;
+use crate::config::{Config, Mode};
+use crate::coverage::Coverage;
+use crate::fault::Fault;
+use crate::history::{Actor, Event};
+use crate::invariants;
+use crate::random::Random;
+use crate::schedule::Source;
+use crate::world::{Violation, World};
+use crate::xen::PAGES;
+
+/// What a history came to.
+pub struct Outcome {
+    /// The first thing that went wrong.
+    pub violation: Option<Violation>,
+    /// What happened.
+    pub history: Vec<Event>,
+    /// What happened, in words, if that was wanted.
+    pub trace: Vec<String>,
+    /// Which events have met which states.
+    pub coverage: Coverage,
+}
+
+/// Lets a history happen.
+pub fn run(config: Config, source: Source, traced: bool) -> Outcome {
+    let sim = World::new(config, source, traced);
+    let mut pages = vec![PageSlot::ABSENT; PAGES as usize];
+    let mut slots: Vec<_> = (0..config.vcpus).map(|_| VcpuSlot::default()).collect();
+    let mut broker = BrokerDomain::new(&sim, &mut pages, &mut slots);
+    let mut checked = 0;
+    while let Some(actor) = sim.next_actor() {
+        if actor == Actor::Broker {
+            broker.turn();
+        } else {
+            sim.perform(actor);
+        }
+        invariants::check(&sim);
+        let version = sim.xen.borrow().version;
+        if actor == Actor::Broker || version != checked {
+            checked = version;
+            invariants::check_broker(&sim, &broker.broker);
+        }
+    }
+    sim.tasks.clear();
+    let (violation, history, trace) = sim.result();
+    Outcome { violation, history, trace, coverage: broker.coverage }
+}
+
+/// The history of a seed, of so many steps at most.
+pub fn run_seed(seed: u64, steps: usize, mode: Option<Mode>, fault: Option<Fault>) -> Outcome {
+    run(Config::new(seed, mode, fault), Source::Random(Random::new(seed), steps), false)
+}
+
+/// A history again, or any part of it.
+pub fn replay(
+    seed: u64,
+    history: Vec<Event>,
+    mode: Option<Mode>,
+    fault: Option<Fault>,
+    traced: bool,
+) -> Outcome {
+    run(Config::new(seed, mode, fault), Source::Replay(history), traced)
+}
+
+/// A seed that fails.
+pub struct Found {
+    /// The seed.
+    pub seed: u64,
+    /// How.
+    pub violation: Violation,
+    /// What happened.
+    pub history: Vec<Event>,
+}
+
+/// Many histories: their steps, what they covered, and the first that failed.
+pub struct Explored {
+    /// Steps taken in all.
+    pub steps: usize,
+    /// Histories.
+    pub histories: usize,
+    /// Of all.
+    pub coverage: Coverage,
+    /// The first that failed; nothing was looked at behind it.
+    pub found: Option<Found>,
+}
+
+/// Lets the histories of seeds happen until one fails.
+pub fn explore(seeds: Range<u64>, steps: usize, mode: Option<Mode>, fault: Option<Fault>) -> Explored {
+    let mut all = Explored { steps: 0, histories: 0, coverage: Coverage::default(), found: None };
+    for seed in seeds {
+        let outcome = run_seed(seed, steps, mode, fault);
+        all.steps += outcome.history.len();
+        all.histories += 1;
+        all.coverage.add(&outcome.coverage);
+        if let Some(violation) = outcome.violation {
+            all.found = Some(Found { seed, violation, history: outcome.history });
+            break;
+        }
+    }
+    all
+}

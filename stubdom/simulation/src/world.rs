@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Everything that exists in one history.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::config::{Config, Mode};
+use crate::history::Event;
+use crate::lender::Lender;
+use crate::liar::Liar;
+use crate::memory::Memory;
+use crate::ring_memory;
+use crate::schedule::{Chooser, Source};
+use crate::task::{Tasks, Turn, Wait, WORKER};
+use crate::vcpu::Vcpu;
+use crate::wire::BrokerEnd;
+use crate::xen::Xen;
+
+/// The world, as everybody holds it.
+pub type Sim = Rc<World>;
+
+/// A look at the clock: an eighth of the deadline.
+pub const LOOK_MS: u64 = 100;
+/// The lender's deadline.
+pub const DEADLINE_MS: u32 = 800;
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// A second-stage entry names a frame that was given back.
+    StaleEntry,
+    /// A message in flight can make such an entry.
+    StaleMessage,
+    /// Xen has an entry that the lender's mirror does not have.
+    MirrorMisses,
+    /// The broker's table is not what Xen has.
+    TableDiffers,
+    /// A part of a 2 MiB entry was removed: that can fail.
+    SplitEntry,
+    /// The borrower was killed, and not by itself.
+    BorrowerDied,
+    /// An access gave what was never there.
+    StaleData,
+    /// A write went nowhere.
+    LostWrite,
+    /// A lease went from one state to another as it may not.
+    LeaseTransition,
+    /// A link broke though nobody had broken a contract.
+    Link,
+    /// Somebody waits for ever.
+    Stuck,
+    /// An answer too many, too few, or to nothing.
+    Answers,
+    /// Permissions were left behind.
+    Permissions,
+}
+
+/// The first thing that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What.
+    pub wrong: Wrong,
+    /// In words.
+    pub text: String,
+    /// Steps taken before.
+    pub step: usize,
+}
+
+/// See the module.
+pub struct World {
+    /// What holds throughout.
+    pub config: Config,
+    /// Xen.
+    pub xen: RefCell<Xen>,
+    /// The lender's process.
+    pub memory: RefCell<Memory>,
+    /// The lender's module.
+    pub lender: Lender,
+    /// The broker's end of the link.
+    pub broker_end: BrokerEnd,
+    /// A lender that lies, in its mode.
+    pub liar: RefCell<Liar>,
+    /// The borrower.
+    pub vcpus: RefCell<Vec<Vcpu>>,
+    /// The lender's flows.
+    pub tasks: Tasks,
+    /// The clock.
+    pub now_ms: Cell<u64>,
+    /// The broker's event channels have something.
+    pub broker_pending: Cell<bool>,
+    /// The lender's event channel has something.
+    pub interrupt_pending: Cell<bool>,
+    /// The broker is in the middle of a turn.
+    pub inside_broker: Cell<bool>,
+    /// Faults of the process never end, for now.
+    pub faults_stuck: Cell<bool>,
+    /// Pauses of the broker by the administrator.
+    pub broker_held: Cell<u32>,
+    /// The borrower did something that may kill it.
+    pub suicidal: Cell<bool>,
+    /// Looks at the clock since everything is coming to rest: nobody else could do anything.
+    pub idle_looks: Cell<u32>,
+    /// The broker has ended the link, or has lied: what accesses give is its own affair.
+    pub no_data: Cell<bool>,
+    /// Incidents that happened.
+    pub disturbed: Cell<bool>,
+    /// Versions at the last check.
+    pub(crate) checked: Cell<(u64, u64)>,
+    pub(crate) chooser: RefCell<Chooser>,
+    violation: RefCell<Option<Violation>>,
+    trace: RefCell<Option<Vec<String>>>,
+}
+
+impl World {
+    /// A borrower, a broker that has just started, and a lender that has said hello.
+    pub fn new(config: Config, source: Source, traced: bool) -> Sim {
+        let (to_broker, to_lender) = (ring_memory::Memory::default(), ring_memory::Memory::default());
+        let sim = Rc::new(Self {
+            config,
+            xen: RefCell::new(Xen::new(config.vcpus)),
+            memory: RefCell::new(Memory::new(config.vcpus, config.seed)),
+            lender: Lender::new(&config, to_broker.clone(), to_lender.clone()),
+            broker_end: BrokerEnd::new(to_broker.clone(), to_lender.clone()),
+            liar: RefCell::new(Liar::new(to_broker, to_lender)),
+            vcpus: RefCell::new((0..config.vcpus).map(Vcpu::new).collect()),
+            tasks: Tasks::default(),
+            now_ms: Cell::new(0),
+            broker_pending: Cell::new(true),
+            interrupt_pending: Cell::new(false),
+            inside_broker: Cell::new(false),
+            faults_stuck: Cell::new(false),
+            broker_held: Cell::new(0),
+            suicidal: Cell::new(false),
+            idle_looks: Cell::new(0),
+            no_data: Cell::new(false),
+            disturbed: Cell::new(false),
+            checked: Cell::new((0, 0)),
+            chooser: RefCell::new(Chooser::new(source)),
+            violation: RefCell::new(None),
+            trace: RefCell::new(traced.then(Vec::new)),
+        });
+        if config.mode == Mode::LyingLender {
+            sim.xen.borrow_mut().permits_all = true;
+        } else {
+            sim.lender.greet();
+            sim.tasks.start([WORKER], "worker", crate::lender::worker::work(Rc::clone(&sim)));
+        }
+        sim
+    }
+
+    /// A number below `limit`; 0 is always the harmless one.
+    pub fn draw(&self, limit: u32) -> u32 {
+        self.chooser.borrow_mut().draw(limit)
+    }
+
+    /// Yes, once in so many times; never if that is 0.
+    pub fn once_in(&self, times: u32) -> bool {
+        times > 0 && self.draw(times) == times - 1 && times > 1
+    }
+
+    /// Says what is wrong. Only the first thing counts.
+    pub fn fail(&self, wrong: Wrong, text: String) {
+        let step = self.chooser.borrow().steps();
+        self.note(|| format!("WRONG: {wrong:?}: {text}"));
+        self.violation.borrow_mut().get_or_insert(Violation { wrong, text, step });
+    }
+
+    /// Whether something is wrong.
+    pub fn has_failed(&self) -> bool {
+        self.violation.borrow().is_some()
+    }
+
+    /// Tells the reader of a trace.
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        if let Some(trace) = self.trace.borrow_mut().as_mut() {
+            trace.push(text());
+        }
+    }
+
+    /// Whether nothing counts any more.
+    pub fn is_over(&self) -> bool {
+        self.chooser.borrow().is_over()
+    }
+
+    /// Whether everything is coming to rest.
+    pub fn is_resting(&self) -> bool {
+        self.chooser.borrow().is_resting()
+    }
+
+    /// What went wrong, what happened, and the trace.
+    pub fn result(&self) -> (Option<Violation>, Vec<Event>, Vec<String>) {
+        let history = self.chooser.borrow_mut().take_history();
+        let trace = self.trace.borrow_mut().take().unwrap_or_default();
+        (self.violation.borrow_mut().take(), history, trace)
+    }
+
+    /// A step boundary of a flow.
+    pub fn step(self: &Rc<Self>) -> Turn {
+        Turn::new(self, Wait::Nothing)
+    }
+
+    /// A step boundary, until a condition holds.
+    pub fn until(self: &Rc<Self>, condition: impl Fn(&World) -> bool + 'static) -> Turn {
+        Turn::new(self, Wait::Until(Box::new(condition)))
+    }
+}

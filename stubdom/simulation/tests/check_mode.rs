@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A lender that verifies every acknowledgement is safe from a broker that lies about them, and notices.
+
+use xenlend_simulation::config::{Config, Mode};
+use xenlend_simulation::fault::Fault;
+use xenlend_simulation::random::Random;
+use xenlend_simulation::run::run;
+use xenlend_simulation::schedule::Source;
+use xenlend_simulation::world::Wrong;
+
+#[test]
+fn no_acknowledgement_that_is_a_lie_gets_past_the_check_mode() {
+    for fault in [Fault::SkipUnmap, Fault::AcknowledgeFirst] {
+        let mut condemned = 0;
+        for seed in 1..200 {
+            // Only acknowledgements are verified: an add that fails half-way would have it lie in another answer.
+            let rough = Config::new(seed, Some(Mode::Rough), Some(fault));
+            let config = Config { check: true, failing_hypercalls: 0, incidents: 0, ..rough };
+            let outcome = run(config, Source::Random(Random::new(seed), 1000), true);
+            if let Some(violation) = outcome.violation {
+                panic!("{}, seed {seed}: {violation:?}", fault.name());
+            }
+            condemned += u32::from(outcome.trace.iter().any(|line| line.contains("Condemn(Lied)")));
+        }
+        assert!(condemned > 10, "{} was noticed {condemned} times", fault.name());
+    }
+}
+
+#[test]
+fn without_it_such_a_lie_is_a_stale_entry() {
+    let config = Config { check: false, ..Config::new(1, Some(Mode::Calm), Some(Fault::SkipUnmap)) };
+    let outcome = run(config, Source::Random(Random::new(1), 1000), false);
+    assert_eq!(outcome.violation.map(|violation| violation.wrong), Some(Wrong::StaleEntry));
+}

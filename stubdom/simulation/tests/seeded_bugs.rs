@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bugs that are switched on one at a time must be found, as what they are, within a number of steps that is
+//! stated here: ten times what they took, so that another order of steps finds them too.
+
+use xenlend_simulation::config::Mode;
+use xenlend_simulation::fault::Fault;
+use xenlend_simulation::run::explore;
+use xenlend_simulation::world::Wrong;
+
+const STEPS: usize = 1000;
+
+/// What each bug shows as, and in so many histories of 1000 steps at most.
+fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
+    use Wrong::{
+        BorrowerDied, Link, LostWrite, MirrorMisses, Permissions, SplitEntry, StaleData, StaleEntry,
+        StaleMessage, Stuck, TableDiffers,
+    };
+    let given_back: &[Wrong] = &[StaleEntry, StaleMessage, MirrorMisses];
+    match fault {
+        Fault::AcknowledgeFirst | Fault::SkipUnmap | Fault::RecordMirrorLate | Fault::NotifierDoesNotWait => {
+            (Mode::Calm, given_back, 20)
+        }
+        Fault::ForgetOvertaken | Fault::LookUpTooEarly => (Mode::Calm, given_back, 200),
+        Fault::ResumeUnanswered => (Mode::Rough, given_back, 2000),
+        // The broker adds 2 MiB while the lender looks for what is left, page by page.
+        Fault::ForceWithoutPause => {
+            (Mode::Rough, &[StaleEntry, StaleMessage, MirrorMisses, TableDiffers, SplitEntry], 2000)
+        }
+        Fault::TakePartialForDone => (Mode::Rough, &[StaleEntry, MirrorMisses, TableDiffers], 2000),
+        Fault::AcceptStalePresent => (Mode::LyingLender, &[StaleEntry], 500),
+        Fault::IgnoreRepStos => (Mode::Calm, &[BorrowerDied], 200),
+        Fault::AddWithoutBracket => (Mode::Calm, &[BorrowerDied], 1000),
+        Fault::ForgetCompletion => (Mode::Calm, &[Stuck], 20),
+        Fault::LeakBracket => (Mode::Calm, &[Stuck], 50),
+        Fault::DropLostAccess => (Mode::Rough, &[Stuck], 100),
+        Fault::AnswerZeros => (Mode::Calm, &[StaleData], 20),
+        Fault::AccessOldFrame => (Mode::Calm, &[StaleData, LostWrite], 250),
+        Fault::KeepPermissions => (Mode::Calm, &[Permissions], 20),
+        Fault::ForgetNotification => (Mode::Calm, &[Link], 20),
+        Fault::EndInvalidationEarly => (Mode::Rough, &[Link], 4000),
+    }
+}
+
+#[test]
+fn every_bug_that_is_switched_on_is_found() {
+    for fault in Fault::ALL {
+        let (mode, wrongs, histories) = expectation(fault);
+        let explored = explore(1..histories + 1, STEPS, Some(mode), Some(fault));
+        let found = explored.found.unwrap_or_else(|| panic!("{} was not found", fault.name()));
+        println!("{}: {:?} after {} steps", fault.name(), found.violation.wrong, explored.steps);
+        assert!(wrongs.contains(&found.violation.wrong), "{}: {:?}", fault.name(), found.violation);
+    }
+}
