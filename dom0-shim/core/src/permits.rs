@@ -9,6 +9,8 @@ use core::ops::DerefMut;
 
 use xenlend_protocol::frame::Mfn;
 
+use crate::bars::FrameRun;
+
 /// One place of the table; `pages` 0 is an empty one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permit {
@@ -85,6 +87,17 @@ impl<S: DerefMut<Target = [Permit]>> Permits<S> {
             frames = frames.saturating_add(1);
         }
         Step { frames, changed }
+    }
+
+    /// The first frames of a run that are lent at no page, and are in none of the runs that stay permitted
+    /// for good: nobody would ever withdraw them.
+    pub fn next_spare(&self, run: FrameRun, for_good: &[FrameRun]) -> Option<FrameRun> {
+        let is_spare =
+            |mfn: &Mfn| self.find(mfn.0).is_none() && !for_good.iter().any(|run| run.contains(*mfn));
+        let frames = |from: u64| (from..run.first.0.saturating_add(run.count)).map(Mfn);
+        let first = frames(run.first.0).find(is_spare)?;
+        let count = frames(first.0).take_while(is_spare).count() as u64;
+        Some(FrameRun { first, count })
     }
 
     fn add(&mut self, mfn: Mfn) -> Result<bool, Full> {
@@ -183,6 +196,21 @@ mod tests {
         assert_eq!(permits.release(Mfn(8), 4), Step { frames: 2, changed: true });
         assert_eq!(permits.release(Mfn(10), 2), Step { frames: 2, changed: false });
         assert_eq!(permits.release(Mfn(10), 4), Step { frames: 2, changed: true });
+    }
+
+    #[test]
+    fn what_nobody_would_withdraw_is_found_in_pieces() {
+        let run = |first, count| FrameRun { first: Mfn(first), count };
+        let mut permits = Permits::new(vec![Permit::default(); 64]);
+        permits.acquire(Mfn(12), 2).unwrap();
+        let for_good = [run(15, 1), run(18, 100)];
+        let spare = |first, count| permits.next_spare(run(first, count), &for_good);
+        assert_eq!(spare(10, 20), Some(run(10, 2)));
+        assert_eq!(spare(12, 18), Some(run(14, 1)));
+        assert_eq!(spare(15, 15), Some(run(16, 2)));
+        assert_eq!(spare(18, 12), None);
+        assert_eq!(spare(12, 2), None);
+        assert_eq!(spare(u64::MAX - 1, 5), Some(run(u64::MAX - 1, 1)));
     }
 
     #[test]

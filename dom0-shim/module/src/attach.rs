@@ -149,15 +149,9 @@ fn stop(link: &Shared<Link>) {
     drop(running);
     drop(handler);
     drop(worker);
-    let bars = link.bars.lock();
     let mut permissions = link.permissions.lock();
-    let mut failures = 0;
-    for run in bars.allowed() {
-        failures += permissions.take(*run);
-    }
-    failures += permissions.take_dummy();
+    let failures = permissions.take_for_good() + permissions.take_dummy();
     drop(permissions);
-    drop(bars);
     link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     drop(module);
 }
@@ -207,19 +201,10 @@ pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
     excluded.extend(table.into_iter().chain(pending));
     let allowed = without(frames, &excluded);
     let mut bars = link.bars.lock();
-    let permissions = link.permissions.lock();
-    for (index, run) in allowed.iter().enumerate() {
-        if let Err(error) = permissions.give(*run) {
-            for earlier in allowed.iter().take(index) {
-                permissions.take(*earlier);
-            }
-            return Err(error);
-        }
-    }
+    let mut permissions = link.permissions.lock();
+    permissions.give_for_good(&allowed)?;
     if bars.allow(&allowed, &excluded).is_err() {
-        for run in &allowed {
-            permissions.take(*run);
-        }
+        permissions.take_newest(allowed.len());
         return Err(ENOSPC);
     }
     request.frames = allowed.iter().map(|run| run.count).sum();

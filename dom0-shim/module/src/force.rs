@@ -103,11 +103,18 @@ pub fn remove(link: &Link, run: &Run) -> Found {
         link.locked(|state| add(&mut state.core.counters().dom0_mapping_hypercalls, 1));
         link.hypervisor.remove(link.borrower, gfn, mfn, left)
     };
+    let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
+    let mut permitted = false;
     let permit = || {
-        let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
+        permitted = true;
         let _ = link.permissions.lock().give_borrower(whole);
     };
-    removal::remove(run, call, permit)
+    let found = removal::remove(run, call, permit);
+    if permitted {
+        let failures = link.permissions.lock().take_spare(whole);
+        link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+    }
+    found
 }
 
 /// The last resort: a borrower that does not run touches nothing.

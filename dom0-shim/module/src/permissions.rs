@@ -6,10 +6,10 @@
 
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::Mfn;
-use xenlend_shim_core::bars::FrameRun;
+use xenlend_shim_core::bars::{FrameRun, MAX_RUNS};
 use xenlend_shim_core::permits::{places_for, Permit, Permits};
 
-use crate::errno::{Errno, ENOMEM};
+use crate::errno::{Errno, ENOMEM, ENOSPC};
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::memory::KernelSlice;
 use crate::log_warning;
@@ -20,6 +20,8 @@ pub struct Permissions {
     borrower: u16,
     broker: u16,
     ram: Permits<KernelSlice<Permit>>,
+    /// Frames of BARs, permitted while the link lives.
+    for_good: heapless::Vec<FrameRun, MAX_RUNS>,
     dummy: Option<FrameRun>,
 }
 
@@ -29,7 +31,14 @@ impl Permissions {
         // A page-in acquires before it knows which pages fall out: one window more.
         let places = places_for(pages.saturating_add(1024));
         let places = KernelSlice::new(places, Permit::default).ok_or(ENOMEM)?;
-        Ok(Self { hypervisor, borrower, broker, ram: Permits::new(places), dummy: None })
+        Ok(Self {
+            hypervisor,
+            borrower,
+            broker,
+            ram: Permits::new(places),
+            for_good: heapless::Vec::new(),
+            dummy: None,
+        })
     }
 
     /// Gives both domains one frame for good, so that their sets are never empty: Xen flushes
@@ -52,8 +61,35 @@ impl Permissions {
         Err(error)
     }
 
+    /// Permits runs for both domains until the link ends: all of them or none.
+    pub fn give_for_good(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
+        let before = self.for_good.len();
+        for run in runs {
+            let given = self.give(*run);
+            if given.is_ok() && self.for_good.push(*run).is_ok() {
+                continue;
+            }
+            if given.is_ok() {
+                self.take(*run);
+            }
+            self.take_newest(self.for_good.len() - before);
+            return Err(given.err().unwrap_or(ENOSPC));
+        }
+        Ok(())
+    }
+
+    /// Withdraws the runs that were permitted for good last. Gives how many withdrawals failed.
+    pub fn take_newest(&mut self, count: usize) -> u64 {
+        (0..count).filter_map(|_| self.for_good.pop()).map(|run| self.take(run)).sum()
+    }
+
+    /// Withdraws all that was permitted for good, at the link's end.
+    pub fn take_for_good(&mut self) -> u64 {
+        self.take_newest(self.for_good.len())
+    }
+
     /// Permits a run for both domains.
-    pub fn give(&self, run: FrameRun) -> Result<(), Errno> {
+    fn give(&self, run: FrameRun) -> Result<(), Errno> {
         self.hypervisor.permit(self.borrower, run.first, run.count, true)?;
         let result = self.hypervisor.permit(self.broker, run.first, run.count, true);
         if result.is_err() {
@@ -64,7 +100,7 @@ impl Permissions {
 
     /// Withdraws a run from both domains, the broker first: it must not be able to add what the borrower
     /// may not have. Gives how many withdrawals failed; no safety rests on them.
-    pub fn take(&self, run: FrameRun) -> u64 {
+    fn take(&self, run: FrameRun) -> u64 {
         let broker = self.hypervisor.permit(self.broker, run.first, run.count, false);
         let borrower = self.hypervisor.permit(self.borrower, run.first, run.count, false);
         u64::from(broker.is_err()) + u64::from(borrower.is_err())
@@ -73,6 +109,20 @@ impl Permissions {
     /// Permits the borrower once more what a removal needs.
     pub fn give_borrower(&self, run: FrameRun) -> Result<(), Errno> {
         self.hypervisor.permit(self.borrower, run.first, run.count, true)
+    }
+
+    /// Withdraws what [`Self::give_borrower`] gave and nobody else will withdraw: another revocation of the
+    /// same frames may have been there before. Gives how many withdrawals failed.
+    pub fn take_spare(&self, mut run: FrameRun) -> u64 {
+        let mut failures = 0;
+        let end = run.first.0.saturating_add(run.count);
+        while let Some(spare) = self.ram.next_spare(run, &self.for_good) {
+            failures +=
+                u64::from(self.hypervisor.permit(self.borrower, spare.first, spare.count, false).is_err());
+            run.first = Mfn(spare.first.0.saturating_add(spare.count));
+            run.count = end.saturating_sub(run.first.0);
+        }
+        failures
     }
 
     /// Takes back the dummy frame, at the link's end.

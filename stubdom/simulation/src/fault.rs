@@ -45,11 +45,13 @@ pub enum Fault {
     /// The lender takes an invalidation off its list before the force that it leads to: an answer just before
     /// that is one that nobody is owed.
     EndInvalidationEarly,
+    /// The lender keeps the permission that a removal of its own wanted once more.
+    KeepSparePermission,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -70,6 +72,7 @@ impl Fault {
         Self::KeepPermissions,
         Self::ForgetNotification,
         Self::EndInvalidationEarly,
+        Self::KeepSparePermission,
     ];
 
     /// Its name on the command line.
@@ -95,6 +98,7 @@ impl Fault {
             Self::KeepPermissions => "keep-permissions",
             Self::ForgetNotification => "forget-notification",
             Self::EndInvalidationEarly => "end-invalidation-early",
+            Self::KeepSparePermission => "keep-spare-permission",
         }
     }
 

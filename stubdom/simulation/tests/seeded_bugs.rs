@@ -38,6 +38,7 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::KeepPermissions => (Mode::Calm, &[Permissions], 20),
         Fault::ForgetNotification => (Mode::Calm, &[Link], 20),
         Fault::EndInvalidationEarly => (Mode::Rough, &[Link], 4000),
+        Fault::KeepSparePermission => (Mode::Calm, &[Permissions], 700),
     }
 }
 

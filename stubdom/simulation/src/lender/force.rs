@@ -89,7 +89,17 @@ async fn hold_broker(sim: &Sim) -> bool {
 
 /// Removes the entries of a run from the lender's domain, whatever is left of them.
 pub async fn remove(sim: &Sim, run: &Run) -> Found {
-    let (mut done, mut mapped, mut permitted) = (0, 0, false);
+    let mut permitted = false;
+    let found = remove_all(sim, run, &mut permitted).await;
+    if permitted && !sim.config.has(Fault::KeepSparePermission) {
+        let _held = Lender::lock(sim, Lock::Permissions).await;
+        permissions::take_spare(sim, run.mfn, run.count).await;
+    }
+    found
+}
+
+async fn remove_all(sim: &Sim, run: &Run, permitted: &mut bool) -> Found {
+    let (mut done, mut mapped) = (0, 0);
     while done < run.count {
         sim.step().await;
         let mfn = Mfn(run.mfn.0 + u64::from(done));
@@ -104,9 +114,9 @@ pub async fn remove(sim: &Sim, run: &Run) -> Found {
             }
             Err(EINVAL) => done += 1,
             Err(ESRCH) => return Found::DomainGone,
-            Err(_) if permitted => return Found::Stuck,
+            Err(_) if *permitted => return Found::Stuck,
             Err(_) => {
-                permitted = true;
+                *permitted = true;
                 let _held = Lender::lock(sim, Lock::Permissions).await;
                 permissions::give_borrower(sim, run.mfn.0, u64::from(run.count)).await;
             }

@@ -3,6 +3,7 @@
 
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::Mfn;
+use xenlend_shim_core::bars::FrameRun;
 
 use crate::fault::Fault;
 use crate::world::Sim;
@@ -29,6 +30,18 @@ async fn give(sim: &Sim, first: u64, count: u64) -> Result<(), u16> {
 /// Permits the borrower once more what a removal needs.
 pub async fn give_borrower(sim: &Sim, first: u64, count: u64) {
     let _ = permit(sim, Which::Borrower, first, count, true).await;
+}
+
+/// Withdraws what [`give_borrower`] gave and nobody else will withdraw. Under the mutex.
+pub async fn take_spare(sim: &Sim, first: Mfn, count: u32) {
+    let mut run = FrameRun { first, count: u64::from(count) };
+    let end = first.0 + u64::from(count);
+    loop {
+        let spare = sim.lender.permits.borrow().next_spare(run, &[]);
+        let Some(spare) = spare else { return };
+        let _ = permit(sim, Which::Borrower, spare.first.0, spare.count, false).await;
+        run = FrameRun { first: Mfn(spare.first.0 + spare.count), count: end - spare.first.0 - spare.count };
+    }
 }
 
 /// Permits the frames of an extent, one page more each. Under the mutex.
