@@ -8,7 +8,7 @@
 use core::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
 use super::layout::{
-    CAPACITY, CONSUMED_OFFSET, PRODUCED_OFFSET, TO_BROKER_OFFSET, TO_LENDER_OFFSET, WAITING_OFFSET,
+    CAPACITY, CONSUMED_OFFSET, FIRST_RING_OFFSET, PRODUCED_OFFSET, SECOND_RING_OFFSET, WAITING_OFFSET,
 };
 use super::RingMemory;
 
@@ -21,6 +21,10 @@ pub enum Direction {
     ToBroker,
     /// Broker produces, lender consumes.
     ToLender,
+    /// The borrower's link: broker produces, borrower consumes.
+    ToBorrower,
+    /// The borrower's link: borrower produces, broker consumes.
+    FromBorrower,
 }
 
 /// One ring of a link, over pages that are mapped.
@@ -44,8 +48,8 @@ impl SharedRing {
     #[must_use]
     pub unsafe fn new(control: *mut u8, data: *mut u8, direction: Direction) -> Self {
         let offset = match direction {
-            Direction::ToBroker => TO_BROKER_OFFSET,
-            Direction::ToLender => TO_LENDER_OFFSET,
+            Direction::ToBroker | Direction::ToBorrower => FIRST_RING_OFFSET,
+            Direction::ToLender | Direction::FromBorrower => SECOND_RING_OFFSET,
         };
         Self { control: control.wrapping_add(offset), data }
     }
