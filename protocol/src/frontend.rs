@@ -12,6 +12,9 @@ use crate::lease_id::LeaseId;
 use crate::message::{CacheMode, LossPolicy, Rights};
 use crate::refusal::Breach;
 
+/// Pages that one [`FromBorrower::WaitFor`] can name.
+pub const MAX_WAIT_PAGES: u32 = 512;
+
 /// From the borrower's frontend to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromBorrower {
@@ -29,17 +32,20 @@ pub enum FromBorrower {
         /// Pages of the aperture: a claim.
         aperture_pages: u32,
     },
-    /// A task sleeps until this page is present; a `Present` or `Lost` notice wakes it.
+    /// A task sleeps until these pages are present. `Present`, `Lost`, `Unavailable` and
+    /// `Revoked` notices that together cover them follow.
     WaitFor {
         /// The lease.
         lease: LeaseId,
-        /// The page.
+        /// First page.
         page: AperturePage,
+        /// Number of pages, 1 to [`MAX_WAIT_PAGES`], all inside the lease.
+        count: u32,
     },
-    /// No program's page table names a page of this `Revoked` any more. Until it comes
-    /// the pages of an ended lease are not used again.
+    /// No program's page table names a page of this `Revoked`, or of one before it, any
+    /// more. Until it comes the pages of an ended lease are not used again.
     ZapDone {
-        /// `sequence` of the `Revoked`.
+        /// `sequence` of the newest `Revoked` that has been handled.
         sequence: u64,
     },
 }
@@ -111,5 +117,14 @@ pub enum ToBorrower {
     Closed {
         /// By whom and how.
         breach: Breach,
+    },
+    /// These pages were waited for and could not be had now: an access to them decides.
+    Unavailable {
+        /// The lease.
+        lease: LeaseId,
+        /// First page.
+        first: AperturePage,
+        /// Number of pages.
+        count: u32,
     },
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::extent::ClaimedExtent;
 use crate::frame::AperturePage;
 use crate::lease_id::LeaseId;
-use crate::refusal::{AddFailure, Breach, Refusal, RemoveFailure};
+use crate::refusal::{AddFailure, AttachFailure, Breach, Refusal, RemoveFailure};
 use crate::ring::Priority;
 
 /// The one protocol version that this source speaks.
@@ -22,6 +22,8 @@ pub const MAX_ACCESS_BYTES: usize = 256;
 /// Invalidations that a lender may have outstanding at once; ring space for so
 /// many of them, and of their acknowledgements, is kept free of everything else.
 pub const MAX_INVALIDATIONS: usize = 8;
+/// [`FromBroker::Want`] messages that may be unanswered at once.
+pub const MAX_WANTED: usize = 8;
 /// Encoded size of the largest message, without ring framing, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 384;
 
@@ -130,6 +132,28 @@ pub enum ToBroker {
         /// Number of pages.
         count: u32,
     },
+    /// The borrower's frontend has made a link: its grants and its port, checked only to
+    /// be numbers. The broker maps and binds them.
+    AttachBorrower {
+        /// Names this attachment in its answer and in `DetachBorrower`.
+        attachment: u32,
+        /// The borrower's grants: control page, data towards it, data from it.
+        ring_refs: [u32; 3],
+        /// The borrower's event channel.
+        event_channel: u32,
+    },
+    /// Lets go of the borrower's grants and port. What the attachment was waiting for is forgotten.
+    DetachBorrower {
+        /// The attachment.
+        attachment: u32,
+    },
+    /// Answer to [`FromBroker::Want`], behind every `Present` that it caused.
+    Wanted {
+        /// `ticket` of the request.
+        ticket: u32,
+        /// How it ended.
+        outcome: WantedOutcome,
+    },
 }
 
 impl ToBroker {
@@ -213,6 +237,30 @@ pub enum FromBroker {
         /// By whom and how.
         breach: Breach,
     },
+    /// Answer to `AttachBorrower`.
+    BorrowerAttached {
+        /// `attachment` of the request.
+        attachment: u32,
+        /// Whether the borrower's link is served now.
+        result: Result<(), AttachFailure>,
+    },
+    /// Answer to `DetachBorrower`: nothing of the borrower's link is mapped or bound any more.
+    BorrowerDetached {
+        /// `attachment` of the request.
+        attachment: u32,
+    },
+    /// Make these pages present: a task of the borrower sleeps until they are, no vCPU does.
+    /// At most [`MAX_WANTED`] are unanswered.
+    Want {
+        /// Echoed in the answer; no two unanswered ones have the same.
+        ticket: u32,
+        /// The lease.
+        lease: LeaseId,
+        /// First page.
+        first: AperturePage,
+        /// Number of pages, all inside the lease.
+        count: u32,
+    },
 }
 
 impl FromBroker {
@@ -274,4 +322,15 @@ pub enum PresentOutcome {
     Refused(Refusal),
     /// Xen refused an add; what this request had added has been removed again.
     Failed(AddFailure),
+}
+
+/// How a `Want` ended. Which pages came is in the `Present`s before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WantedOutcome {
+    /// All that was wanted and not lost has been made present; some may be gone again.
+    Present,
+    /// The lender has declared the first page that is absent lost.
+    Lost,
+    /// Not now: an access to the page decides.
+    Unavailable,
 }

@@ -38,6 +38,29 @@ pub enum Refusal {
     },
     /// Rights, cache mode or feature that this Xen cannot give.
     Unsupported,
+    /// The pages were a lease's that has ended, and the borrower has not confirmed yet that
+    /// its programs' page tables have dropped them.
+    Quarantined {
+        /// Index of that lease.
+        index: u16,
+    },
+}
+
+/// The broker could not take up the borrower's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttachFailure {
+    /// A grant could not be mapped.
+    Grant {
+        /// Xen's error number, positive.
+        errno: u16,
+    },
+    /// The event channel could not be bound.
+    EventChannel {
+        /// Xen's error number, positive.
+        errno: u16,
+    },
+    /// Another attachment has not been detached.
+    InUse,
 }
 
 /// Xen refused to add an entry.
@@ -89,6 +112,8 @@ pub enum BreachKind {
     /// An entry that a failed request had added could not be removed again: the request
     /// stays unanswered, and its pages count as present.
     StillMapped,
+    /// A number outside what it names: a page outside its lease, another aperture.
+    OutOfRange,
 }
 
 /// A broken contract: the link that it happened on is over, no other.

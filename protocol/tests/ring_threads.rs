@@ -110,6 +110,9 @@ fn the_fields_are_where_the_specification_says() {
         ring(direction).store_waiting(true);
         ring(direction).store_consumed(0x1413_1211 + offset);
     }
+    // The borrower's link has the same two places, each written by the other two sides.
+    assert_eq!(ring(Direction::ToBorrower).load_produced(), 0x0403_0201);
+    assert_eq!(ring(Direction::FromBorrower).load_produced(), 0x0403_0301);
     ring(Direction::ToBroker).write(4088, &[1, 2, 3, 4, 5, 6, 7, 8]);
     let mut expected = [0; 4096];
     for (at, bytes) in [

@@ -10,9 +10,11 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    MAX_ACCESS_BYTES, MAX_EXTENTS, MAX_MESSAGE_BYTES,
+    WantedOutcome, MAX_ACCESS_BYTES, MAX_EXTENTS, MAX_MESSAGE_BYTES,
 };
-use xenlend_protocol::refusal::{AddFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure};
+use xenlend_protocol::refusal::{
+    AddFailure, AttachFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure,
+};
 use xenlend_protocol::ring::layout::{MAX_FORCED_BYTES, MAX_INVALIDATE_BYTES};
 
 const LEASE: LeaseId = LeaseId { index: u16::MAX, generation: u32::MAX };
@@ -63,6 +65,16 @@ fn the_largest_messages_to_the_broker_fit() {
             1 + 5 + 1 + 2 + 256,
         ),
         (ToBroker::Lost { lease: LEASE, first: PAGE, count: COUNT }, 1 + 8 + 5 + 5),
+        (
+            ToBroker::AttachBorrower {
+                attachment: u32::MAX,
+                ring_refs: [u32::MAX; 3],
+                event_channel: u32::MAX,
+            },
+            1 + 5 + 3 * 5 + 5,
+        ),
+        (ToBroker::DetachBorrower { attachment: u32::MAX }, 1 + 5),
+        (ToBroker::Wanted { ticket: u32::MAX, outcome: WantedOutcome::Unavailable }, 1 + 5 + 1),
     ];
     for (message, expected) in sizes {
         assert_eq!(size(&message), expected, "{message:?}");
@@ -117,6 +129,15 @@ fn the_largest_messages_from_the_broker_fit() {
             1 + 5 + 8 + 5 + 3 + 1 + 2 + 256 + 1,
         ),
         (FromBroker::Closed { breach: BREACH }, 1 + 1 + 1),
+        (
+            FromBroker::BorrowerAttached {
+                attachment: u32::MAX,
+                result: Err(AttachFailure::EventChannel { errno: u16::MAX }),
+            },
+            1 + 5 + 1 + 1 + 3,
+        ),
+        (FromBroker::BorrowerDetached { attachment: u32::MAX }, 1 + 5),
+        (FromBroker::Want { ticket: u32::MAX, lease: LEASE, first: PAGE, count: COUNT }, 1 + 5 + 8 + 5 + 5),
     ];
     for (message, expected) in sizes {
         assert_eq!(size(&message), expected, "{message:?}");
@@ -136,7 +157,7 @@ fn the_largest_messages_of_the_borrower_fit() {
         aperture_pages: u32::MAX,
     };
     assert_eq!(size(&hello), 1 + 3 + 3 + 5 + 10 + 5);
-    assert_eq!(size(&FromBorrower::WaitFor { lease: LEASE, page: PAGE }), 1 + 8 + 5);
+    assert_eq!(size(&FromBorrower::WaitFor { lease: LEASE, page: PAGE, count: COUNT }), 1 + 8 + 5 + 5);
     assert_eq!(size(&FromBorrower::ZapDone { sequence: u64::MAX }), 1 + 10);
     let lease = ToBorrower::Lease {
         lease: LEASE,
@@ -151,6 +172,7 @@ fn the_largest_messages_of_the_borrower_fit() {
         ToBorrower::Revoked { sequence: u64::MAX, lease: LEASE, first: PAGE, count: COUNT, ended: true };
     assert_eq!(size(&revoked), 1 + 10 + 8 + 5 + 5 + 1);
     assert_eq!(size(&ToBorrower::Present { lease: LEASE, first: PAGE, count: COUNT }), 1 + 8 + 5 + 5);
+    assert_eq!(size(&ToBorrower::Unavailable { lease: LEASE, first: PAGE, count: COUNT }), 1 + 8 + 5 + 5);
     assert_eq!(size(&ToBorrower::Lost { lease: LEASE, first: PAGE, count: COUNT }), 1 + 8 + 5 + 5);
     assert_eq!(size(&ToBorrower::Welcome { version: u16::MAX, features: u32::MAX }), 1 + 3 + 5);
     assert_eq!(size(&ToBorrower::Incompatible { oldest: u16::MAX, newest: u16::MAX }), 1 + 3 + 3);
@@ -211,7 +233,7 @@ proptest! {
     fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..MAX_MESSAGE_BYTES)) {
         let mut bytes = bytes;
         if let Some(first) = bytes.first_mut() {
-            *first %= 9;
+            *first %= 12;
         }
         if let Ok(message) = decode::<ToBroker>(&bytes) {
             prop_assert!(size(&message) <= bytes.len(), "an encoder writes the shortest form");

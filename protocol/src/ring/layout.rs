@@ -5,7 +5,7 @@
 
 use crate::message::{MAX_INVALIDATIONS, MAX_MESSAGE_BYTES};
 
-/// Pages of one link: control, data towards the broker, data towards the lender.
+/// Pages of one link: control, data of the first ring, data of the second.
 pub const LINK_PAGES: usize = 3;
 /// Bytes of the data area of one direction; a power of two.
 pub const CAPACITY: u32 = 4096;
@@ -14,10 +14,11 @@ pub const ALIGNMENT: u32 = 8;
 /// Bytes before the message: its length, little endian.
 pub const HEADER_BYTES: u32 = 4;
 
-/// Offset in the control page of the fields of the ring towards the broker.
-pub const TO_BROKER_OFFSET: usize = 0;
-/// Offset in the control page of the fields of the ring towards the lender.
-pub const TO_LENDER_OFFSET: usize = 256;
+/// Offset in the control page of the fields of the ring whose data is page 1: towards the
+/// broker on the lender's link, towards the borrower on the borrower's.
+pub const FIRST_RING_OFFSET: usize = 0;
+/// Offset in the control page of the fields of the ring whose data is page 2.
+pub const SECOND_RING_OFFSET: usize = 256;
 /// Offset in a ring's fields: bytes produced so far. Written by the producer.
 pub const PRODUCED_OFFSET: usize = 0;
 /// Offset in a ring's fields: not 0 while the producer waits for room. Written by the producer.
@@ -52,7 +53,7 @@ const _: () = {
     // A normal message of any size fits an otherwise empty ring.
     assert!(MAX_FRAME_BYTES + RESERVED_BYTES <= CAPACITY);
     // Each shared field has a cache line of its own inside the control page.
-    assert!(TO_LENDER_OFFSET - TO_BROKER_OFFSET >= 192);
-    assert!(TO_LENDER_OFFSET + CONSUMED_OFFSET + 64 <= 4096);
+    assert!(SECOND_RING_OFFSET - FIRST_RING_OFFSET >= 192);
+    assert!(SECOND_RING_OFFSET + CONSUMED_OFFSET + 64 <= 4096);
     assert!(PRODUCED_OFFSET % 64 == 0 && WAITING_OFFSET % 64 == 0 && CONSUMED_OFFSET % 64 == 0);
 };

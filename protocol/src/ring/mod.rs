@@ -24,7 +24,8 @@ pub use producer::{Producer, SendError};
 pub enum Priority {
     /// Leaves [`layout::RESERVED_BYTES`] free.
     Normal,
-    /// May use all of the ring: `Invalidate`, `Forced`, `Invalidated`.
+    /// May use all of the ring: `Invalidate`, `Forced`, `Invalidated`, and everything on the
+    /// borrower's link, where nothing is reserved.
     Reserved,
 }
 

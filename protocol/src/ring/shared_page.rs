@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::atomics::{AtomicRing, Cells, Field};
 use super::layout::{
-    CAPACITY, CONSUMED_OFFSET, PRODUCED_OFFSET, TO_BROKER_OFFSET, TO_LENDER_OFFSET, WAITING_OFFSET,
+    CAPACITY, CONSUMED_OFFSET, FIRST_RING_OFFSET, PRODUCED_OFFSET, SECOND_RING_OFFSET, WAITING_OFFSET,
 };
 
 const WORD_BYTES: usize = 8;
@@ -21,6 +21,10 @@ pub enum Direction {
     ToBroker,
     /// Broker produces, lender consumes.
     ToLender,
+    /// The borrower's link: broker produces, borrower consumes.
+    ToBorrower,
+    /// The borrower's link: borrower produces, broker consumes.
+    FromBorrower,
 }
 
 /// The pages of one ring of a link.
@@ -47,8 +51,8 @@ impl SharedRing {
     #[must_use]
     pub unsafe fn new(control: *mut u8, data: *mut u8, direction: Direction) -> Self {
         let offset = match direction {
-            Direction::ToBroker => TO_BROKER_OFFSET,
-            Direction::ToLender => TO_LENDER_OFFSET,
+            Direction::ToBroker | Direction::ToBorrower => FIRST_RING_OFFSET,
+            Direction::ToLender | Direction::FromBorrower => SECOND_RING_OFFSET,
         };
         Self::over(SharedPages { control: control.wrapping_add(offset), data })
     }
