@@ -173,6 +173,7 @@ fn lab(
         xen_cmdline: String::new(),
         dom0_cmdline: String::new(),
         guest_cmdline: String::new(),
+        frontend: false,
         guest_config: Vec::new(),
         device: Vec::new(),
         quiet: true,

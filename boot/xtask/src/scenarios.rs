@@ -20,6 +20,8 @@ pub struct Boot {
     pub dom0_cmdline: &'static str,
     /// Added to the guests' command line.
     pub guest_cmdline: &'static str,
+    /// Whether the guests load the borrower's kernel module.
+    pub frontend: bool,
     /// Lines added to the guests' xl files.
     pub guest_config: &'static [&'static str],
     /// Devices added to the emulated machine.
@@ -53,6 +55,7 @@ pub const PLAIN: Boot = Boot {
     broker: true,
     dom0_cmdline: "",
     guest_cmdline: "",
+    frontend: false,
     guest_config: &[],
     devices: &[],
     timeout_s: 300,

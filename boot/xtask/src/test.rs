@@ -97,17 +97,22 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
     };
     let mut lint_unikernel = unikernel::cargo(workspace, "clippy");
     lint_unikernel.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
-    let module = "dom0-shim/module/Cargo.toml";
-    // A workspace of its own, which must not leave its own target folder in the sources.
-    let mut lint_module =
-        cargo(&["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
-    lint_module.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+    let (module, driver) = ("dom0-shim/module/Cargo.toml", "guest-frontend/module/Cargo.toml");
+    // Workspaces of their own, which must not leave their own target folders in the sources.
+    let lint_apart = |manifest: &str| {
+        let mut command =
+            cargo(&["clippy", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir"]);
+        command.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+        command
+    };
     let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
         ("lints of the broker", lint_unikernel),
         ("format of the module", cargo(&["fmt", "--manifest-path", module, "--check"])),
-        ("lints of the module", lint_module),
+        ("lints of the module", lint_apart(module)),
+        ("format of the driver", cargo(&["fmt", "--manifest-path", driver, "--check"])),
+        ("lints of the driver", lint_apart(driver)),
         (
             "host tests",
             cargo(&["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"]),

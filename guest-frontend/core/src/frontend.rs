@@ -73,8 +73,13 @@ pub enum PrefaultRefusal {
 pub enum Receipt {
     /// The reader's place in the log.
     Place(Cursor),
-    /// A completed request, by its place in the table.
-    Prefault(usize),
+    /// A completed request, by its place in the table and its number.
+    Prefault {
+        /// The place.
+        place: usize,
+        /// The number.
+        number: u64,
+    },
 }
 
 /// The driver.
@@ -116,17 +121,14 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
     }
 
     /// Takes a link into use and greets the broker; gives it back if there is one already.
-    ///
-    /// # Errors
-    /// As said.
-    pub fn connect(&mut self, link: Link<R, S>) -> Result<(), Link<R, S>> {
+    pub fn connect(&mut self, link: Link<R, S>) -> Option<Link<R, S>> {
         if self.link.is_some() {
-            return Err(link);
+            return Some(link);
         }
         add(&mut self.counters.links, 1);
         self.link = Some(link);
         self.settle();
-        Ok(())
+        None
     }
 
     /// Ends the link if it has not ended, and gives it back. No page of it can be inserted any more; what is
@@ -243,7 +245,8 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
     /// Why not.
     pub fn prefault(&mut self, owner: u32, cookie: u64, pages: Pages) -> Result<(), PrefaultRefusal> {
         let lease = self.covering(pages).ok_or(PrefaultRefusal::NoLease)?;
-        let prefault = Prefault::new(owner, cookie, lease.serial, pages);
+        let number = self.counters.prefaults;
+        let prefault = Prefault::new(owner, cookie, number, lease.serial, pages);
         if !prefault::insert(&mut self.prefaults, prefault) {
             return Err(PrefaultRefusal::Full);
         }
@@ -269,7 +272,7 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
                 bytes,
                 value: prefault.cookie,
             };
-            Some((event, Receipt::Prefault(place)))
+            Some((event, Receipt::Prefault { place, number: prefault.number }))
         });
         completed.or_else(|| {
             let (event, behind) = self.events.next(cursor)?;
@@ -279,9 +282,10 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
 
     /// An event has been copied out: forgets a request that it was about.
     pub fn acknowledge(&mut self, receipt: Receipt) {
-        if let Receipt::Prefault(place) = receipt {
+        if let Receipt::Prefault { place, number } = receipt {
+            // Two readers may have been given the same event, and the place be used again meanwhile.
             if let Some(place) = self.prefaults.get_mut(place) {
-                *place = None;
+                *place = place.filter(|prefault| prefault.number != number);
             }
         }
     }

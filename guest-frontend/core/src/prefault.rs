@@ -35,6 +35,8 @@ pub struct Prefault {
     pub owner: u32,
     /// What it called it.
     pub cookie: u64,
+    /// Its own number, which no other request gets.
+    pub number: u64,
     /// The lease that the pages are of.
     pub serial: u64,
     /// The pages.
@@ -66,9 +68,20 @@ pub trait Answers {
 impl Prefault {
     /// A new request.
     #[must_use]
-    pub fn new(owner: u32, cookie: u64, serial: u64, pages: Pages) -> Self {
+    pub fn new(owner: u32, cookie: u64, number: u64, serial: u64, pages: Pages) -> Self {
         let next = pages.first;
-        Self { owner, cookie, serial, pages, next, done: next, rounds: 0, unavailable: false, status: None }
+        Self {
+            owner,
+            cookie,
+            number,
+            serial,
+            pages,
+            next,
+            done: next,
+            rounds: 0,
+            unavailable: false,
+            status: None,
+        }
     }
 
     /// Some pages of this lease could not be had.

@@ -115,6 +115,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.phase
     }
 
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
     /// The leases that live.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.leases.iter().flatten()
@@ -127,7 +132,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Ends the link: no lease lives any more. The first reason stays.
     pub(crate) fn close(&mut self, reason: u64) {
-        if matches!(self.phase, Phase::Closed(_)) {
+        if self.is_over() {
             return;
         }
         self.phase = Phase::Closed(reason);
@@ -151,7 +156,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Whether it is over and [`Self::take_end`] has not said so.
     pub(crate) fn has_untold_end(&self) -> bool {
-        matches!(self.phase, Phase::Closed(_)) && !self.end_told
+        self.is_over() && !self.end_told
     }
 
     /// Everything up to this sequence is zapped.

@@ -40,7 +40,7 @@ pub(crate) struct Breach;
 impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Takes the next message, if there is one. `serial` is for a lease that it may grant.
     pub(crate) fn receive(&mut self, serial: u64) -> Option<Notice> {
-        if matches!(self.phase, Phase::Closed(_)) {
+        if self.is_over() {
             return None;
         }
         let notice = match self.inbound.receive::<ToBorrower>() {

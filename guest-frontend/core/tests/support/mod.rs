@@ -124,7 +124,7 @@ impl Bench {
         let (inbound, outbound) = (TestRing::new(), TestRing::new());
         let aperture = Aperture::check(APERTURE_GFN, APERTURE_PAGES.into(), 40).unwrap();
         let link = Link::new(aperture, inbound.clone(), outbound.clone(), tables());
-        assert!(driver.connect(link).is_ok());
+        assert!(driver.connect(link).is_none());
         let to_driver = Producer::new(inbound.clone());
         let from_driver = Consumer::new(outbound.clone());
         Self { driver, to_driver, from_driver, inbound, outbound }
