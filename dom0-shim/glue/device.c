@@ -14,8 +14,10 @@ static_assert(XENLEND_ATTACH == 0xC030C510);
 static_assert(XENLEND_DETACH == 0x4008C511);
 static_assert(XENLEND_ALLOW_BAR == 0xC018C512);
 static_assert(XENLEND_BIND == 0x4008C513);
-static_assert(XENLEND_STATUS == 0xC0F0C514);
+static_assert(XENLEND_STATUS == 0xC100C514);
 static_assert(XENLEND_SET_USER_MEMORY_REGION == 0x4020C515);
+static_assert(XENLEND_ATTACH_FRONTEND == 0xC020C516);
+static_assert(XENLEND_DETACH_FRONTEND == 0x4008C517);
 static_assert(sizeof(struct xenlend_event) == 24);
 
 static int xenlend_device_open(struct inode *inode, struct file *file)

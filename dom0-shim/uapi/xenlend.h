@@ -73,6 +73,39 @@ struct xenlend_bind {
 	__u16 reserved[3];
 };
 
+/*
+ * Gives the broker the rings and the port that the borrower's frontend has made for it, and waits for its answer.
+ * The numbers are the borrower's, and the broker finds out what they are worth. Errors: EPERM; EINVAL
+ * reserved or an answer not 0; ENOENT no link; EEXIST a frontend is attached, or on its way in or out; EAGAIN the
+ * broker has not answered yet; EREMOTEIO it refuses (failure says why, failure_errno is Xen's); ENOLINK it is gone;
+ * EINTR killed, ETIMEDOUT no answer: the frontend may be attached then, detach it.
+ */
+struct xenlend_attach_frontend {
+	__u16 borrower;
+	__u16 reserved[3];
+	__u32 ring_refs[XENLEND_RING_REFS];	/* grants: control page, data to the borrower, data from it */
+	__u32 event_channel;		/* the borrower's port */
+	__u32 failure;			/* out: enum xenlend_frontend_failure */
+	__u32 failure_errno;		/* out */
+};
+
+enum xenlend_frontend_failure {
+	XENLEND_FRONTEND_NONE = 0,
+	XENLEND_FRONTEND_GRANT = 1,		/* a grant could not be mapped */
+	XENLEND_FRONTEND_EVENT_CHANNEL = 2,	/* the port could not be bound */
+	XENLEND_FRONTEND_IN_USE = 3,
+};
+
+/*
+ * Lets the frontend go: when it returns 0 the broker has no page of it mapped and no port bound. EPERM; EINVAL no
+ * frontend is attached; ENOENT no link; ENOLINK the broker is gone, or held for good; EINTR killed,
+ * ETIMEDOUT no answer: ask again.
+ */
+struct xenlend_detach_frontend {
+	__u16 borrower;
+	__u16 reserved[3];
+};
+
 /* --- on a bound descriptor ------------------------------------------------ */
 
 /* xenlend_region.flags */
@@ -84,7 +117,8 @@ struct xenlend_bind {
  * Errors: ENOTCONN not bound; EAGAIN the broker has not answered yet; EINVAL unknown flag,
  * address or size not page aligned, outside the aperture, resize or move, bad slot, nothing to
  * delete, user range wraps; EEXIST overlaps another slot, or the slot is another descriptor's or
- * still being dropped; ENOMEM; ENOSPC the broker's table is full; ENOLINK the broker is gone (see
+ * still being dropped; EBUSY the pages were another region's and the borrower has not confirmed that its
+ * programs have let go of them: again later; ENOMEM; ENOSPC the broker's table is full; ENOLINK the broker is gone (see
  * XENLEND_STATUS); EOPNOTSUPP; EINTR killed while waiting, ETIMEDOUT no answer: nothing is lent then.
  */
 struct xenlend_region {
@@ -167,6 +201,8 @@ struct xenlend_counters {
 	__u64 revoke_ns_max;
 	__u64 revoke_ns_p50;		/* from a log-linear histogram: within 7 % */
 	__u64 revoke_ns_p99;
+	__u64 wants;			/* Want messages: tasks of the borrower that sleep for pages */
+	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend */
 };
 
 struct xenlend_status {
@@ -190,5 +226,7 @@ struct xenlend_status {
 /* ENOENT when there is no (further) link. Needs CAP_SYS_ADMIN on an unbound descriptor. */
 #define XENLEND_STATUS		_IOWR(XENLEND_IOC_MAGIC, 0x14, struct xenlend_status)
 #define XENLEND_SET_USER_MEMORY_REGION _IOW(XENLEND_IOC_MAGIC, 0x15, struct xenlend_region)
+#define XENLEND_ATTACH_FRONTEND	_IOWR(XENLEND_IOC_MAGIC, 0x16, struct xenlend_attach_frontend)
+#define XENLEND_DETACH_FRONTEND	_IOW(XENLEND_IOC_MAGIC, 0x17, struct xenlend_detach_frontend)
 
 #endif

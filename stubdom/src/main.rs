@@ -26,6 +26,7 @@ use crate::memory::{exceptions, heap};
 use crate::start_error::StartError;
 use crate::start_info::{Boot, COMMAND_LINE_BYTES};
 use crate::trace::{record, Event};
+use crate::xen::borrower_link::BorrowerRings;
 use crate::xen::domctl::BorrowerControl;
 use crate::xen::event_channel::{self, WaitSet};
 use crate::xen::foreign_memory::ForeignMemory;
@@ -52,6 +53,8 @@ global_asm!(include_str!("entry.s"), options(att_syntax));
 
 /// Messages of the lender in one turn: what an invalidation may have to wait for.
 const MESSAGES_PER_TURN: u32 = 32;
+/// Steps for the borrower in one turn, each of one message and at most 512 pages.
+const BORROWER_STEPS: u32 = 32;
 /// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
 const LENDER_CHECK_NS: u64 = 1_000_000_000;
 
@@ -68,6 +71,7 @@ struct Service {
     broker: Broker<'static>,
     hypervisor: arguments::ServedHypervisor,
     link: arguments::ServedLink,
+    borrower: BorrowerRings,
     waits: WaitSet,
 }
 
@@ -138,7 +142,8 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
 
     let pages = [window.take()?, window.take()?, window.take()?];
     for (reference, page) in config.rings.into_iter().zip(pages) {
-        grant_table::map(config.lender, reference, page)?;
+        grant_table::map(config.lender, reference, page)
+            .map_err(|refused| StartError::refused_grant(reference, refused))?;
     }
     let mut waits = WaitSet::default();
     let port = event_channel::bind(config.lender, config.lender_port)
@@ -146,6 +151,8 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
     waits.add(port)?;
     // SAFETY: the three pages have just been mapped for good, and only the link knows them.
     let link = unsafe { Link::new(pages, port) };
+
+    let borrower = BorrowerRings::new(config.borrower, [window.take()?, window.take()?, window.take()?]);
 
     let vcpus = vcpu_count(&config)?;
     let (aperture, slots) = (storage(config.aperture_pages as usize)?, storage(vcpus.into())?);
@@ -184,7 +191,8 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
     xenstore.write("xenlend/broker/feature-leave", b"1")?;
     xenstore.write("xenlend/broker/state", b"connected")?;
     heap::lock();
-    Ok(Service { broker, hypervisor: arguments.hypervisor(hypervisor), link: arguments.link(link), waits })
+    let (hypervisor, link) = (arguments.hypervisor(hypervisor), arguments.link(link));
+    Ok(Service { broker, hypervisor, link, borrower, waits })
 }
 
 /// The borrower's vCPUs: Xen knows best; xenstore's number is for a Xen that cannot say.
@@ -209,9 +217,10 @@ fn storage<T: Default>(count: usize) -> Result<&'static mut [T], StartError> {
 
 /// The event loop: bounded work for each side, then sleep until somebody has more.
 fn serve(mut service: Service) -> ! {
-    let Service { broker, hypervisor, link, waits } = &mut service;
+    let Service { broker, hypervisor, link, borrower, waits } = &mut service;
     record(Event::Started, waits.len() as u64, 0);
     let mut state = broker.link_state();
+    let mut borrower_state = broker.borrower_state();
     let mut next_check = 0;
     let mut departure = Departure::default();
     loop {
@@ -219,6 +228,9 @@ fn serve(mut service: Service) -> ! {
         arguments::start_turn(hypervisor);
         let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
         let requests = broker.serve_requests(hypervisor, link);
+        let borrowers = broker.serve_borrower(hypervisor, link, borrower, BORROWER_STEPS);
+        borrower.finish_turn();
+        waits.set_borrower(borrower.port());
         let sound_link = arguments::sound_link(link);
         sound_link.finish_turn();
 
@@ -236,8 +248,13 @@ fn serve(mut service: Service) -> ! {
             record(Event::LinkChanged, now, 0);
             log!("link: {state:?}");
         }
+        if broker.borrower_state() != borrower_state {
+            borrower_state = broker.borrower_state();
+            record(Event::BorrowerChanged, now, 0);
+            log!("borrower's link: {borrower_state:?}");
+        }
         // A link that has just ended leaves requests that the next turn finishes.
-        if !changed && lender != Turn::More && requests != Turn::More {
+        if !changed && ![lender, requests, borrowers].contains(&Turn::More) {
             departure.advance(broker, hypervisor);
             waits.wait(departure.next_look(state, now).unwrap_or(next_check));
         }

@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use xenlend_xen_abi::hvm::DEBUG_CONSOLE_PORT;
 
-use crate::{log, trace};
 use crate::xen::{console, sched};
+use crate::{log, trace};
 
 /// How long the last words may take to be read, in nanoseconds.
 const LAST_WORDS_NS: u64 = 500_000_000;

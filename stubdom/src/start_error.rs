@@ -5,6 +5,8 @@ use core::fmt;
 
 use xenlend_xen_abi::{errno, grant_table, DomainId};
 
+use crate::xen::grant_table::Refused;
+
 /// A start-up step that failed.
 #[derive(Clone, Copy, Debug)]
 pub enum StartError {
@@ -67,6 +69,16 @@ pub enum StartError {
     CommandLine(&'static str),
     /// The lending logic refuses the configuration.
     Configuration(&'static str),
+}
+
+impl StartError {
+    /// A grant of the lender that Xen does not map.
+    pub fn refused_grant(reference: u32, refused: Refused) -> Self {
+        match refused {
+            Refused::Call(errno) => Self::Call { purpose: "map a grant", errno },
+            Refused::Grant(status) => Self::Grant { reference, status },
+        }
+    }
 }
 
 impl fmt::Display for StartError {

@@ -31,6 +31,8 @@ pub enum Event {
     LenderGone = 8,
     /// The link is up, or over: system time.
     LinkChanged = 9,
+    /// The borrower's link is attached, up, over or detached: system time.
+    BorrowerChanged = 10,
 }
 
 struct Ring {

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::descriptor::BorrowerFd;
 use crate::ioctl;
-use crate::layout::{AllowBar, Attach, Bind, Detach, Status};
+use crate::layout::{self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, Status};
 
 /// The device that the kernel module makes.
 pub const DEVICE_PATH: &str = "/dev/xen/xenlend";
@@ -19,6 +19,28 @@ pub struct Attached {
     pub ring_refs: [u32; 3],
     /// The lender's port, unbound, for the broker.
     pub event_channel: u32,
+}
+
+/// What the borrower's frontend has made for the broker: claims of the borrower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendRings {
+    /// Grant references: control page, data to the borrower, data from it.
+    pub ring_refs: [u32; 3],
+    /// The borrower's port, unbound, for the broker.
+    pub event_channel: u32,
+}
+
+/// Why the broker did not take a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrontendRefusal {
+    /// A grant could not be mapped: Xen's error number.
+    Grant(u32),
+    /// The port could not be bound: Xen's error number.
+    EventChannel(u32),
+    /// Another frontend is attached.
+    InUse,
+    /// A newer module's reason.
+    Unknown(u32),
 }
 
 /// One memory BAR of one PCI device.
@@ -108,6 +130,40 @@ impl Device {
             found.push(status);
         }
         Ok(found)
+    }
+
+    /// Gives the broker the frontend's rings, and waits for its answer: `Some` if it refuses.
+    ///
+    /// # Errors
+    /// As the header says for `XENLEND_ATTACH_FRONTEND`.
+    pub fn attach_frontend(
+        &self,
+        borrower: u16,
+        rings: FrontendRings,
+    ) -> io::Result<Option<FrontendRefusal>> {
+        let FrontendRings { ring_refs, event_channel } = rings;
+        let mut request = AttachFrontend { borrower, ring_refs, event_channel, ..AttachFrontend::default() };
+        let refused = match ioctl::attach_frontend(&self.file, &mut request) {
+            Ok(()) => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::REMOTEIO.raw_os_error()) => {
+                (request.failure, request.failure_errno)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(match refused {
+            (layout::FRONTEND_GRANT, errno) => FrontendRefusal::Grant(errno),
+            (layout::FRONTEND_EVENT_CHANNEL, errno) => FrontendRefusal::EventChannel(errno),
+            (layout::FRONTEND_IN_USE, _) => FrontendRefusal::InUse,
+            (other, _) => FrontendRefusal::Unknown(other),
+        }))
+    }
+
+    /// Lets the frontend go: the broker has nothing of it mapped or bound when this returns.
+    ///
+    /// # Errors
+    /// As the header says for `XENLEND_DETACH_FRONTEND`.
+    pub fn detach_frontend(&self, borrower: u16) -> io::Result<()> {
+        ioctl::detach_frontend(&self.file, DetachFrontend { borrower, ..DetachFrontend::default() })
     }
 
     fn query(&self, mut request: Status) -> io::Result<Option<Status>> {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use rustix::ioctl::{ioctl, Setter, Updater};
 
-use crate::layout::{AllowBar, Attach, Bind, Detach, RawRegion, Status};
+use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status};
 use crate::number;
 
 /// `XENLEND_ATTACH`; fills in the ring references and the event channel.
@@ -37,6 +37,18 @@ pub(crate) fn bind(fd: impl AsFd, request: Bind) -> io::Result<()> {
 pub(crate) fn status(fd: impl AsFd, request: &mut Status) -> io::Result<()> {
     // SAFETY: the number encodes exactly `Status`, plain integers that the kernel reads and writes.
     Ok(unsafe { ioctl(fd, Updater::<{ number::STATUS }, Status>::new(request)) }?)
+}
+
+/// `XENLEND_ATTACH_FRONTEND`; fills in the failure.
+pub(crate) fn attach_frontend(fd: impl AsFd, request: &mut AttachFrontend) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `AttachFrontend`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::ATTACH_FRONTEND }, AttachFrontend>::new(request)) }?)
+}
+
+/// `XENLEND_DETACH_FRONTEND`.
+pub(crate) fn detach_frontend(fd: impl AsFd, request: DetachFrontend) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `DetachFrontend`, plain integers that the kernel only reads.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::DETACH_FRONTEND }, DetachFrontend>::new(request)) }?)
 }
 
 /// `XENLEND_SET_USER_MEMORY_REGION`.

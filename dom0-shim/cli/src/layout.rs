@@ -18,6 +18,15 @@ pub const REGION_LOSS_FAULT: u32 = 1 << 8;
 /// `XENLEND_REGION_WRITE_BACK`: refused on stock Xen.
 pub const REGION_WRITE_BACK: u32 = 1 << 9;
 
+/// `XENLEND_FRONTEND_NONE`.
+pub const FRONTEND_NONE: u32 = 0;
+/// `XENLEND_FRONTEND_GRANT`: a grant could not be mapped.
+pub const FRONTEND_GRANT: u32 = 1;
+/// `XENLEND_FRONTEND_EVENT_CHANNEL`: the port could not be bound.
+pub const FRONTEND_EVENT_CHANNEL: u32 = 2;
+/// `XENLEND_FRONTEND_IN_USE`.
+pub const FRONTEND_IN_USE: u32 = 3;
+
 /// `XENLEND_EVENT_CONNECTED`.
 pub const EVENT_CONNECTED: u32 = 1;
 /// `XENLEND_EVENT_LOST`.
@@ -81,6 +90,28 @@ pub struct Bind {
     pub reserved: [u16; 3],
 }
 
+/// `struct xenlend_attach_frontend`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct AttachFrontend {
+    pub borrower: u16,
+    pub reserved: [u16; 3],
+    pub ring_refs: [u32; RING_REFS],
+    pub event_channel: u32,
+    pub failure: u32,
+    pub failure_errno: u32,
+}
+
+/// `struct xenlend_detach_frontend`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct DetachFrontend {
+    pub borrower: u16,
+    pub reserved: [u16; 3],
+}
+
 /// `struct xenlend_region`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -135,6 +166,8 @@ pub struct Counters {
     pub revoke_ns_max: u64,
     pub revoke_ns_p50: u64,
     pub revoke_ns_p99: u64,
+    pub wants: u64,
+    pub borrower_attached: u64,
 }
 
 /// `struct xenlend_status`.
@@ -161,5 +194,7 @@ const _: () = assert!(size_of::<AllowBar>() == 24);
 const _: () = assert!(size_of::<Bind>() == 8);
 const _: () = assert!(size_of::<RawRegion>() == 32);
 const _: () = assert!(size_of::<RawEvent>() == 24);
-const _: () = assert!(size_of::<Counters>() == 200);
-const _: () = assert!(size_of::<Status>() == 240);
+const _: () = assert!(size_of::<AttachFrontend>() == 32);
+const _: () = assert!(size_of::<DetachFrontend>() == 8);
+const _: () = assert!(size_of::<Counters>() == 216);
+const _: () = assert!(size_of::<Status>() == 256);

@@ -13,7 +13,7 @@ pub mod number;
 mod words;
 
 pub use descriptor::{BorrowerFd, Region};
-pub use device::{Attached, BarAddress, Device, DEVICE_PATH};
+pub use device::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, DEVICE_PATH};
 pub use event::Event;
 pub use layout::{Counters, Status};
 pub use words::{FrameRefusal, LinkState, Reason};

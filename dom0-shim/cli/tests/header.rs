@@ -7,7 +7,10 @@ use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use xenlend::layout::{self, AllowBar, Attach, Bind, Counters, Detach, RawEvent, RawRegion, Status};
+use xenlend::layout::{
+    self, AllowBar, Attach, AttachFrontend, Bind, Counters, Detach, DetachFrontend, RawEvent, RawRegion,
+    Status,
+};
 use xenlend::{number, FrameRefusal, LinkState, Reason};
 
 /// What Rust believes: a C expression and its value.
@@ -58,6 +61,13 @@ fn structure_beliefs() -> Beliefs {
         "xenlend_region",
         [slot, flags, guest_phys_addr, memory_size, userspace_addr]
     );
+    believe_struct!(
+        beliefs,
+        AttachFrontend,
+        "xenlend_attach_frontend",
+        [borrower, reserved, ring_refs, event_channel, failure, failure_errno]
+    );
+    believe_struct!(beliefs, DetachFrontend, "xenlend_detach_frontend", [borrower, reserved]);
     believe_struct!(beliefs, RawEvent, "xenlend_event", [kind as "type", slot, address, value]);
     believe_struct!(
         beliefs,
@@ -88,7 +98,9 @@ fn structure_beliefs() -> Beliefs {
             lent_bytes,
             revoke_ns_max,
             revoke_ns_p50,
-            revoke_ns_p99
+            revoke_ns_p99,
+            wants,
+            borrower_attached
         ]
     );
     believe_struct!(
@@ -113,7 +125,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 38] = [
+    let pairs: [(&str, u64); 44] = [
         ("XENLEND_API_VERSION", 1),
         ("XENLEND_ATTACH", number::ATTACH.into()),
         ("XENLEND_DETACH", number::DETACH.into()),
@@ -121,6 +133,12 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_BIND", number::BIND.into()),
         ("XENLEND_STATUS", number::STATUS.into()),
         ("XENLEND_SET_USER_MEMORY_REGION", number::SET_USER_MEMORY_REGION.into()),
+        ("XENLEND_ATTACH_FRONTEND", number::ATTACH_FRONTEND.into()),
+        ("XENLEND_DETACH_FRONTEND", number::DETACH_FRONTEND.into()),
+        ("XENLEND_FRONTEND_NONE", layout::FRONTEND_NONE.into()),
+        ("XENLEND_FRONTEND_GRANT", layout::FRONTEND_GRANT.into()),
+        ("XENLEND_FRONTEND_EVENT_CHANNEL", layout::FRONTEND_EVENT_CHANNEL.into()),
+        ("XENLEND_FRONTEND_IN_USE", layout::FRONTEND_IN_USE.into()),
         ("XENLEND_RING_REFS", layout::RING_REFS as u64),
         ("XENLEND_MAX_REGIONS", layout::MAX_REGIONS.into()),
         ("XENLEND_ATTACH_CHECK", layout::ATTACH_CHECK.into()),

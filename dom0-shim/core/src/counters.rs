@@ -54,10 +54,14 @@ pub struct Counters {
     pub revoke_ns_p50: u64,
     /// 99th percentile.
     pub revoke_ns_p99: u64,
+    /// Want messages of the broker.
+    pub wants: u64,
+    /// 1 while the broker serves a frontend of the borrower.
+    pub borrower_attached: u64,
 }
 
 /// Number of counts.
-pub const COUNT: usize = 25;
+pub const COUNT: usize = 27;
 
 impl Counters {
     /// The counts in the order of the uAPI.
@@ -88,6 +92,8 @@ impl Counters {
             self.revoke_ns_max,
             self.revoke_ns_p50,
             self.revoke_ns_p99,
+            self.wants,
+            self.borrower_attached,
         ]
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structures of `dom0-shim/uapi/xenlend.h`, to and from the bytes of a process.
 
+use xenlend_protocol::refusal::AttachFailure;
+
 use crate::counters::{Counters, COUNT};
 use crate::events::Event;
 
@@ -20,6 +22,8 @@ pub const DOMAIN_BYTES: usize = 8;
 pub const ALLOW_BAR_BYTES: usize = 24;
 /// Bytes of `struct xenlend_region`.
 pub const REGION_BYTES: usize = 32;
+/// Bytes of `struct xenlend_attach_frontend`.
+pub const ATTACH_FRONTEND_BYTES: usize = 32;
 /// Bytes of `struct xenlend_event`.
 pub const EVENT_BYTES: usize = 24;
 /// Bytes of `struct xenlend_status`.
@@ -37,6 +41,11 @@ pub const BIND: u32 = request(WRITE, 0x13, DOMAIN_BYTES);
 pub const STATUS: u32 = request(READ | WRITE, 0x14, STATUS_BYTES);
 /// `XENLEND_SET_USER_MEMORY_REGION`
 pub const SET_USER_MEMORY_REGION: u32 = request(WRITE, 0x15, REGION_BYTES);
+
+/// `XENLEND_ATTACH_FRONTEND`
+pub const ATTACH_FRONTEND: u32 = request(READ | WRITE, 0x16, ATTACH_FRONTEND_BYTES);
+/// `XENLEND_DETACH_FRONTEND`
+pub const DETACH_FRONTEND: u32 = request(WRITE, 0x17, DOMAIN_BYTES);
 
 /// `XENLEND_ATTACH_CHECK`
 pub const ATTACH_CHECK: u32 = 1 << 0;
@@ -87,6 +96,21 @@ pub struct AllowBar {
     pub reserved: u32,
     /// Out: frames that may be lent.
     pub frames: u64,
+}
+
+/// `struct xenlend_attach_frontend`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachFrontend {
+    /// The borrower's domain.
+    pub borrower: u16,
+    /// Whether the reserved fields, and those of the answer, are 0.
+    pub is_clean: bool,
+    /// The frontend's grants for the broker.
+    pub ring_refs: [u32; 3],
+    /// The frontend's port for the broker.
+    pub event_channel: u32,
+    /// Out: why the broker refused.
+    pub failure: Option<AttachFailure>,
 }
 
 /// `struct xenlend_region`
@@ -201,6 +225,31 @@ impl AllowBar {
     }
 }
 
+impl AttachFrontend {
+    /// Reads it.
+    pub fn decode(bytes: &[u8; ATTACH_FRONTEND_BYTES]) -> Self {
+        Self {
+            borrower: u16_at(bytes, 0),
+            is_clean: u64_at(bytes, 0) >> 16 == 0 && u64_at(bytes, 24) == 0,
+            ring_refs: [u32_at(bytes, 8), u32_at(bytes, 12), u32_at(bytes, 16)],
+            event_channel: u32_at(bytes, 20),
+            failure: None,
+        }
+    }
+
+    /// Writes the answer.
+    pub fn encode_answer(&self, bytes: &mut [u8; ATTACH_FRONTEND_BYTES]) {
+        let (failure, errno): (u32, u16) = match self.failure {
+            None => (0, 0),
+            Some(AttachFailure::Grant { errno }) => (1, errno),
+            Some(AttachFailure::EventChannel { errno }) => (2, errno),
+            Some(AttachFailure::InUse) => (3, 0),
+        };
+        put(bytes, 24, &failure.to_le_bytes());
+        put(bytes, 28, &u32::from(errno).to_le_bytes());
+    }
+}
+
 impl RegionRequest {
     /// Reads it.
     pub fn decode(bytes: &[u8; REGION_BYTES]) -> Self {
@@ -265,7 +314,9 @@ mod tests {
         assert_eq!(DETACH, 0x4008_C511);
         assert_eq!(ALLOW_BAR, 0xC018_C512);
         assert_eq!(BIND, 0x4008_C513);
-        assert_eq!(STATUS, 0xC0F0_C514);
+        assert_eq!(STATUS, 0xC100_C514);
+        assert_eq!(ATTACH_FRONTEND, 0xC020_C516);
+        assert_eq!(DETACH_FRONTEND, 0x4008_C517);
         assert_eq!(SET_USER_MEMORY_REGION, 0x4020_C515);
     }
 
@@ -288,8 +339,31 @@ mod tests {
     }
 
     #[test]
+    fn a_frontends_answer_leaves_the_question_alone() {
+        let mut bytes: [u8; ATTACH_FRONTEND_BYTES] = core::array::from_fn(|at| at as u8);
+        let attach = AttachFrontend::decode(&bytes);
+        assert_eq!((attach.borrower, attach.is_clean), (0x0100, false));
+        assert_eq!(attach.ring_refs, [0x0b0a_0908, 0x0f0e_0d0c, 0x1312_1110]);
+        assert_eq!(attach.event_channel, 0x1716_1514);
+        let question = bytes[..24].to_vec();
+        let failure = Some(AttachFailure::EventChannel { errno: 0x0102 });
+        AttachFrontend { failure, ..attach }.encode_answer(&mut bytes);
+        assert_eq!(bytes[..24], question);
+        assert_eq!(bytes[24..], [2, 0, 0, 0, 2, 1, 0, 0]);
+        let mut clean = [0; ATTACH_FRONTEND_BYTES];
+        clean[..2].copy_from_slice(&[7, 1]);
+        clean[8] = 1;
+        assert!(AttachFrontend::decode(&clean).is_clean);
+        for reserved in [2, 7, 24, 31] {
+            let mut dirty = clean;
+            dirty[reserved] = 1;
+            assert!(!AttachFrontend::decode(&dirty).is_clean, "{reserved}");
+        }
+    }
+
+    #[test]
     fn a_status_ends_with_the_last_count() {
-        let counters = Counters { revoke_ns_p99: 0x0102_0304_0506_0708, ..Counters::default() };
+        let counters = Counters { borrower_attached: 0x0102_0304_0506_0708, ..Counters::default() };
         let status = Status { borrower: 5, counters, ..Status::default() };
         let bytes = status.encode();
         assert_eq!(bytes[STATUS_BYTES - 8..], [8, 7, 6, 5, 4, 3, 2, 1]);

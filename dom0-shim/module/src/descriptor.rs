@@ -4,16 +4,15 @@
 use core::ffi::c_ulong;
 
 use xenlend_shim_core::events::{Cursor, Event};
-use xenlend_shim_core::uapi::{self, AllowBar, Attach, RegionRequest};
+use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest};
 
-use crate::attach;
-use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM};
+use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, PollTable, Woken};
 use crate::kernel_api::{user, Core as Module};
-use crate::leases;
 use crate::link::Link;
+use crate::{attach, frontend, leases};
 
 /// What a descriptor is bound to.
 struct Binding {
@@ -79,6 +78,21 @@ impl Descriptor {
             uapi::BIND => {
                 administrator()?;
                 self.bind(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+            }
+            uapi::ATTACH_FRONTEND => {
+                administrator()?;
+                let mut bytes = user::read(argument)?;
+                let mut call = AttachFrontend::decode(&bytes);
+                let attached = frontend::attach(&mut call);
+                if attached.is_ok() || attached == Err(EREMOTEIO) {
+                    call.encode_answer(&mut bytes);
+                    user::write(argument, &bytes)?;
+                }
+                attached
+            }
+            uapi::DETACH_FRONTEND => {
+                administrator()?;
+                frontend::detach(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
             }
             uapi::STATUS => self.status(argument),
             uapi::SET_USER_MEMORY_REGION => {

@@ -43,6 +43,8 @@ pub const EPROTO: Errno = Errno(71);
 pub const EOPNOTSUPP: Errno = Errno(95);
 /// Not bound.
 pub const ENOTCONN: Errno = Errno(107);
+/// The other side refused.
+pub const EREMOTEIO: Errno = Errno(121);
 /// Time is up.
 pub const ETIMEDOUT: Errno = Errno(110);
 

@@ -12,7 +12,9 @@ use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
-use crate::errno::{Errno, EAGAIN, EEXIST, EINTR, EINVAL, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT};
+use crate::errno::{
+    Errno, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
+};
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
 use crate::kernel_api::memory::{KernelMemory, KernelSlice};
@@ -111,6 +113,7 @@ fn errno_of(refusal: Refusal) -> Errno {
         Refusal::TableFull { .. } => ENOSPC,
         Refusal::Overlap { .. } | Refusal::IndexInUse => EEXIST,
         Refusal::Unsupported => EOPNOTSUPP,
+        Refusal::Quarantined { .. } => EBUSY,
         _ => EINVAL,
     }
 }

@@ -11,6 +11,7 @@ mod attach;
 mod descriptor;
 mod errno;
 mod force;
+mod frontend;
 mod hypervisor;
 mod leases;
 mod link;

@@ -3,12 +3,14 @@
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::PresentOutcome;
+use xenlend_protocol::message::{PresentOutcome, WantedOutcome};
 use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::events;
 use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
-use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding, Reason};
+use xenlend_shim_core::link::{
+    Completion, NotSent, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding, Reason,
+};
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
@@ -25,7 +27,7 @@ use crate::revoke::{self, Pages};
 /// Lookups that one page-in makes before it is given up; the next fault asks again.
 const MAX_LOOKUPS: u32 = 16;
 /// Answers of Later before a page-in is given up.
-const MAX_LATERS: u8 = 3;
+pub const MAX_LATERS: u8 = 3;
 
 /// The borrower is paused while this lives: the bracket ends on every path.
 struct Bracket<'a> {
@@ -80,18 +82,23 @@ pub struct Job<'a> {
     pub lease: LeaseId,
     /// The page.
     pub page: AperturePage,
-    /// Answers of Later so far.
+    /// Answers of Later so far; with [`MAX_LATERS`] the caller is told and nothing is put back.
     pub laters: u8,
 }
 
 impl Job<'_> {
     /// Makes the page present if it can. The answer to the access that caused it goes behind
     /// the first Present; it is left in the scratch memory if there is none.
-    pub fn run(&self, object: &RegionObject, space: &AddressSpace<'_>, scratch: &mut Scratch) {
+    pub fn run(&self, object: &RegionObject, space: &AddressSpace<'_>, scratch: &mut Scratch) -> PageInEnd {
         let begun = self.link.locked(|state| state.core.begin_page_in(self.lease, self.page));
-        if let Ok(page_in) = begun {
-            self.look_up_and_send(&page_in, object, space, scratch);
-            self.link.locked(|state| state.core.end_page_in(&page_in));
+        match begun {
+            Ok(page_in) => {
+                let end = self.look_up_and_send(&page_in, object, space, scratch);
+                self.link.locked(|state| state.core.end_page_in(&page_in));
+                end
+            }
+            Err(PageInRefusal::AlreadyPresent) => PageInEnd::Present,
+            Err(PageInRefusal::Gone | PageInRefusal::NotLending) => PageInEnd::GaveUp,
         }
     }
 
@@ -101,17 +108,20 @@ impl Job<'_> {
         object: &RegionObject,
         space: &AddressSpace<'_>,
         scratch: &mut Scratch,
-    ) {
+    ) -> PageInEnd {
         for _ in 0..MAX_LOOKUPS {
             if !self.link.locked(|state| state.core.restart_page_in(page_in)) {
-                return;
+                return PageInEnd::GaveUp;
             }
             let found = Lookup { page_in, space, object, bars: &self.link.bars }.run(scratch);
             match found {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
-                Err(LookupEnd::Refused(refusal)) => return refuse(self.link, self.lease, self.page, refusal),
-                Err(LookupEnd::GiveUp) => return,
+                Err(LookupEnd::Refused(refusal)) => {
+                    refuse(self.link, self.lease, self.page, refusal);
+                    return PageInEnd::GaveUp;
+                }
+                Err(LookupEnd::GiveUp) => return PageInEnd::GaveUp,
             }
             let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
             if let Some(first) = stale {
@@ -125,7 +135,8 @@ impl Job<'_> {
                 continue;
             }
             match self.send_all(page_in, scratch) {
-                Sent::Yes | Sent::GiveUp => return,
+                Sent::Yes => return PageInEnd::Present,
+                Sent::GiveUp => return PageInEnd::GaveUp,
                 Sent::Again => {}
                 Sent::Later => {
                     if self.laters < MAX_LATERS {
@@ -133,10 +144,11 @@ impl Job<'_> {
                         let request = Request { lease: self.lease, page: self.page, work };
                         self.link.locked(|state| state.core.push_again(request));
                     }
-                    return;
+                    return PageInEnd::Later;
                 }
             }
         }
+        PageInEnd::GaveUp
     }
 
     fn send_all(&self, page_in: &PageIn, scratch: &mut Scratch) -> Sent {
@@ -307,6 +319,22 @@ pub fn refuse(link: &Link, lease: LeaseId, page: AperturePage, refusal: FrameRef
 /// which the broker was resumed.
 pub fn complete(link: &Link, completion: &Completion) {
     while !try_to_complete(link, completion) {}
+}
+
+/// Answers the oldest want, whatever it takes: a task of the borrower waits for it.
+pub fn answer_want(link: &Link, ticket: u32, outcome: WantedOutcome) {
+    loop {
+        let sent = link.wait_for_broker(Mode::Uninterruptible, |state| {
+            match state.core.post_wanted(ticket, outcome) {
+                Err(NotSent::Full) if !state.stopping => None,
+                _ => Some(()),
+            }
+        });
+        match sent {
+            Ok(()) => return,
+            Err(end) => force::after(link, end),
+        }
+    }
 }
 
 /// Answers an access if the broker takes it before the deadline; if not, revokes by force. False if it

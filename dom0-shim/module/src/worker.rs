@@ -7,7 +7,7 @@ use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::link::{Cause, Completion, NotSent};
+use xenlend_shim_core::link::{Cause, Completion, NextWant, NotSent, PageInEnd};
 use xenlend_shim_core::regions::Phase;
 use xenlend_shim_core::request_queue::{Request, Work};
 
@@ -17,7 +17,7 @@ use crate::kernel_api::wait::{Mode, Seen};
 use crate::kernel_api::worker::resume;
 use crate::link::Link;
 use crate::lookup::{judge_access, LookupEnd, Scratch};
-use crate::page_in::{complete, refuse, Job};
+use crate::page_in::{answer_want, complete, refuse, Job, MAX_LATERS};
 use crate::{force, log_error};
 
 /// What the worker does next.
@@ -25,6 +25,7 @@ enum Next {
     Stop,
     Force(Cause),
     Serve,
+    Want(NextWant),
     Wait(Seen),
 }
 
@@ -51,6 +52,15 @@ pub fn work(link: &Link) {
                 // A region's end may have interrupted a fault; the next one is another matter.
                 resume();
             }
+            Next::Want(NextWant::PageIn { ticket, lease, page }) => {
+                let end = bring_in(link, lease, page, &mut scratch);
+                link.locked(|state| {
+                    state.worker_in = None;
+                    state.core.on_want_served(ticket, page, end);
+                });
+                resume();
+            }
+            Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(link, ticket, outcome),
             Next::Wait(seen) => {
                 link.wait(seen, 0, Mode::Idle);
             }
@@ -72,9 +82,12 @@ fn next(link: &Link, scratch: &mut Scratch) -> Next {
         }
         scratch.request = state.core.pop_request();
         if scratch.request.is_some() {
-            Next::Serve
-        } else {
-            Next::Wait(link.seen())
+            return Next::Serve;
+        }
+        // A vCPU that stands still goes before a task that sleeps.
+        match state.core.next_want() {
+            Some(want) => Next::Want(want),
+            None => Next::Wait(link.seen()),
         }
     })
 }
@@ -92,6 +105,16 @@ fn serve(link: &Link, scratch: &mut Scratch) {
         }
     }
     finish(link, scratch);
+}
+
+/// Brings the window of a page in that a task of the borrower waits for.
+fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
+    let Some((object, _)) = enter(link, lease, page) else { return PageInEnd::GaveUp };
+    let Some(space) = AddressSpace::enter(&object) else {
+        lose(link, lease);
+        return PageInEnd::GaveUp;
+    };
+    Job { link, lease, page, laters: MAX_LATERS }.run(&object, &space, scratch)
 }
 
 /// Does the access of the request, and says whether a page is wanted.

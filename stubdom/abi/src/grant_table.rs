@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `GNTTABOP_*` (`public/grant_table.h`): mapping pages that another domain has granted.
 
-use crate::DomainId;
+use crate::{errno, DomainId};
 
 /// `GNTTABOP_map_grant_ref`.
 pub const MAP_GRANT_REF: u32 = 0;
@@ -44,19 +44,42 @@ pub struct UnmapGrantRef {
     pub status: i16,
 }
 
+/// `GNTST_bad_domain`.
+pub const GNTST_BAD_DOMAIN: i16 = -2;
+/// `GNTST_bad_gntref`.
+pub const GNTST_BAD_GNTREF: i16 = -3;
+/// `GNTST_permission_denied`.
+pub const GNTST_PERMISSION_DENIED: i16 = -8;
+/// `GNTST_eagain`.
+pub const GNTST_EAGAIN: i16 = -12;
+/// `GNTST_no_space`.
+pub const GNTST_NO_SPACE: i16 = -13;
+
 /// What a `GNTST_*` says.
 pub const fn status_name(status: i16) -> &'static str {
     match status {
         0 => "okay",
-        -2 => "bad domain",
-        -3 => "bad grant reference",
+        GNTST_BAD_DOMAIN => "bad domain",
+        GNTST_BAD_GNTREF => "bad grant reference",
         -4 => "bad handle",
         -5 => "bad address",
-        -8 => "permission denied",
+        GNTST_PERMISSION_DENIED => "permission denied",
         -9 => "bad page",
-        -12 => "try again",
-        -13 => "no space",
+        GNTST_EAGAIN => "try again",
+        GNTST_NO_SPACE => "no space",
         _ => "general error",
+    }
+}
+
+/// The error number of Xen that says the same as a `GNTST_*`.
+pub const fn status_errno(status: i16) -> u16 {
+    match status {
+        GNTST_BAD_DOMAIN => errno::ESRCH,
+        GNTST_BAD_GNTREF => errno::ENOENT,
+        GNTST_PERMISSION_DENIED => errno::EPERM,
+        GNTST_EAGAIN => errno::EAGAIN,
+        GNTST_NO_SPACE => errno::ENOSPC,
+        _ => errno::EINVAL,
     }
 }
 

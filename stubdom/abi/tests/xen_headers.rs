@@ -216,6 +216,15 @@ fn events_grants_and_scheduling(list: &mut Comparison) {
     list.number("GNTTABOP_map_grant_ref", grant_table::MAP_GRANT_REF);
     list.number("GNTTABOP_unmap_grant_ref", grant_table::UNMAP_GRANT_REF);
     list.number("GNTMAP_host_map", grant_table::HOST_MAP);
+    for (name, status) in [
+        ("bad_domain", grant_table::GNTST_BAD_DOMAIN),
+        ("bad_gntref", grant_table::GNTST_BAD_GNTREF),
+        ("permission_denied", grant_table::GNTST_PERMISSION_DENIED),
+        ("eagain", grant_table::GNTST_EAGAIN),
+        ("no_space", grant_table::GNTST_NO_SPACE),
+    ] {
+        list.number(&format!("-(GNTST_{name})"), status.unsigned_abs());
+    }
     layout!(list, "struct gnttab_map_grant_ref", grant_table::MapGrantRef {
         "host_addr" => host_addr, "flags" => flags, "ref" => grant_ref, "dom" => dom,
         "status" => status, "handle" => handle, "dev_bus_addr" => dev_bus_addr,

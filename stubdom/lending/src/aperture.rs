@@ -30,6 +30,11 @@ impl Aperture {
         Ok(Self { first_byte, pages })
     }
 
+    /// Its first gfn.
+    pub fn first_gfn(&self) -> u64 {
+        self.first_byte / PAGE_SIZE
+    }
+
     /// Number of pages.
     pub fn page_count(&self) -> u32 {
         self.pages

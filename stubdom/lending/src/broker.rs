@@ -7,6 +7,7 @@ use xenlend_protocol::message::FromBroker;
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
 
 use crate::aperture::Aperture;
+use crate::borrower_link::BorrowerSide;
 use crate::capabilities::Capabilities;
 use crate::counters::{count, Counters};
 use crate::hypervisor::{Hypervisor, LenderLink};
@@ -19,7 +20,7 @@ use crate::revocation::remove_pages;
 use crate::vcpu_slot::{Stop, VcpuSlot, View};
 
 /// vCPUs of a borrower that one broker can serve: `SCHEDOP_poll` takes 128 ports, and
-/// the link and xenstore need one each.
+/// the two links need one each.
 pub const MAX_VCPUS: usize = 126;
 
 /// Whether there is more to do before the event loop may wait.
@@ -73,6 +74,7 @@ pub struct Broker<'a> {
     pub(crate) first_vcpu: u16,
     pub(crate) history: InvalidationHistory,
     pub(crate) outbox: Outbox,
+    pub(crate) borrower: BorrowerSide,
     pub(crate) counters: Counters,
 }
 
@@ -106,6 +108,7 @@ impl<'a> Broker<'a> {
             first_vcpu: 0,
             history: InvalidationHistory::default(),
             outbox: Outbox::default(),
+            borrower: BorrowerSide::default(),
             counters: Counters::default(),
         })
     }
@@ -258,7 +261,7 @@ impl<'a> Broker<'a> {
     }
 
     /// Sends what is owed.
-    fn flush(&mut self, hypervisor: &mut impl Hypervisor, link: &mut impl LenderLink) -> Turn {
+    pub(crate) fn flush(&mut self, hypervisor: &mut impl Hypervisor, link: &mut impl LenderLink) -> Turn {
         match self.outbox.flush(link, &mut self.counters) {
             Flushed::All => Turn::Idle,
             Flushed::Waits => Turn::WaitsForRoom,
@@ -279,7 +282,7 @@ impl<'a> Broker<'a> {
     }
 
     /// Ends the link over a broken contract, says so, and leaves nothing lent.
-    fn close(&mut self, breach: Breach, hypervisor: &mut impl Hypervisor) {
+    pub(crate) fn close(&mut self, breach: Breach, hypervisor: &mut impl Hypervisor) {
         self.state = LinkState::Closed(breach);
         self.outbox.owe(FromBroker::Closed { breach });
         self.end_link(hypervisor);
@@ -287,6 +290,7 @@ impl<'a> Broker<'a> {
 
     fn end_link(&mut self, hypervisor: &mut impl Hypervisor) {
         self.remove_everything(hypervisor);
+        self.borrower.lender_gone();
         for slot in self.vcpus.iter_mut() {
             slot.give_up(None, hypervisor, &mut self.counters);
         }

@@ -42,6 +42,16 @@ pub struct Counters {
     pub borrower_memory_errors: u64,
     /// Times that a message found no room and was kept.
     pub ring_full: u64,
+    /// `Want` messages sent to the lender.
+    pub wants: u64,
+    /// Messages taken from the borrower.
+    pub borrower_messages: u64,
+    /// Messages said to the borrower.
+    pub notices: u64,
+    /// Times that a message to the borrower found no room and was kept, or became a bit.
+    pub borrower_ring_full: u64,
+    /// Times that the borrower broke its link's contract.
+    pub borrower_breaches: u64,
 }
 
 /// Adds to a counter.

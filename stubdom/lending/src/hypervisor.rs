@@ -4,8 +4,9 @@
 //! Implemented by the broker over real hypercalls, by the tests over a fake.
 
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::message::{FromBroker, ToBroker};
-use xenlend_protocol::refusal::BreachKind;
+use xenlend_protocol::refusal::{AttachFailure, BreachKind};
 
 /// Xen's error number, positive (`xen/include/public/errno.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +106,38 @@ pub trait LenderLink {
     fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind>;
 }
 
+/// The borrower's link, attached or not. Nothing in its rings is reserved.
+///
+/// Whoever implements it notifies the borrower's event channel as [`LenderLink`] says. While
+/// nothing is attached nothing is sent or received.
+pub trait BorrowerLink {
+    /// Maps the borrower's grants (control, data towards it, data from it) and binds its port.
+    ///
+    /// # Errors
+    /// Why not; nothing is mapped or bound then.
+    fn attach(&mut self, ring_refs: [u32; 3], event_channel: u32) -> Result<(), AttachFailure>;
+
+    /// Lets go of all of it.
+    fn detach(&mut self);
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// If there is no room now, or the borrower broke the ring's contract.
+    fn send(&mut self, message: &ToBorrower) -> Result<(), SendError>;
+
+    /// Takes the borrower's next message, if there is one.
+    ///
+    /// # Errors
+    /// If the borrower broke the ring's contract.
+    fn receive(&mut self) -> Result<Option<FromBorrower>, BreachKind>;
+}
+
 /// Why a message was not sent. Nothing of it is in the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// No room now; the lender will notify when there is.
+    /// No room now; the other side will notify when there is.
     Full,
-    /// The lender broke the ring's contract.
+    /// The other side broke the ring's contract.
     Breach(BreachKind),
 }

@@ -2,7 +2,7 @@
 //! One lease: its states, its pages and what was declared of them.
 
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::LossPolicy;
+use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 
 use crate::lending_table::PageRange;
 
@@ -62,19 +62,30 @@ impl LeaseState {
     }
 }
 
+/// What the lender grants beside the pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What the borrower may do.
+    pub rights: Rights,
+    /// What it sees of a lost page.
+    pub loss: LossPolicy,
+    /// How programs have to map it.
+    pub cache: CacheMode,
+}
+
 /// A place in the registry, and the lease in it or the last one that was.
 #[derive(Clone, Debug)]
 pub struct Lease {
     id: LeaseId,
     state: LeaseState,
     pages: PageRange,
-    loss: LossPolicy,
+    terms: Terms,
 }
 
 impl Lease {
     /// A lease whose pages and rights have been checked.
-    pub(crate) fn granted(id: LeaseId, pages: PageRange, loss: LossPolicy) -> Self {
-        Self { id, state: LeaseState::Active, pages, loss }
+    pub(crate) fn granted(id: LeaseId, pages: PageRange, terms: Terms) -> Self {
+        Self { id, state: LeaseState::Active, pages, terms }
     }
 
     /// Index and generation.
@@ -99,7 +110,12 @@ impl Lease {
 
     /// What the borrower sees of a lost page.
     pub fn loss(&self) -> LossPolicy {
-        self.loss
+        self.terms.loss
+    }
+
+    /// Everything that was granted beside the pages.
+    pub fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Takes an event.

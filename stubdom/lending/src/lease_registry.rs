@@ -4,10 +4,9 @@
 use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::LossPolicy;
 use xenlend_protocol::refusal::Refusal;
 
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Lease, LeaseState, Terms};
 use crate::lending_table::PageRange;
 
 /// Leases that can exist at once.
@@ -49,7 +48,7 @@ impl LeaseRegistry {
         first: AperturePage,
         count: u32,
         aperture_pages: u32,
-        loss: LossPolicy,
+        terms: Terms,
     ) -> Result<(), Refusal> {
         let place =
             self.places.get(id.index as usize).ok_or(Refusal::TableFull { capacity: LEASE_CAPACITY })?;
@@ -66,7 +65,7 @@ impl LeaseRegistry {
             return Err(Refusal::Overlap { index: other.id().index });
         }
         if let Some(place) = self.places.get_mut(id.index as usize) {
-            *place = Some(Lease::granted(id, pages, loss));
+            *place = Some(Lease::granted(id, pages, terms));
         }
         Ok(())
     }
@@ -81,6 +80,11 @@ impl LeaseRegistry {
         } else {
             Named::Unknown
         }
+    }
+
+    /// The lease that lives at an index.
+    pub fn at_index(&self, index: u16) -> Option<&Lease> {
+        self.places.get(usize::from(index))?.as_ref().filter(|lease| lives(lease))
     }
 
     /// The lease that a page belongs to.

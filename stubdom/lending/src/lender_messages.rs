@@ -2,15 +2,17 @@
 //! What each message of the lender does. Every answer goes through the outbox.
 
 use xenlend_protocol::extent::ClaimedExtent;
+use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{FromBroker, PresentOutcome, ToBroker, VERSION};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind, Refusal, RemoveFailure};
 
+use crate::borrower_link::AttachRequest;
 use crate::broker::{Broker, LinkState};
 use crate::counters::count;
 use crate::hypervisor::Hypervisor;
 use crate::invalidation_history::Backwards;
-use crate::lease::LeaseEvent;
+use crate::lease::{LeaseEvent, Terms};
 use crate::lease_registry::{Named, LEASE_CAPACITY};
 use crate::lending_table::PageRange;
 use crate::present::{present, Surroundings};
@@ -36,10 +38,8 @@ impl Broker<'_> {
                 Err(by_lender(BreachKind::OutOfTurn))
             }
             (_, ToBroker::SetRegion { lease, first, count, rights, loss, cache }) => {
-                let result = self
-                    .capabilities
-                    .check(rights, cache)
-                    .and_then(|()| self.leases.grant(lease, first, count, self.aperture.page_count(), loss));
+                let terms = Terms { rights, loss, cache };
+                let result = self.set_region(lease, PageRange::new(first, count), count, terms);
                 self.outbox.owe(FromBroker::RegionSet { lease, result });
                 Ok(())
             }
@@ -69,6 +69,16 @@ impl Broker<'_> {
                 self.lose(lease, PageRange::new(first, count), hypervisor);
                 Ok(())
             }
+            (_, ToBroker::AttachBorrower { attachment, ring_refs, event_channel }) => self
+                .borrower
+                .request(AttachRequest::Attach { attachment, ring_refs, event_channel })
+                .map_err(by_lender),
+            (_, ToBroker::DetachBorrower { attachment }) => {
+                self.borrower.request(AttachRequest::Detach { attachment }).map_err(by_lender)
+            }
+            (_, ToBroker::Wanted { ticket, outcome }) => {
+                self.borrower.wanted.answer(ticket, outcome).map_err(by_lender)
+            }
         }
     }
 
@@ -87,6 +97,16 @@ impl Broker<'_> {
         }
     }
 
+    fn set_region(&mut self, id: LeaseId, pages: PageRange, count: u32, terms: Terms) -> Result<(), Refusal> {
+        self.capabilities.check(terms.rights, terms.cache)?;
+        if let Some(index) = self.borrower.quarantine.obstacle(pages, self.leases.living().count()) {
+            return Err(Refusal::Quarantined { index });
+        }
+        self.leases.grant(id, AperturePage(pages.first), count, self.aperture.page_count(), terms)?;
+        self.borrower.news.granted(id.index);
+        Ok(())
+    }
+
     /// Removes what is present and ends the lease. Of a lease that is gone nothing is.
     fn drop_region(&mut self, id: LeaseId, hypervisor: &mut impl Hypervisor) -> Result<u32, RemoveFailure> {
         let Named::Living(lease) = self.leases.find(id) else { return Ok(0) };
@@ -100,6 +120,9 @@ impl Broker<'_> {
         if removed.is_ok() {
             self.table.clear_lost(pages);
             let _ = lease.apply(LeaseEvent::Emptied);
+            self.borrower.lease_ended(id);
+        } else {
+            self.borrower.news.revoked(id, pages);
         }
         removed
     }
@@ -157,7 +180,12 @@ impl Broker<'_> {
         let _ = lease.apply(LeaseEvent::Invalidated);
         let pages = lease.pages().intersect(&range);
         self.history.record(pages);
-        Ok(remove_pages(&mut self.table, hypervisor, &mut self.counters, pages))
+        let widened = self.table.widen(pages);
+        let removed = remove_pages(&mut self.table, hypervisor, &mut self.counters, pages);
+        if removed != Ok(0) {
+            self.borrower.news.revoked(id, widened);
+        }
+        Ok(removed)
     }
 
     /// The lender has removed every entry while the broker stood still.
@@ -165,11 +193,13 @@ impl Broker<'_> {
         self.history.force(sequence).map_err(|Backwards| by_lender(BreachKind::SequenceBackwards))?;
         count(&mut self.counters.forced, 1);
         self.table.clear_present();
+        self.borrower.news.all_revoked();
         for lease in self.leases.living_mut() {
             let was_active = lease.is_active();
             let _ = lease.apply(LeaseEvent::Forced);
             if !was_active {
                 self.table.clear_lost(lease.pages());
+                self.borrower.lease_ended(lease.id());
             }
         }
         Ok(())
@@ -184,8 +214,13 @@ impl Broker<'_> {
         let pages = lease.pages().intersect(&range);
         // What cannot be removed stays present, in the table too, for an `Invalidate`
         // to report.
-        let _ = remove_pages(&mut self.table, hypervisor, &mut self.counters, pages);
+        let widened = self.table.widen(pages);
+        let removed = remove_pages(&mut self.table, hypervisor, &mut self.counters, pages);
+        if removed != Ok(0) {
+            self.borrower.news.revoked(id, widened);
+        }
         self.table.set_lost(pages);
+        self.borrower.news.lost(id, pages);
     }
 }
 

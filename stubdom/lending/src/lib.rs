@@ -14,6 +14,7 @@
 )]
 
 pub mod aperture;
+pub mod borrower_link;
 pub mod broker;
 pub mod capabilities;
 pub mod counters;
@@ -21,10 +22,14 @@ pub mod hypervisor;
 pub mod invalidation_history;
 pub mod ioreq;
 pub mod lease;
+mod lease_news;
 pub mod lease_registry;
 mod lender_messages;
 pub mod lending_table;
+mod notices;
 mod outbox;
 mod present;
+mod quarantine;
 mod revocation;
 pub mod vcpu_slot;
+mod wanted;

@@ -8,8 +8,9 @@ use xenlend_protocol::refusal::BreachKind;
 use crate::counters::{count, Counters};
 use crate::hypervisor::{LenderLink, SendError};
 
-/// One answer, and the last word of a link that ends while that answer is kept.
-const CAPACITY: usize = 2;
+/// One answer, one about the borrower's link, and the last word of a link that ends while
+/// those are kept.
+const CAPACITY: usize = 3;
 
 /// How far a flush came.
 pub(crate) enum Flushed {

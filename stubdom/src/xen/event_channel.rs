@@ -5,8 +5,8 @@ use core::mem::zeroed;
 
 use heapless::Vec;
 use xenlend_xen_abi::event_channel::{
-    evtchn_bind_interdomain, evtchn_send, evtchn_status, Port, BIND_INTERDOMAIN, SEND, STATUS,
-    STATUS_INTERDOMAIN,
+    evtchn_bind_interdomain, evtchn_close, evtchn_send, evtchn_status, Port, BIND_INTERDOMAIN, CLOSE, SEND,
+    STATUS, STATUS_INTERDOMAIN,
 };
 use xenlend_xen_abi::hypercall::EVENT_CHANNEL_OP;
 use xenlend_xen_abi::sched::POLL_PORTS_MAX;
@@ -35,6 +35,16 @@ pub fn notify(port: Port) {
     assert!(result.is_ok(), "EVTCHNOP_send to port {port}: {result:?}");
 }
 
+/// Closes a port of this domain.
+pub fn close(port: Port) {
+    let mut call = evtchn_close { port };
+    // SAFETY: the call takes the structure only.
+    let result = unsafe { operate(EVENT_CHANNEL_OP, u64::from(CLOSE), &mut call) };
+    assert!(result.is_ok(), "EVTCHNOP_close of port {port}: {result:?}");
+    // What came last is nobody's business any more.
+    shared_info::take_pending(port);
+}
+
 /// Whether the other end still exists.
 pub fn is_connected(port: Port) -> bool {
     // SAFETY: plain numbers; all zero is a value.
@@ -50,6 +60,8 @@ pub fn is_connected(port: Port) -> bool {
 #[derive(Default)]
 pub struct WaitSet {
     ports: Vec<Port, POLL_PORTS_MAX>,
+    /// Whether the last one is the borrower's link.
+    has_borrower: bool,
 }
 
 impl WaitSet {
@@ -59,6 +71,14 @@ impl WaitSet {
     /// If there are more than Xen polls at once.
     pub fn add(&mut self, port: Port) -> Result<(), StartError> {
         self.ports.push(port).map_err(|_| StartError::Configuration("more than 128 event channels"))
+    }
+
+    /// The port of the borrower's link, while there is one. Room for it is kept by the bound on vCPUs.
+    pub fn set_borrower(&mut self, port: Option<Port>) {
+        if self.has_borrower {
+            self.ports.pop();
+        }
+        self.has_borrower = port.is_some_and(|port| self.ports.push(port).is_ok());
     }
 
     /// Number of ports.

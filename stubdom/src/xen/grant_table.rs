@@ -1,19 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mapping the pages that the lender has granted.
+//! Mapping pages that another domain has granted.
 
-use xenlend_xen_abi::grant_table::{MapGrantRef, HOST_MAP, MAP_GRANT_REF};
+use xenlend_xen_abi::grant_table::{MapGrantRef, UnmapGrantRef, HOST_MAP, MAP_GRANT_REF, UNMAP_GRANT_REF};
 use xenlend_xen_abi::hypercall::GRANT_TABLE_OP;
 use xenlend_xen_abi::{errno, DomainId};
 
 use super::hypercall::call;
 use crate::memory::window::WindowFrame;
-use crate::start_error::StartError;
 
-/// Shows a granted page at a frame of the window, for as long as this domain lives.
+/// A granted page that is shown at a frame of the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    at: WindowFrame,
+    handle: u32,
+}
+
+/// Xen does not do it.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused {
+    /// The call itself: Xen's error number.
+    Call(u16),
+    /// The grant: `GNTST_*`.
+    Grant(i16),
+}
+
+/// Shows a granted page at a frame of the window.
 ///
 /// # Errors
 /// If Xen refuses.
-pub fn map(granter: DomainId, reference: u32, at: WindowFrame) -> Result<(), StartError> {
+pub fn map(granter: DomainId, reference: u32, at: WindowFrame) -> Result<Mapping, Refused> {
     let mut operation = MapGrantRef {
         host_addr: at.address(),
         flags: HOST_MAP,
@@ -24,9 +39,27 @@ pub fn map(granter: DomainId, reference: u32, at: WindowFrame) -> Result<(), Sta
     // SAFETY: one operation is announced and given; only a frame of the window changes.
     let result =
         unsafe { call(GRANT_TABLE_OP, [u64::from(MAP_GRANT_REF), (&raw mut operation) as u64, 1, 0, 0]) };
-    errno::check(result).map_err(|errno| StartError::Call { purpose: "map a grant", errno })?;
+    errno::check(result).map_err(Refused::Call)?;
     if operation.status != 0 {
-        return Err(StartError::Grant { reference, status: operation.status });
+        return Err(Refused::Grant(operation.status));
     }
-    Ok(())
+    Ok(Mapping { at, handle: operation.handle })
+}
+
+/// Takes it away again. Nothing may touch the frame any more.
+///
+/// # Errors
+/// If Xen refuses.
+pub fn unmap(mapping: Mapping) -> Result<(), Refused> {
+    let mut operation =
+        UnmapGrantRef { host_addr: mapping.at.address(), handle: mapping.handle, ..Default::default() };
+    // SAFETY: one operation is announced and given; only a frame of the window changes, which the caller
+    // does not touch any more.
+    let result =
+        unsafe { call(GRANT_TABLE_OP, [u64::from(UNMAP_GRANT_REF), (&raw mut operation) as u64, 1, 0, 0]) };
+    errno::check(result).map_err(Refused::Call)?;
+    match operation.status {
+        0 => Ok(()),
+        status => Err(Refused::Grant(status)),
+    }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Xen, one facility a file. Raw calls are in `hypercall`; everything else is typed.
 
+pub mod borrower_link;
 pub mod console;
 pub mod dm_op;
 pub mod domctl;

@@ -107,6 +107,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             FromBroker::Access { id, lease, page, offset, operation, wants_page } => {
                 self.on_access(id, (lease, page), offset, operation, wants_page)
             }
+            FromBroker::Want { ticket, lease, first, count } => self.on_want(ticket, lease, first, count),
+            FromBroker::BorrowerAttached { attachment, result } => {
+                self.on_borrower_attached(attachment, result)
+            }
+            FromBroker::BorrowerDetached { attachment } => self.on_borrower_detached(attachment),
             FromBroker::Closed { .. } => {
                 self.fail(Reason::Breach);
                 Ok(())

@@ -9,15 +9,19 @@
 //! contract condemns.
 
 mod force;
+mod frontend;
 mod lease;
 mod messages;
 mod page_in;
 mod revoke;
+mod wants;
 
 pub use force::{Cause, ForceEnd};
+pub use frontend::{FrontendState, NotAttached};
 pub use messages::Drained;
 pub use page_in::{Completion, PageIn, PageInRefusal, Posted, PresentStanding};
 pub use revoke::InvalidateStart;
+pub use wants::{NextWant, PageInEnd};
 
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{ToBroker, VERSION};
@@ -119,6 +123,8 @@ pub struct Link<R, S: Storage> {
     present: Option<page_in::Pending>,
     next_ticket: u32,
     requests: RequestQueue<S::Slice<Option<Request>>>,
+    wants: wants::Wants,
+    frontend: frontend::Frontend,
     events: EventLog<S::Slice<Event>>,
     counters: Counters,
     revocations: Histogram<S::Slice<u32>>,
@@ -155,6 +161,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             present: None,
             next_ticket: 0,
             requests: RequestQueue::new(tables.requests),
+            wants: wants::Wants::default(),
+            frontend: frontend::Frontend::default(),
             events: EventLog::new(tables.events),
             counters: Counters::default(),
             revocations: Histogram::new(tables.histogram),
@@ -335,6 +343,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             add(&mut counters.present_pages, u64::from(region.mirror.present_pages()));
             add(&mut counters.lent_bytes, u64::from(region.count).saturating_mul(4096));
         }
+        counters.borrower_attached = u64::from(self.frontend_state() == FrontendState::Attached);
         counters.revoke_ns_max = self.revocations.max();
         counters.revoke_ns_p50 = self.revocations.quantile(500);
         counters.revoke_ns_p99 = self.revocations.quantile(990);

@@ -10,6 +10,7 @@ use xenlend_lending::lending_table::{PageSlot, PageState};
 use xenlend_lending::vcpu_slot::VcpuSlot;
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
@@ -17,12 +18,17 @@ use xenlend_protocol::message::{
 };
 use xenlend_protocol::refusal::RemoveFailure;
 
+use super::fake_borrower::FakeBorrower;
 use super::fake_hypervisor::{FakeXen, APERTURE};
 use super::fake_link::FakeLink;
 use super::fault_injector::FaultInjector;
 
 /// Messages that a turn takes from the lender.
 const MESSAGES_PER_TURN: u32 = 32;
+/// Steps that a turn does for the borrower.
+const BORROWER_STEPS: u32 = 64;
+/// Attachment of [`Bench::attach`].
+pub const ATTACHMENT: u32 = 7;
 
 pub fn lease(index: u16, generation: u32) -> LeaseId {
     LeaseId { index, generation }
@@ -57,6 +63,24 @@ pub fn invalidate(sequence: u64, lease: LeaseId, first: u32, count: u32) -> ToBr
 
 pub fn lost(lease: LeaseId, first: u32, count: u32) -> ToBroker {
     ToBroker::Lost { lease, first: AperturePage(first), count }
+}
+
+pub fn attach(attachment: u32) -> ToBroker {
+    ToBroker::AttachBorrower { attachment, ring_refs: [11, 12, 13], event_channel: 14 }
+}
+
+pub fn borrower_hello(aperture_pages: u32) -> FromBorrower {
+    FromBorrower::Hello {
+        oldest: VERSION,
+        newest: VERSION,
+        features: 0,
+        aperture_gfn: APERTURE / 4096,
+        aperture_pages,
+    }
+}
+
+pub fn wait_for(lease: LeaseId, page: u32, count: u32) -> FromBorrower {
+    FromBorrower::WaitFor { lease, page: AperturePage(page), count }
 }
 
 pub fn read(address: u64, size: u32) -> IoreqClaim {
@@ -94,6 +118,7 @@ pub struct Bench {
     pub broker: Broker<'static>,
     pub xen: FaultInjector<FakeXen>,
     pub link: FakeLink,
+    pub borrower: FakeBorrower,
     /// What the lender's pages hold, by page of the aperture.
     pub pages: BTreeMap<u64, Vec<u8>>,
     /// Pages whose accesses the lender answers `Lost`.
@@ -110,6 +135,7 @@ impl Bench {
             broker: Broker::new(APERTURE, pages, slots, Capabilities::STOCK).unwrap(),
             xen: FaultInjector::new(FakeXen::new(vcpus)),
             link: FakeLink::new(),
+            borrower: FakeBorrower::new(),
             pages: BTreeMap::new(),
             lost_for_the_lender: Vec::new(),
         }
@@ -134,7 +160,10 @@ impl Bench {
     /// One turn of the event loop.
     pub fn turn(&mut self) -> (Turn, Turn) {
         let lender = self.broker.serve_lender(&mut self.xen, &mut self.link, MESSAGES_PER_TURN);
-        (lender, self.broker.serve_requests(&mut self.xen, &mut self.link))
+        let requests = self.broker.serve_requests(&mut self.xen, &mut self.link);
+        let borrower =
+            self.broker.serve_borrower(&mut self.xen, &mut self.link, &mut self.borrower, BORROWER_STEPS);
+        (lender, if borrower == Turn::More { borrower } else { requests })
     }
 
     /// Turns until the loop would wait.
@@ -146,6 +175,26 @@ impl Bench {
             }
         }
         panic!("the event loop never waits");
+    }
+
+    /// The borrower's link is attached and has said hello; gives what the borrower is told.
+    pub fn attach(&mut self) -> Vec<ToBorrower> {
+        let answers = self.ask(attach(ATTACHMENT));
+        assert_eq!(answers, [FromBroker::BorrowerAttached { attachment: ATTACHMENT, result: Ok(()) }]);
+        let hello = borrower_hello(self.broker.table().page_count());
+        self.hear(hello)
+    }
+
+    /// The borrower sends a message; gives all that the broker then tells it.
+    pub fn hear(&mut self, message: FromBorrower) -> Vec<ToBorrower> {
+        self.borrower.to_broker.push_back(message);
+        self.told()
+    }
+
+    /// What the borrower is told.
+    pub fn told(&mut self) -> Vec<ToBorrower> {
+        self.run();
+        self.borrower.to_borrower.drain(..).collect()
     }
 
     /// The lender sends a message; gives all that the broker then says.

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pages that tasks of the borrower wait for: page-ins without an access.
+//!
+//! Each is brought in window by window, and the worker looks for accesses in between: a
+//! vCPU that stands still goes before a task that sleeps.
+
+use heapless::Deque;
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{ToBroker, WantedOutcome, MAX_WANTED};
+use xenlend_protocol::refusal::BreachKind;
+use xenlend_protocol::ring::{Priority, RingMemory};
+
+use super::{Link, NotSent, State};
+use crate::counters::add;
+use crate::regions::Phase;
+use crate::storage::Storage;
+
+/// Answers of Later before a want is given up.
+const MAX_LATERS: u8 = 3;
+
+/// What the broker wants.
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    ticket: u32,
+    lease: LeaseId,
+    /// The first page that has not been brought in.
+    first: AperturePage,
+    /// The page behind the last.
+    end: AperturePage,
+    laters: u8,
+    given_up: bool,
+}
+
+/// All that is not answered, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Wants {
+    unanswered: Deque<Want, MAX_WANTED>,
+}
+
+/// What the worker does for the oldest want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextWant {
+    /// Bring the window of this page in, and say how that ended.
+    PageIn {
+        /// The want.
+        ticket: u32,
+        /// The lease.
+        lease: LeaseId,
+        /// The page.
+        page: AperturePage,
+    },
+    /// Answer it.
+    Answer {
+        /// The want.
+        ticket: u32,
+        /// How it ended.
+        outcome: WantedOutcome,
+    },
+}
+
+/// How a page-in ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageInEnd {
+    /// The page was made present, or was present already.
+    Present,
+    /// The broker says Later.
+    Later,
+    /// It could not be.
+    GaveUp,
+}
+
+impl<R: RingMemory, S: Storage> Link<R, S> {
+    pub(super) fn on_want(
+        &mut self,
+        ticket: u32,
+        lease: LeaseId,
+        first: AperturePage,
+        count: u32,
+    ) -> Result<(), BreachKind> {
+        add(&mut self.counters.wants, 1);
+        let end = first.checked_add(count).filter(|_| count > 0).ok_or(BreachKind::OutOfRange)?;
+        // One that is gone meanwhile is none to be checked, and answered so.
+        if let Some(region) = self.regions.get(lease) {
+            let region_end = region.first.0.saturating_add(region.count);
+            if first < region.first || end.0 > region_end {
+                return Err(BreachKind::OutOfRange);
+            }
+        }
+        if self.wants.unanswered.iter().any(|want| want.ticket == ticket) {
+            return Err(BreachKind::UnexpectedAnswer);
+        }
+        let want = Want { ticket, lease, first, end, laters: 0, given_up: false };
+        self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
+    }
+
+    /// What to do for the oldest want, if there is one.
+    pub fn next_want(&mut self) -> Option<NextWant> {
+        let is_lending = self.is_lending();
+        let want = self.wants.unanswered.front_mut()?;
+        let ticket = want.ticket;
+        let answer = |outcome| Some(NextWant::Answer { ticket, outcome });
+        let Some(region) = self.regions.get(want.lease) else { return answer(WantedOutcome::Unavailable) };
+        if region.is_lost {
+            return answer(WantedOutcome::Lost);
+        }
+        while want.first < want.end && region.mirror.frame_at(want.first).is_some() {
+            want.first = AperturePage(want.first.0.saturating_add(1));
+        }
+        if want.first >= want.end {
+            return answer(WantedOutcome::Present);
+        }
+        if want.given_up || want.laters > MAX_LATERS || region.phase != Phase::Active || !is_lending {
+            return answer(WantedOutcome::Unavailable);
+        }
+        Some(NextWant::PageIn { ticket, lease: want.lease, page: want.first })
+    }
+
+    /// Takes how the page-in of a page ended.
+    pub fn on_want_served(&mut self, ticket: u32, page: AperturePage, end: PageInEnd) {
+        let Some(mut want) = self.wants.unanswered.pop_front() else { return };
+        if want.ticket == ticket {
+            match end {
+                PageInEnd::Present => {
+                    // It may be gone again, which the borrower is told by whoever took it.
+                    want.first = want.first.max(AperturePage(page.0.saturating_add(1)));
+                }
+                PageInEnd::Later => {
+                    // What holds it up may need the worker, or another want may go on.
+                    want.laters = want.laters.saturating_add(1);
+                    let _ = self.wants.unanswered.push_back(want);
+                    return;
+                }
+                PageInEnd::GaveUp => want.given_up = true,
+            }
+        }
+        // Always room: it was taken out.
+        let _ = self.wants.unanswered.push_front(want);
+    }
+
+    /// Answers the oldest want.
+    ///
+    /// # Errors
+    /// If there is no room now; and while somebody revokes by force, since the broker may be
+    /// resumed after it, with a task that still waits.
+    pub fn post_wanted(&mut self, ticket: u32, outcome: WantedOutcome) -> Result<(), NotSent> {
+        let sent = match self.state {
+            State::Connected | State::Forced => {
+                self.send(&ToBroker::Wanted { ticket, outcome }, Priority::Normal)
+            }
+            State::Forcing(_) => Err(NotSent::Full),
+            _ => Err(NotSent::Over),
+        };
+        if sent != Err(NotSent::Full) {
+            self.wants.unanswered.pop_front();
+        }
+        sent
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Pages that tasks of the borrower wait for and that the lender has been asked for.
+
+use heapless::Vec;
+use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::{FromBroker, WantedOutcome, MAX_WANTED};
+use xenlend_protocol::refusal::BreachKind;
+
+use crate::lending_table::PageRange;
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    ticket: u32,
+    pub(crate) lease: LeaseId,
+    /// Pages that the borrower has yet to be told of.
+    pub(crate) pages: PageRange,
+    outcome: Option<WantedOutcome>,
+    /// The borrower's link that it came from is over: only the lender's answer is awaited.
+    forgotten: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    wants: Vec<Want, MAX_WANTED>,
+    counter: u32,
+}
+
+impl Wanted {
+    /// Whether no more may be asked now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.wants.is_full()
+    }
+
+    /// The end of what the lender is being asked for already, from a page on.
+    pub(crate) fn covers(&self, lease: LeaseId, page: u32) -> Option<u32> {
+        let awaited = |want: &&Want| {
+            want.outcome.is_none() && !want.forgotten && want.lease == lease && want.pages.contains(page)
+        };
+        self.wants.iter().find(awaited).map(|want| want.pages.end)
+    }
+
+    /// The question that comes next; nothing is recorded.
+    pub(crate) fn question(&mut self, lease: LeaseId, pages: PageRange) -> FromBroker {
+        while self.wants.iter().any(|want| want.ticket == self.counter) {
+            self.counter = self.counter.wrapping_add(1);
+        }
+        let first = AperturePage(pages.first);
+        FromBroker::Want { ticket: self.counter, lease, first, count: pages.page_count() }
+    }
+
+    /// Records that [`Self::question`]'s last one has been sent.
+    pub(crate) fn asked(&mut self, lease: LeaseId, pages: PageRange) {
+        let want = Want { ticket: self.counter, lease, pages, outcome: None, forgotten: false };
+        // Always room: nothing is asked while there is none.
+        let _ = self.wants.push(want);
+        self.counter = self.counter.wrapping_add(1);
+    }
+
+    /// Takes the lender's answer.
+    ///
+    /// # Errors
+    /// If nothing of that name is asked, or it was answered before.
+    pub(crate) fn answer(&mut self, ticket: u32, outcome: WantedOutcome) -> Result<(), BreachKind> {
+        let unanswered = |want: &Want| want.ticket == ticket && want.outcome.is_none();
+        let position = self.wants.iter().position(unanswered).ok_or(BreachKind::UnexpectedAnswer)?;
+        match self.wants.get_mut(position) {
+            Some(want) if !want.forgotten => want.outcome = Some(outcome),
+            _ => {
+                self.wants.swap_remove(position);
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is answered, with the answer.
+    pub(crate) fn answered(&self) -> Option<(Want, WantedOutcome)> {
+        self.wants.iter().find_map(|want| Some((*want, want.outcome?)))
+    }
+
+    /// The borrower has been told of the pages of an answered one before `end`.
+    pub(crate) fn told(&mut self, told: &Want, end: u32) {
+        let Some(position) = self.wants.iter().position(|want| want.ticket == told.ticket) else { return };
+        if let Some(want) = self.wants.get_mut(position) {
+            want.pages.first = end;
+            if want.pages.is_empty() {
+                self.wants.swap_remove(position);
+            }
+        }
+    }
+
+    /// The lender will answer nothing any more.
+    pub(crate) fn lender_gone(&mut self) {
+        self.wants.retain(|want| !want.forgotten);
+        for want in &mut self.wants {
+            want.outcome.get_or_insert(WantedOutcome::Unavailable);
+        }
+    }
+
+    /// The borrower will not be told any more.
+    pub(crate) fn borrower_gone(&mut self) {
+        self.wants.retain(|want| want.outcome.is_none());
+        for want in &mut self.wants {
+            want.forgotten = true;
+        }
+    }
+}
