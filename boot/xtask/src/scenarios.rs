@@ -130,6 +130,21 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // The borrower's kernel module: a touch of an absent page is a page fault of the guest's kernel.
+    Boot {
+        name: "frontend",
+        frontend: true,
+        timeout_s: 900,
+        scenarios: &[
+            show("memory_is_shared_through_the_driver", "frontend-shared.sh", &[]),
+            show("odd_uses_of_a_mapping_have_their_results", "frontend-odd.sh", &[]),
+            show("pages_brought_in_before_make_nobody_sleep", "frontend-prefault.sh", &[]),
+            show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),
+            show("runs_of_2_mib_are_one_entry_for_programs", "frontend-two-mib.sh", &[]),
+            show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+        ],
+        ..PLAIN
+    },
     // As long as all of the above together, so beside them.
     Boot {
         name: "migrations",
