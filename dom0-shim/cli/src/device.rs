@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An open, unbound `/dev/xen/xenlend`: the administrator's calls.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,6 +42,19 @@ pub enum FrontendRefusal {
     InUse,
     /// A newer module's reason.
     Unknown(u32),
+}
+
+impl fmt::Display for FrontendRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(errno) => write!(f, "a grant of it cannot be mapped (Xen's error {errno})"),
+            Self::EventChannel(errno) => {
+                write!(f, "its event channel cannot be bound (Xen's error {errno})")
+            }
+            Self::InUse => f.write_str("another frontend is attached"),
+            Self::Unknown(number) => write!(f, "number {number}, which this program does not know"),
+        }
+    }
 }
 
 /// One memory BAR of one PCI device.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A world of domains, nodes, links and records in memory, whose effects fail where a test wants it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use xenlend::layout::Attach;
-use xenlend::{Attached, BarAddress, LinkState, Status};
+use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, Status};
 
 use super::broker_config::{broker_name, BrokerConfig};
 use super::domain::{Life, Vcpu};
@@ -26,7 +26,9 @@ pub struct World {
     pub lives: BTreeMap<u16, Life>,
     pub brokers: BTreeMap<String, u16>,
     pub links: BTreeMap<u16, u16>,
-    pub nodes: BTreeSet<String>,
+    pub nodes: BTreeMap<String, String>,
+    /// Borrowers whose frontend is attached.
+    pub frontends: BTreeMap<u16, FrontendRings>,
     pub records: BTreeMap<String, Record>,
 }
 
@@ -46,6 +48,8 @@ pub struct FakeHost {
     pub samples: Vec<Vec<Vcpu>>,
     /// Whether a record goes away right after it was read.
     pub vanish_after_load: bool,
+    /// What the broker answers to frontends, in order; then it takes them.
+    pub attach_answers: VecDeque<Result<Option<FrontendRefusal>, rustix::io::Errno>>,
     next_domid: u16,
 }
 
@@ -65,6 +69,7 @@ impl FakeHost {
             link_state: LinkState::Connected,
             samples: Vec::new(),
             vanish_after_load: false,
+            attach_answers: VecDeque::new(),
             next_domid: 8,
         }
     }
@@ -88,8 +93,16 @@ impl FakeHost {
 
     /// The calls with an effect.
     pub fn effects(&self) -> Vec<&str> {
-        let asks =
-            ["find_guest", "life", "vcpus", "find_broker", "find_created_broker", "load_record", "link"];
+        let asks = [
+            "find_guest",
+            "life",
+            "vcpus",
+            "find_broker",
+            "find_created_broker",
+            "load_record",
+            "link",
+            "read_node",
+        ];
         self.calls.iter().map(String::as_str).filter(|call| !asks.contains(call)).collect()
     }
 
@@ -211,19 +224,45 @@ impl Host for FakeHost {
     fn detach(&mut self, borrower: u16) -> Outcome<()> {
         self.step("detach")?;
         self.world.links.remove(&borrower);
+        self.world.frontends.remove(&borrower);
         Ok(())
     }
 
     fn write_node(&mut self, node: &Node) -> Outcome<()> {
         self.step("write_node")?;
-        self.world.nodes.insert(node.path.clone());
+        self.world.nodes.insert(node.path.clone(), node.value.clone());
         Ok(())
     }
 
     fn remove_node(&mut self, path: &str) -> Outcome<()> {
         self.step("remove_node")?;
-        self.world.nodes.retain(|node| !node.starts_with(path));
+        self.world.nodes.retain(|node, _| !node.starts_with(path));
         Ok(())
+    }
+
+    fn read_node(&mut self, path: &str) -> Outcome<Option<String>> {
+        self.step("read_node")?;
+        Ok(self.world.nodes.get(path).cloned())
+    }
+
+    fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>> {
+        self.step("attach_frontend")?;
+        match self.attach_answers.pop_front().unwrap_or(Ok(None)) {
+            Ok(None) => {
+                assert!(self.world.frontends.insert(borrower, rings).is_none(), "attached twice");
+                Ok(None)
+            }
+            Ok(refusal) => Ok(refusal),
+            Err(errno) => {
+                let error = errno.into();
+                Err(HostError::Module { call: "XENLEND_ATTACH_FRONTEND", borrower, error })
+            }
+        }
+    }
+
+    fn detach_frontend(&mut self, borrower: u16) -> Outcome<bool> {
+        self.step("detach_frontend")?;
+        Ok(self.world.frontends.remove(&borrower).is_some())
     }
 
     fn listen(&mut self, _borrower: u16, broker: u16) -> Outcome<()> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use xenlend::layout::Attach;
-use xenlend::{Attached, BarAddress, Status};
+use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, Status};
 
 use super::broker_config::BrokerConfig;
 use super::domain::{Life, Vcpu};
@@ -54,8 +54,15 @@ pub trait Host {
     /// Ends the link, everything revoked; fine if there is none.
     fn detach(&mut self, borrower: u16) -> Outcome<()>;
 
+    /// Gives the broker what the borrower's frontend has made, and waits for its answer; `Some` if it refuses.
+    fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>>;
+    /// Has the broker let go of it. False if there was none.
+    fn detach_frontend(&mut self, borrower: u16) -> Outcome<bool>;
+
     /// Writes a node with its permissions.
     fn write_node(&mut self, node: &Node) -> Outcome<()>;
+    /// The value of a node, read once.
+    fn read_node(&mut self, path: &str) -> Outcome<Option<String>>;
     /// Removes a node and everything below; fine if there is none.
     fn remove_node(&mut self, path: &str) -> Outcome<()>;
 

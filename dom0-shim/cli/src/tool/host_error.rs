@@ -62,7 +62,10 @@ fn meaning(call: &str, error: &io::Error) -> &'static str {
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV)) => "there is no such PCI device",
         ("XENLEND_ALLOW_BAR", Some(Errno::INVAL)) => "that is no memory BAR of the device",
         ("XENLEND_ALLOW_BAR", Some(Errno::NOSPC)) => "the module has no room for more BARs",
+        ("XENLEND_ATTACH_FRONTEND", Some(Errno::EXIST)) => "a frontend is attached already",
         (_, Some(Errno::NOENT)) => "there is no link",
+        (_, Some(Errno::NOLINK)) => "the broker is gone",
+        (_, Some(Errno::TIMEDOUT)) => "the broker does not answer",
         (_, Some(Errno::BUSY)) => "it is in use",
         (_, Some(Errno::NOMEM)) => "dom0 or Xen is out of memory",
         _ => "the module refused",
@@ -70,6 +73,11 @@ fn meaning(call: &str, error: &io::Error) -> &'static str {
 }
 
 impl HostError {
+    /// Whether the broker only cannot be asked now.
+    pub fn is_later(&self) -> bool {
+        matches!(self, Self::Module { error, .. } if errno(error) == Some(Errno::AGAIN))
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {

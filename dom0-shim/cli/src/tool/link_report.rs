@@ -26,6 +26,15 @@ pub struct SupervisorReport {
     pub running: bool,
 }
 
+/// The guest's driver in a report.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct FrontendReport {
+    /// absent, connected or refused.
+    pub state: &'static str,
+    /// Why it is refused.
+    pub reason: Option<String>,
+}
+
 /// One link. The fields and words are stable: programs read them.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct LinkReport {
@@ -57,6 +66,8 @@ pub struct LinkReport {
     pub protocol_version: u32,
     /// The supervisor.
     pub supervisor: Option<SupervisorReport>,
+    /// The guest's driver.
+    pub frontend: FrontendReport,
     /// The counters: of now, or the last ones of a link that has ended.
     pub counters: Counters,
 }
@@ -76,6 +87,8 @@ pub struct Findings {
     pub broker_life: Life,
     /// Whether the supervisor runs.
     pub supervisor_running: bool,
+    /// Why the guest's frontend is refused, if it is.
+    pub frontend_refusal: Option<String>,
 }
 
 impl Findings {
@@ -159,6 +172,13 @@ impl Findings {
             supervisor: record
                 .and_then(|record| record.supervisor)
                 .map(|supervisor| SupervisorReport { pid: supervisor.pid, running: self.supervisor_running }),
+            frontend: match (link, &self.frontend_refusal) {
+                (Some(link), _) if link.counters.borrower_attached != 0 => {
+                    FrontendReport { state: "connected", reason: None }
+                }
+                (Some(_), Some(reason)) => FrontendReport { state: "refused", reason: Some(reason.clone()) },
+                _ => FrontendReport { state: "absent", reason: None },
+            },
             counters: link.map(|l| l.counters).or(ended.map(|last| last.counters)).unwrap_or_default(),
         }
     }
@@ -189,6 +209,7 @@ pub mod tests {
             guest_life: Life::Alive,
             broker_life: Life::Alive,
             supervisor_running: true,
+            frontend_refusal: None,
         }
     }
 
@@ -235,6 +256,22 @@ pub mod tests {
     }
 
     #[test]
+    fn the_frontend_is_absent_connected_or_refused_with_its_reason() {
+        let frontend = |attached, refusal: Option<&str>| {
+            let mut findings = Findings { frontend_refusal: refusal.map(str::to_owned), ..healthy() };
+            findings.link.as_mut().unwrap().counters.borrower_attached = attached;
+            let frontend = findings.report().frontend;
+            (frontend.state, frontend.reason)
+        };
+        assert_eq!(frontend(0, None), ("absent", None));
+        assert_eq!(frontend(1, None), ("connected", None));
+        assert_eq!(frontend(0, Some("why")), ("refused", Some("why".to_owned())));
+        assert_eq!(frontend(1, Some("old")), ("connected", None));
+        let ended = Findings { link: None, frontend_refusal: Some("why".to_owned()), ..healthy() };
+        assert_eq!(ended.report().frontend.state, "absent");
+    }
+
+    #[test]
     fn odd_states_come_with_advice() {
         let advice = |findings: Findings| (findings.report().state, findings.report().advice.unwrap());
         let (state, text) = advice(Findings { record: None, ..healthy() });
@@ -263,6 +300,7 @@ pub mod tests {
                 "broker",
                 "check",
                 "counters",
+                "frontend",
                 "guest",
                 "must_destroy_guest",
                 "protocol_version",

@@ -10,6 +10,8 @@ pub mod diagnosis;
 pub mod domain;
 pub mod down;
 pub mod failure;
+pub mod frontend;
+pub mod frontend_nodes;
 pub mod guest;
 pub mod host;
 pub mod host_error;
@@ -36,6 +38,8 @@ pub mod xl;
 mod down_tests;
 #[cfg(test)]
 mod fake_host;
+#[cfg(test)]
+mod frontend_tests;
 #[cfg(test)]
 mod up_tests;
 #[cfg(test)]

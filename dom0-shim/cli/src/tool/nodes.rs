@@ -18,6 +18,13 @@ pub enum Access {
     ReadableBy(u16),
     /// Owned by this domain, which alone (with dom0) reads and writes it.
     OwnedBy(u16),
+    /// Owned by one domain, readable by another.
+    Shared {
+        /// Reads and writes it.
+        owner: u16,
+        /// Reads it.
+        reader: u16,
+    },
 }
 
 impl Access {
@@ -26,6 +33,7 @@ impl Access {
         match self {
             Self::ReadableBy(domid) => vec!["n0".to_owned(), format!("r{domid}")],
             Self::OwnedBy(domid) => vec![format!("n{domid}")],
+            Self::Shared { owner, reader } => vec![format!("n{owner}"), format!("r{reader}")],
         }
     }
 }

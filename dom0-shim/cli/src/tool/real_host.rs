@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use xenlend::layout::Attach;
-use xenlend::{Attached, BarAddress, Device, Status};
+use xenlend::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, Status};
 
 use super::broker_config::{broker_name, BrokerConfig};
 use super::connection::{wait_for, Listener, DOMAIN_ENDS};
@@ -169,6 +169,25 @@ impl Host for RealHost {
             store.write(&node.path, &node.value)?;
             store.set_permissions(&node.path, &node.access.permissions())
         })
+    }
+
+    fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>> {
+        module("XENLEND_ATTACH_FRONTEND", borrower, |device| device.attach_frontend(borrower, rings))
+    }
+
+    fn detach_frontend(&mut self, borrower: u16) -> Outcome<bool> {
+        // EINVAL: none is attached; ENOENT: there is no link that one could be attached to.
+        module("XENLEND_DETACH_FRONTEND", borrower, |device| match device.detach_frontend(borrower) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn read_node(&mut self, path: &str) -> Outcome<Option<String>> {
+        self.xenstore("read", path, |store| store.read(path))
     }
 
     fn remove_node(&mut self, path: &str) -> Outcome<()> {

@@ -9,6 +9,7 @@ use xenlend::Status;
 
 use super::domain::Life;
 use super::failure::Failure;
+use super::frontend;
 use super::host::Host;
 use super::link_report::{Findings, LinkReport};
 
@@ -44,6 +45,7 @@ pub fn collect<H: Host>(
             record = settled;
         }
         let broker_life = record.broker_domid.map_or(Ok(Life::Gone), |broker| host.life(broker))?;
+        let frontend_refusal = frontend::refusal(host, &record)?;
         let findings = Findings {
             guest: guest.clone(),
             link: by_borrower.remove(&record.guest_domid),
@@ -51,6 +53,7 @@ pub fn collect<H: Host>(
             broker_life,
             supervisor_running: record.supervisor.is_some_and(|supervisor| host.is_running(supervisor)),
             record: Some(record),
+            frontend_refusal,
         };
         reports.push(findings.report());
     }
@@ -63,6 +66,7 @@ pub fn collect<H: Host>(
             guest_life: host.life(borrower)?,
             broker_life: host.life(link.broker)?,
             supervisor_running: false,
+            frontend_refusal: None,
         };
         reports.push(findings.report());
     }
@@ -133,6 +137,13 @@ pub fn details(link: &LinkReport) -> String {
             Some(supervisor) if supervisor.running => format!("process {}", supervisor.pid),
             Some(supervisor) => format!("process {}, which is gone", supervisor.pid),
             None => "none".to_owned(),
+        },
+    );
+    line(
+        "frontend",
+        match &link.frontend.reason {
+            Some(reason) => format!("{}: {reason}", link.frontend.state),
+            None => link.frontend.state.to_owned(),
         },
     );
     if let Some(advice) = &link.advice {
@@ -212,6 +223,7 @@ mod tests {
         let text = details(&healthy().report());
         assert!(text.contains("  page_ins                                5\n"), "{text}");
         assert!(text.contains("revoke_ns_p99"), "{text}");
+        assert!(text.contains("frontend     absent\n"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&json(&[healthy().report()]).unwrap()).unwrap();
         assert_eq!((&json["version"], &json["links"][0]["guest"]), (&1.into(), &"g1".into()));
     }

@@ -10,6 +10,7 @@ use xenlend::{BorrowerFd, Device, Event};
 
 use super::connection::{wait_for, DOMAIN_ENDS};
 use super::failure::Failure;
+use super::frontend_nodes::FrontendNodes;
 use super::host::Host;
 use super::host_error::HostError;
 use super::lock::Lock;
@@ -24,6 +25,8 @@ use super::xenstore::Xenstore;
 struct Ears {
     xenstore: Option<Xenstore>,
     descriptor: Option<BorrowerFd>,
+    /// The node in which the guest's frontend says how it is.
+    frontend_state: String,
 }
 
 /// Watches the link of a guest until it is gone. Standard error is the log.
@@ -31,14 +34,17 @@ pub fn run(guest: &str) -> Result<(), Failure> {
     let record = RealHost::new(guest).load_record(guest)?;
     let record = record.ok_or_else(|| Failure::NotUp(guest.to_owned()))?;
     detach_from_caller(guest)?;
-    let xenstore = listen_to_xenstore().map_err(|error| HostError::Xenstore {
+    let frontend =
+        FrontendNodes { guest: record.guest_domid, broker: record.broker_domid.unwrap_or_default() };
+    let frontend_state = format!("{}/state", frontend.frontend());
+    let xenstore = listen_to_xenstore(&frontend_state).map_err(|error| HostError::Xenstore {
         operation: "watch",
         path: DOMAIN_ENDS.to_owned(),
         error,
     })?;
     // A link that has ended already has no events.
     let descriptor = Device::open().and_then(|device| device.bind(record.guest_domid)).ok();
-    let mut ears = Ears { xenstore: Some(xenstore), descriptor };
+    let mut ears = Ears { xenstore: Some(xenstore), descriptor, frontend_state };
     log_line::write(&format!("watching guest {guest} (domain {})", record.guest_domid));
     say_ready()
         .map_err(|error| HostError::Supervisor { guest: guest.to_owned(), reason: error.to_string() })?;
@@ -82,9 +88,10 @@ fn say_ready() -> io::Result<()> {
     Ok(dup2_stdout(&nothing)?)
 }
 
-fn listen_to_xenstore() -> io::Result<Xenstore> {
+fn listen_to_xenstore(frontend_state: &str) -> io::Result<Xenstore> {
     let mut xenstore = Xenstore::open()?;
     xenstore.watch(DOMAIN_ENDS)?;
+    xenstore.watch(frontend_state)?;
     Ok(xenstore)
 }
 
@@ -92,7 +99,7 @@ impl Ears {
     /// Waits for any event, at most so long, and takes what has come.
     fn wait(&mut self, limit: Option<Duration>) {
         if self.xenstore.is_none() {
-            self.xenstore = listen_to_xenstore().ok();
+            self.xenstore = listen_to_xenstore(&self.frontend_state).ok();
         }
         // Without xenstore nothing tells of a domain's end but looking.
         let look = Duration::from_millis(SAMPLE_MS.into());

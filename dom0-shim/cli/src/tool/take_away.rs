@@ -2,6 +2,7 @@
 //! Takes a link away, in whatever state it is: used by `down`, by an `up` that failed, by the supervisor.
 
 use super::domain::Life;
+use super::frontend_nodes::FrontendNodes;
 use super::host::Host;
 use super::host_error::HostError;
 use super::nodes;
@@ -51,9 +52,19 @@ pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
             let _left = host.await_departure(broker);
         }
         attempt(host.remove_node(&nodes::root(broker)));
+        for guest in &remains.links {
+            attempt(host.remove_node(&FrontendNodes { guest: *guest, broker }.backend()));
+        }
         attempt(host.destroy(broker));
         if matches!(host.life(broker), Ok(Life::Dying)) {
             taken.dying_broker = Some(broker);
+        }
+        // Last, since the guest's driver then takes its pages back.
+        for guest in &remains.links {
+            // The guest's bus only hears of the end of the device itself, not of its parent's.
+            let nodes = FrontendNodes { guest: *guest, broker };
+            taken.errors.extend(host.remove_node(&nodes.frontend()).err());
+            taken.errors.extend(host.remove_node(&nodes.frontend_folder()).err());
         }
     }
     if taken.errors.is_empty() {

@@ -12,6 +12,7 @@ use xenlend::BarAddress;
 use super::aperture::{choose, Aperture};
 use super::broker_config::{is_usable_name, BrokerConfig};
 use super::failure::Failure;
+use super::frontend_nodes::FrontendNodes;
 use super::guest::Guest;
 use super::host::Host;
 use super::nodes::Link;
@@ -174,6 +175,10 @@ fn build<H: Host>(
     host.listen(guest.domid, broker)?;
     host.unpause(broker)?;
     host.await_connection(request.timeout)?;
+    let frontend = FrontendNodes { guest: guest.domid, broker };
+    for node in frontend.nodes(record.aperture) {
+        host.write_node(&node)?;
+    }
     record.supervisor = Some(host.start_supervisor(&guest.name)?);
     record.phase = Phase::Up;
     Ok(host.save_record(record)?)

@@ -47,6 +47,7 @@ fn the_order_is_that_of_the_design() {
             "listen",
             "unpause",
             "await_connection",
+            "write_node",
             "start_supervisor",
             "save_record",
         ]
@@ -126,7 +127,9 @@ fn what_a_killed_up_left_is_taken_away_first() {
         let record = up(&mut host, &request()).unwrap();
         assert_eq!(record.broker_domid, Some(9));
         assert!(!host.world.lives.contains_key(&8));
-        assert!(host.world.nodes.iter().all(|node| node.starts_with("/local/domain/9/")));
+        assert!(host.world.nodes.keys().all(|node| !node.starts_with("/local/domain/8/")));
+        let backend = &host.world.nodes["/local/domain/7/device/xenlend/0/backend"];
+        assert_eq!(backend, "/local/domain/9/backend/xenlend/7/0");
     }
 }
 

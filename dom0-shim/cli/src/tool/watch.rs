@@ -7,6 +7,8 @@
 use xenlend::LinkState;
 
 use super::domain::{waiting_throughout, Life, Vcpu};
+use super::frontend::FrontendWatch;
+use super::frontend_nodes::FrontendNodes;
 use super::host::{Host, Outcome};
 use super::record::{LastStatus, Phase, Record};
 use super::take_away::{take_away, Remains};
@@ -37,6 +39,7 @@ pub struct Watch {
     sample: Vec<Vcpu>,
     suspects: Vec<u32>,
     looks: u32,
+    frontend: FrontendWatch,
 }
 
 impl Watch {
@@ -49,6 +52,7 @@ impl Watch {
             sample: Vec::new(),
             suspects: Vec::new(),
             looks: 0,
+            frontend: FrontendWatch::default(),
         }
     }
 
@@ -73,7 +77,8 @@ impl Watch {
         let link = if record.phase == Phase::BrokerGone { None } else { host.link(self.guest_domid)? };
         let condemned = link.is_some_and(|l| LinkState::from_raw(l.state.into()) == LinkState::Condemned);
         if record.phase != Phase::BrokerGone && !condemned {
-            return Ok(Next::Wait);
+            let again = record.phase == Phase::Up && self.frontend.turn(host, &record, say)?;
+            return Ok(if again { Next::Sample } else { Next::Wait });
         }
         let stuck = self.stuck_vcpus(host, guest)?;
         if stuck.is_empty() {
@@ -104,6 +109,10 @@ impl Watch {
         record.last = host.link(record.guest_domid)?.as_ref().map(LastStatus::from);
         if let (Some(domid), true) = (record.broker_domid, broker.exists()) {
             host.destroy(domid)?;
+        }
+        if let Some(broker) = record.broker_domid {
+            // The guest's driver lets its programs know.
+            host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
         }
         record.phase = Phase::BrokerGone;
         host.save_record(record)?;

@@ -20,6 +20,9 @@ const DEVICE: &str = "/dev/xen/xenbus";
 /// xenstored answers at once or is not there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Messages that one call takes.
+const MESSAGES_AT_ONCE: u32 = 256;
+
 /// A connection.
 pub struct Xenstore<C = File> {
     channel: C,
@@ -78,7 +81,7 @@ impl<C: Read + Write + AsFd> Xenstore<C> {
         self.request(MessageType::Watch, &[path.as_bytes(), b"\0", path.as_bytes(), b"\0"]).map(drop)
     }
 
-    /// The watches (by their paths) that have fired since the last call; does not wait. An error comes
+    /// The watches (by their paths) that have fired since the last call, each once; does not wait. An error comes
     /// after everything that came before it.
     pub fn fired(&mut self) -> io::Result<Vec<String>> {
         let ended = self.take_all();
@@ -89,7 +92,9 @@ impl<C: Read + Write + AsFd> Xenstore<C> {
     }
 
     fn take_all(&mut self) -> io::Result<()> {
-        while let Some((header, payload)) = self.receive()? {
+        // A guest can write a node that is watched as fast as it likes: the rest waits for the next call.
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Some((header, payload)) = self.receive()? else { break };
             self.remember(header, &payload)?;
         }
         Ok(())
@@ -133,7 +138,10 @@ impl<C: Read + Write + AsFd> Xenstore<C> {
             return Err(bad("an answer to nothing that was asked"));
         }
         let (_, token) = watch_event(payload).map_err(|_| bad("a watch event that is none"))?;
-        self.events.push_back(String::from_utf8_lossy(token).into_owned());
+        let token = String::from_utf8_lossy(token).into_owned();
+        if !self.events.contains(&token) {
+            self.events.push_back(token);
+        }
         Ok(())
     }
 
