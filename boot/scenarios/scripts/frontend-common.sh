@@ -8,7 +8,7 @@ driver_counter() { guest-exec "$guest" xenlend-touch driver | sed -n "s/^$1=//p"
 # Fails if the guest's kernel has complained about anything.
 no_complaint() {
     guest-exec "$guest" dmesg >guest.dmesg
-    if grep -E 'BUG|WARNING|Oops|general protection|rcu.*stall|bad pmd|bad page' guest.dmesg; then
+    if grep -E 'BUG:|WARNING: (CPU|possible)|Oops|general protection|rcu.*stall|[Bb]ad (pmd|page)' guest.dmesg; then
         fail "the guest's kernel complained"
     fi
 }
