@@ -53,7 +53,7 @@ global_asm!(include_str!("entry.s"), options(att_syntax));
 
 /// Messages of the lender in one turn: what an invalidation may have to wait for.
 const MESSAGES_PER_TURN: u32 = 32;
-/// Steps for the borrower in one turn, each of one message and at most 512 pages.
+/// Steps for the borrower in one turn, each of one message and at most 1536 pages looked at.
 const BORROWER_STEPS: u32 = 32;
 /// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
 const LENDER_CHECK_NS: u64 = 1_000_000_000;

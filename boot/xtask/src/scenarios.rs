@@ -126,6 +126,7 @@ pub const BOOTS: &[Boot] = &[
             show("closing_the_descriptor_revokes", "process-end.sh", &["close"]),
             show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
+            show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
         ],
         ..PLAIN

@@ -153,7 +153,7 @@ impl BorrowerSide {
 
 impl Broker<'_> {
     /// Serves the borrower's link in at most `max_steps` steps, each of one message and at
-    /// most 512 pages. Call it in each turn, after [`Self::serve_requests`]: accesses of
+    /// most 1536 pages looked at. Call it in each turn, after [`Self::serve_requests`]: accesses of
     /// vCPUs that stand still go first.
     pub fn serve_borrower(
         &mut self,

@@ -3,7 +3,7 @@
 //!
 //! Every page of a `WaitFor` gets a notice: at once, or when the lender has answered.
 
-use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::frame::{AperturePage, FRAMES_PER_2MIB};
 use xenlend_protocol::frontend::ToBorrower;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::WantedOutcome;
@@ -12,6 +12,7 @@ use crate::borrower_link::{Broken, Step, Waiting};
 use crate::broker::{Broker, LinkState};
 use crate::counters::count;
 use crate::hypervisor::{BorrowerLink, LenderLink, SendError};
+use crate::lease::Lease;
 use crate::lending_table::{PageRange, PageState};
 
 /// What can be said of pages now.
@@ -35,7 +36,8 @@ impl Broker<'_> {
             let (seen, run) = self.look(want.lease, want.pages);
             // Absent though it came: it has been revoked since, and may be asked for again.
             let again = seen == Seen::Absent && outcome == WantedOutcome::Present;
-            let message = if again { self.revoked(want.lease, run) } else { notice(seen, want.lease, run) };
+            let message =
+                if again { self.revoked(want.lease, run) } else { self.notice(seen, want.lease, run) };
             if !self.tell(link, &message)? {
                 return Ok(Step::Waits);
             }
@@ -50,7 +52,7 @@ impl Broker<'_> {
         let passed = if seen == Seen::Absent {
             self.want(lender, lease, run)?
         } else {
-            self.tell(link, &notice(seen, lease, run))?.then_some(run.end)
+            self.tell(link, &self.notice(seen, lease, run))?.then_some(run.end)
         };
         let Some(passed) = passed else { return Ok(Step::Waits) };
         let left = PageRange { first: passed, end: pages.end };
@@ -110,6 +112,27 @@ impl Broker<'_> {
         }
     }
 
+    /// The notice of a run. A lender brings in more than it is asked for: of pages that are present those
+    /// around them, in the same 2 MiB of the aperture, are told too, so that nobody need ask.
+    fn notice(&self, seen: Seen, lease: LeaseId, run: PageRange) -> ToBorrower {
+        let whole = self.leases.at_index(lease.index).map(Lease::pages).filter(|_| seen == Seen::Present);
+        let told = match whole {
+            None => run,
+            Some(whole) => {
+                let last = run.end.saturating_sub(1);
+                let floor = run.first.saturating_sub(AperturePage(run.first).in_2mib()).max(whole.first);
+                let left = FRAMES_PER_2MIB.saturating_sub(AperturePage(last).in_2mib());
+                let ceiling = last.saturating_add(left).min(whole.end);
+                let absent = |page: &u32| !self.table.is_present(*page);
+                let before = (floor..run.first).rev().find(absent);
+                let first = before.map_or(floor, |page| page.saturating_add(1));
+                let end = (run.end..ceiling).find(absent).unwrap_or(ceiling.max(run.end));
+                PageRange { first, end }
+            }
+        };
+        notice_of(seen, lease, told)
+    }
+
     fn revoked(&self, lease: LeaseId, pages: PageRange) -> ToBorrower {
         let sequence = self.borrower.news.next_sequence();
         let (first, count) = (AperturePage(pages.first), pages.page_count());
@@ -117,7 +140,7 @@ impl Broker<'_> {
     }
 }
 
-fn notice(seen: Seen, lease: LeaseId, pages: PageRange) -> ToBorrower {
+fn notice_of(seen: Seen, lease: LeaseId, pages: PageRange) -> ToBorrower {
     let (first, count) = (AperturePage(pages.first), pages.page_count());
     match seen {
         Seen::Present => ToBorrower::Present { lease, first, count },

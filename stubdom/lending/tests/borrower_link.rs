@@ -172,9 +172,29 @@ fn a_wait_for_absent_pages_becomes_a_want_and_its_answer_a_notice() {
         assert_eq!(bench.ask(ToBroker::Wanted { ticket, outcome }), []);
         bench.told()
     };
-    assert_eq!(answer(&mut bench, tickets[1], WantedOutcome::Present), [present_notice(id, 5, 2)]);
+    // Page 4, present before, is told again with its neighbours.
+    assert_eq!(answer(&mut bench, tickets[1], WantedOutcome::Present), [present_notice(id, 4, 3)]);
     assert_eq!(answer(&mut bench, tickets[0], WantedOutcome::Unavailable), [unavailable(id, 2, 2)]);
     assert!(!bench.is_closed());
+}
+
+#[test]
+fn present_neighbours_in_the_same_2_mib_of_the_lease_are_told_too() {
+    let mut bench = Bench::new(2048, 1);
+    let _ = bench.attach();
+    let (id, other) = (lease(0, 1), lease(1, 1));
+    let _ = bench.ask(set_region(id, 100, 1400));
+    let _ = bench.ask(set_region(other, 1500, 100));
+    let _ = bench.told();
+    // Not page 300; and across the ends of the lease and of two blocks.
+    bench.present(id, 0, &[extent(100, 1, 200), extent(301, 1000, 1199)]);
+    bench.present(other, 0, &[extent(1500, 5000, 100)]);
+    assert_eq!(bench.hear(wait_for(id, 150, 1)), [present_notice(id, 100, 200)]);
+    assert_eq!(bench.hear(wait_for(id, 400, 1)), [present_notice(id, 301, 512 - 301)]);
+    assert_eq!(bench.hear(wait_for(id, 512, 1)), [present_notice(id, 512, 512)]);
+    assert_eq!(bench.hear(wait_for(id, 1499, 1)), [present_notice(id, 1024, 1500 - 1024)]);
+    assert_eq!(bench.hear(wait_for(id, 1000, 30)), [present_notice(id, 512, 1500 - 512)]);
+    assert_eq!(bench.hear(wait_for(other, 1599, 1)), [present_notice(other, 1536, 64)]);
 }
 
 #[test]

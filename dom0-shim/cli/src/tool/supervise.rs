@@ -21,6 +21,10 @@ use super::real_host::RealHost;
 use super::watch::{Next, Watch, SAMPLE_MS};
 use super::xenstore::Xenstore;
 
+/// Between two turns: a guest can fire the watch on its frontend's node as often as it likes, and each turn asks
+/// xl and xenstored.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What the supervisor listens to. What breaks is put aside and opened again at the next turn.
 struct Ears {
     xenstore: Option<Xenstore>,
@@ -61,6 +65,9 @@ pub fn run(guest: &str) -> Result<(), Failure> {
             log_line::write(&format!("{error}; {}", error.remedy()));
             Next::Sample
         });
+        if next != Next::Leave {
+            std::thread::sleep(PAUSE);
+        }
         match next {
             Next::Leave => return Ok(()),
             Next::Wait => ears.wait(None),
