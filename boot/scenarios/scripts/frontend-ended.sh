@@ -6,8 +6,14 @@ begin
 tell area a memfd 64K
 tell area b memfd 64K
 tell fill b 0 64K 9
+# The broker keeps the place until the driver has confirmed its zap.
+lend_when_free() {
+    until tell lend 0 "$1" 16M 2>lend.err; do
+        grep -q -i busy lend.err || fail "$(cat lend.err)"
+    done
+}
 for round in 1 2 3 4 5; do
-    tell lend 0 a 16M
+    lend_when_free a
     rm -f touching
     mkfifo touching
     guest-exec "$guest" xenlend-touch until-bus 16M >touching &
@@ -16,10 +22,7 @@ for round in 1 2 3 4 5; do
     read -r word <&3
     [ "$word" = touching ] || fail "it said $word"
     tell unlend 0
-    # The broker keeps the place until the driver has confirmed its zap.
-    until tell lend 0 b 16M 2>lend.err; do
-        grep -q -i busy lend.err || fail "$(cat lend.err)"
-    done
+    lend_when_free b
     read -r word <&3
     [ "$word" = SIGBUS ] || fail "it ended with $word"
     exec 3<&-

@@ -142,7 +142,23 @@ pub const BOOTS: &[Boot] = &[
             show("pages_brought_in_before_make_nobody_sleep", "frontend-prefault.sh", &[]),
             show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),
             show("runs_of_2_mib_are_one_entry_for_programs", "frontend-two-mib.sh", &[]),
+            show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    // What holds without the driver holds with it, on two vCPUs.
+    Boot {
+        name: "frontend-sharing",
+        frontend: true,
+        vcpus: 2,
+        dom0_cmdline: "page_poison=1 iomem=relaxed",
+        timeout_s: 900,
+        scenarios: &[
+            show("holes_in_a_memfd_show_at_once", "share-holes.sh", &["memfd", "1M"]),
+            show("locked_counters_are_exact", "locked-counter.sh", &[]),
+            show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["500"]),
+            show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
         ],
         ..PLAIN
     },
