@@ -142,6 +142,7 @@ pub const BOOTS: &[Boot] = &[
             show("pages_brought_in_before_make_nobody_sleep", "frontend-prefault.sh", &[]),
             show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),
             show("runs_of_2_mib_are_one_entry_for_programs", "frontend-two-mib.sh", &[]),
+            show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
         ],
