@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Kernel messages. */
-#define pr_fmt(fmt) "xenlend: " fmt
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 #include <linux/kernel.h>
 #include <linux/panic.h>
 #include <linux/printk.h>
@@ -24,5 +24,5 @@ void xenlend_log(int level, const char *text, size_t length)
 
 void __noreturn xenlend_panic(const char *text, size_t length)
 {
-	panic("xenlend: %.*s", (int)length, text);
+	panic(KBUILD_MODNAME ": %.*s", (int)length, text);
 }

@@ -21,6 +21,8 @@ lab-screenshot screen
     echo "xen=$(xl info | sed -n 's/^xen_version *: //p')"
     echo "dom0_kernel=$(uname -r)"
     echo "guest_kernel=$(guest-exec $guest uname -r)"
+    # Without the driver there are none.
+    echo "guest_page_faults=$(guest-exec $guest xenlend-touch driver 2>/dev/null | sed -n 's/^guest_page_faults=//p' | grep . || echo 0)"
     echo "broker_image_bytes=$(wc -c </usr/libexec/xen/boot/xenlend-stubdom)"
     echo "broker_memory_kib=$(($(xl list $link | awk 'END { print $3 }') * 1024))"
 } >"$OUT/facts.txt"

@@ -8,5 +8,6 @@ tell lend 0 m 16M
 tell drive $guest xenlend-touch instructions 16M 'revoke m 0 16K' | tee result
 grep -q 'failures=0 avx=true' result
 [ "$(grown revoked_pages)" -ge 400 ] || fail "hardly anything was revoked: $(status)"
-[ "$(grown stage2_faults)" -ge 400 ] || fail "hardly anything faulted: $(status)"
+# With the borrower's driver most touches are faults of the guest's kernel, which wants the page.
+[ $(($(grown stage2_faults) + $(grown wants))) -ge 400 ] || fail "hardly anything faulted: $(status)"
 status

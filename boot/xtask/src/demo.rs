@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Flip one bit in a lent buffer: the command has to fail
     #[arg(long)]
     pub flip_byte: bool,
+    /// The guest works through /dev/mem, without the borrower's driver
+    #[arg(long)]
+    pub no_frontend: bool,
     /// Where report, picture and logs go [default: target/lab/demo]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -53,6 +56,8 @@ struct Report {
     invalidations: u64,
     revoked_pages: u64,
     stage2_faults: u64,
+    guest_page_faults: u64,
+    stage2_fault_share: f64,
     page_ins: u64,
     adds_2mib: u64,
     adds_4kib: u64,
@@ -173,6 +178,7 @@ fn lab(
         xen_cmdline: String::new(),
         dom0_cmdline: String::new(),
         guest_cmdline: String::new(),
+        frontend: !arguments.no_frontend,
         guest_config: Vec::new(),
         device: Vec::new(),
         quiet: true,
@@ -192,6 +198,8 @@ fn report(folder: &Path) -> Result<Report> {
     if status.number("lent_bytes")? < bytes_lent {
         bail!("not all buffers were lent: {} bytes", status.number("lent_bytes")?);
     }
+    let (stage2_faults, guest_page_faults) =
+        (status.number("stage2_faults")?, facts.number("guest_page_faults")?);
     Ok(Report {
         xen: facts.text("xen")?,
         dom0_kernel: facts.text("dom0_kernel")?,
@@ -202,7 +210,9 @@ fn report(folder: &Path) -> Result<Report> {
         migrations_to_ram: status.number("migrations_to_ram")?,
         invalidations: status.number("invalidations")?,
         revoked_pages: status.number("revoked_pages")?,
-        stage2_faults: status.number("stage2_faults")?,
+        stage2_faults,
+        guest_page_faults,
+        stage2_fault_share: share(stage2_faults, guest_page_faults),
         page_ins: status.number("page_ins")?,
         adds_2mib: status.number("adds_2mib")?,
         adds_4kib: status.number("adds_4kib")?,
@@ -219,6 +229,11 @@ fn report(folder: &Path) -> Result<Report> {
         broker_memory_kib: facts.number("broker_memory_kib")?,
         seconds: lender.real("seconds")?,
     })
+}
+
+/// The part of all faults that stopped a vCPU.
+fn share(stage2_faults: u64, guest_page_faults: u64) -> f64 {
+    stage2_faults as f64 / (stage2_faults + guest_page_faults).max(1) as f64
 }
 
 /// Reads the number from the picture of the display.
@@ -289,7 +304,16 @@ fn print_table(Shown { report, drawn, read, .. }: &Shown) {
                 report.revoke_us.p50, report.revoke_us.p99, report.revoke_us.max
             ),
         ),
-        ("faults", format!("{}, answered by {} page-ins", report.stage2_faults, report.page_ins)),
+        (
+            "faults",
+            format!(
+                "{} of the guest's programs, {} that stopped a vCPU ({:.1} %), {} page-ins",
+                report.guest_page_faults,
+                report.stage2_faults,
+                report.stage2_fault_share * 100.0,
+                report.page_ins
+            ),
+        ),
         ("entries made", format!("{} of 2 MiB, {} of 4 KiB", report.adds_2mib, report.adds_4kib)),
         ("made by dom0 itself", report.dom0_mapping_hypercalls.to_string()),
         (
@@ -334,6 +358,8 @@ mod tests {
             invalidations: 2,
             revoked_pages: 2048,
             stage2_faults: 2,
+            guest_page_faults: 2,
+            stage2_fault_share: 0.5,
             page_ins: 2,
             adds_2mib: 2,
             adds_4kib: 2,

@@ -21,12 +21,17 @@ pub struct ModuleSpec {
     pub name: String,
     /// The folder with its Kbuild; everything in it but the Rust crates is taken.
     pub folder: PathBuf,
+    /// Files of other folders that join its glue.
+    pub shared: Vec<PathBuf>,
     /// The static library that is linked into it as `rust.o`.
     pub rust: Option<RustCrate>,
 }
 
 /// Folders beside a Kbuild that are no part of the C sources.
-const NOT_GLUE: &[&str] = &["target", "module", "core", "cli"];
+const NOT_GLUE: &[&str] = &["target", "module", "core", "cli", "client", "touch"];
+/// The lender's glue that the borrower's module has too.
+const COMMON_GLUE: &[&str] =
+    &["common.h", "event_channel.c", "grant.c", "lock.c", "log.c", "memory.c", "user.c", "wait.c"];
 
 /// Builds every module of the project that is there, and gives each with its name.
 ///
@@ -38,10 +43,26 @@ pub fn build_all(workspace: &Workspace, root: &BuildRoot, parts: &Parts) -> Resu
         modules.push(ModuleSpec {
             name: "xenlend".to_owned(),
             folder: workspace.root.join("dom0-shim"),
+            shared: Vec::new(),
             rust: Some(RustCrate {
                 folder: "dom0-shim/module".to_owned(),
                 library: "libxenlend_shim_module.a".to_owned(),
                 sources: ["dom0-shim/module", "dom0-shim/core", "protocol"].map(str::to_owned).to_vec(),
+                exports: "xenlend_".to_owned(),
+            }),
+        });
+    }
+    if parts.has(Part::Frontend) {
+        let glue = workspace.root.join("dom0-shim/glue");
+        let sources = ["guest-frontend/module", "guest-frontend/core", "dom0-shim/module/src", "protocol"];
+        modules.push(ModuleSpec {
+            name: "xenlend-front".to_owned(),
+            folder: workspace.root.join("guest-frontend"),
+            shared: COMMON_GLUE.iter().map(|name| glue.join(name)).collect(),
+            rust: Some(RustCrate {
+                folder: "guest-frontend/module".to_owned(),
+                library: "libxenlend_front_module.a".to_owned(),
+                sources: sources.map(str::to_owned).to_vec(),
                 exports: "xenlend_".to_owned(),
             }),
         });
@@ -53,7 +74,7 @@ pub fn build_all(workspace: &Workspace, root: &BuildRoot, parts: &Parts) -> Resu
         folders.sort();
         for folder in folders.into_iter().filter(|folder| folder.join("Kbuild").exists()) {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            modules.push(ModuleSpec { name, folder, rust: None });
+            modules.push(ModuleSpec { name, folder, shared: Vec::new(), rust: None });
         }
     }
     let mut built = Vec::new();
@@ -76,7 +97,7 @@ pub fn build(workspace: &Workspace, root: &BuildRoot, module: &ModuleSpec) -> Re
     let uapi = workspace.root.join("dom0-shim/uapi");
     let mut inputs = Inputs::of("module").text(&module.name).text(&root.versions_key).text(&root.kernel);
     let sources = glue_of(&module.folder)?;
-    for source in sources.iter().chain(object.as_ref()) {
+    for source in sources.iter().chain(&module.shared).chain(object.as_ref()) {
         inputs = inputs.path(source)?;
     }
     if uapi.exists() {
@@ -90,6 +111,9 @@ pub fn build(workspace: &Workspace, root: &BuildRoot, module: &ModuleSpec) -> Re
         let kbuild = work.join("kbuild");
         for source in &sources {
             copy(source, &kbuild.join(source.file_name().unwrap_or_default()))?;
+        }
+        for source in &module.shared {
+            copy(source, &kbuild.join("glue").join(source.file_name().unwrap_or_default()))?;
         }
         if let Some(object) = &object {
             copy(object, &kbuild.join("rust.o_shipped"))?;

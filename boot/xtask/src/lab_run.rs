@@ -65,6 +65,9 @@ pub struct Arguments {
     /// Added to the guests' command line
     #[arg(long, value_name = "TEXT", default_value = "", allow_hyphen_values = true)]
     pub guest_cmdline: String,
+    /// Load the borrower's kernel module in the guests
+    #[arg(long)]
+    pub frontend: bool,
     /// Line added to the guests' xl files
     #[arg(long, value_name = "LINE")]
     pub guest_config: Vec<String>,
@@ -133,7 +136,7 @@ pub fn carry_out(
         guests: arguments.guests,
         vcpus: arguments.vcpus,
         guest_memory_mib: arguments.guest_memory,
-        guest_cmdline: arguments.guest_cmdline.clone(),
+        guest_cmdline: guest_cmdline(arguments),
         guest_config: arguments.guest_config.clone(),
         broker: !arguments.no_broker,
     };
@@ -188,6 +191,12 @@ pub fn carry_out(
     let qemu = qemu.lines().next().unwrap_or_default().to_owned();
     Report::of(&outcome, start.elapsed(), &folder, &root, qemu).write(&folder)?;
     Ok(outcome)
+}
+
+/// What is added to the guests' command line.
+fn guest_cmdline(arguments: &Arguments) -> String {
+    let driver = if arguments.frontend { " xenlend.frontend=1" } else { "" };
+    format!("{}{driver}", arguments.guest_cmdline)
 }
 
 /// An archive of the files that were named on the command line.

@@ -11,6 +11,8 @@ pub enum Part {
     Broker,
     /// The command line tool of dom0.
     Cli,
+    /// The borrower's kernel module.
+    Frontend,
     /// The lender's kernel module.
     Module,
     /// The programs of the scenarios.

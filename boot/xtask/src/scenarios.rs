@@ -20,6 +20,8 @@ pub struct Boot {
     pub dom0_cmdline: &'static str,
     /// Added to the guests' command line.
     pub guest_cmdline: &'static str,
+    /// Whether the guests load the borrower's kernel module.
+    pub frontend: bool,
     /// Lines added to the guests' xl files.
     pub guest_config: &'static [&'static str],
     /// Devices added to the emulated machine.
@@ -51,6 +53,7 @@ pub const PLAIN: Boot = Boot {
     broker: true,
     dom0_cmdline: "",
     guest_cmdline: "",
+    frontend: false,
     guest_config: &[],
     devices: &[],
     timeout_s: 300,
@@ -122,6 +125,38 @@ pub const BOOTS: &[Boot] = &[
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    // The borrower's kernel module: a touch of an absent page is a page fault of the guest's kernel.
+    Boot {
+        name: "frontend",
+        frontend: true,
+        timeout_s: 900,
+        scenarios: &[
+            show("memory_is_shared_through_the_driver", "frontend-shared.sh", &[]),
+            show("odd_uses_of_a_mapping_have_their_results", "frontend-odd.sh", &[]),
+            show("pages_brought_in_before_make_nobody_sleep", "frontend-prefault.sh", &[]),
+            show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),
+            show("runs_of_2_mib_are_one_entry_for_programs", "frontend-two-mib.sh", &[]),
+            show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
+            show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
+            show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    // What holds without the driver holds with it, on two vCPUs.
+    Boot {
+        name: "frontend-sharing",
+        frontend: true,
+        vcpus: 2,
+        dom0_cmdline: "page_poison=1 iomem=relaxed",
+        timeout_s: 900,
+        scenarios: &[
+            show("holes_in_a_memfd_show_at_once", "share-holes.sh", &["memfd", "1M"]),
+            show("locked_counters_are_exact", "locked-counter.sh", &[]),
+            show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["500"]),
+            show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
         ],
         ..PLAIN
     },

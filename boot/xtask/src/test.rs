@@ -113,11 +113,14 @@ fn check(name: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
 fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     let mut lint_unikernel = unikernel::cargo(workspace, "clippy");
     lint_unikernel.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
-    let module = "dom0-shim/module/Cargo.toml";
-    // A workspace of its own, which must not leave its own target folder in the sources.
-    let mut lint_module =
-        cargo(workspace, &["clippy", "--quiet", "--locked", "--manifest-path", module, "--target-dir"]);
-    lint_module.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+    let (module, driver) = ("dom0-shim/module/Cargo.toml", "guest-frontend/module/Cargo.toml");
+    // Workspaces of their own, which must not leave their own target folders in the sources.
+    let lint_apart = |manifest: &str| {
+        let mut command =
+            cargo(workspace, &["clippy", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir"]);
+        command.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
+        command
+    };
     let mut lint_fuzz = fuzz::cargo(workspace, "clippy");
     lint_fuzz.args(["--all-targets", "--", "-Dwarnings"]);
     let checks = [
@@ -125,7 +128,9 @@ fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
         ("lints", cargo(workspace, &["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
         ("lints of the broker", lint_unikernel),
         ("format of the module", cargo(workspace, &["fmt", "--manifest-path", module, "--check"])),
-        ("lints of the module", lint_module),
+        ("lints of the module", lint_apart(module)),
+        ("format of the driver", cargo(workspace, &["fmt", "--manifest-path", driver, "--check"])),
+        ("lints of the driver", lint_apart(driver)),
         (
             "format of the fuzz targets",
             cargo(workspace, &["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]),

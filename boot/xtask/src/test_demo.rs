@@ -8,24 +8,27 @@ use crate::parts::Parts;
 use crate::scenario_run::Verdict;
 use crate::workspace::Workspace;
 
-/// One of the two.
+/// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demo {
     /// As people run it.
     Plain,
     /// With a flipped byte.
     FlippedByte,
+    /// In a guest without the borrower's driver.
+    NoFrontend,
 }
 
 impl Demo {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::FlippedByte];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::FlippedByte, Self::NoFrontend];
 
     /// What it shows.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "demo: moving buffers are shared without an error",
             Self::FlippedByte => "demo: a flipped byte makes it fail",
+            Self::NoFrontend => "demo: it holds without the borrower's driver",
         }
     }
 
@@ -34,17 +37,19 @@ impl Demo {
         let folder = workspace.lab().join("test").join(match self {
             Self::Plain => "demo",
             Self::FlippedByte => "demo-flipped",
+            Self::NoFrontend => "demo-no-frontend",
         });
         let flip_byte = self == Self::FlippedByte;
-        let arguments = Arguments { seconds: 20, flip_byte, out: None, parts: parts.clone() };
+        let no_frontend = self == Self::NoFrontend;
+        let arguments = Arguments { seconds: 20, flip_byte, no_frontend, out: None, parts: parts.clone() };
         self.judge(demo::carry_out(workspace, &arguments, &folder, &mut |_| {}))
     }
 
     fn judge(self, result: Result<Shown>) -> Verdict {
         match (self, result) {
             (_, Err(error)) => Verdict::Failed(format!("{error:#}")),
-            (Self::Plain, Ok(shown)) if shown.troubles().is_empty() => Verdict::Passed,
-            (Self::Plain, Ok(shown)) => Verdict::Failed(shown.troubles().join("; ")),
+            (Self::Plain | Self::NoFrontend, Ok(shown)) if shown.troubles().is_empty() => Verdict::Passed,
+            (Self::Plain | Self::NoFrontend, Ok(shown)) => Verdict::Failed(shown.troubles().join("; ")),
             // For no other reason than that byte.
             (Self::FlippedByte, Ok(shown)) if shown.integrity_errors() > 0 => Verdict::Passed,
             (Self::FlippedByte, Ok(_)) => Verdict::Failed("nobody noticed".to_owned()),

@@ -1,12 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the aperture is in the borrower's physical address space, and its mapping through /dev/mem.
+//! Where the aperture is in the borrower's physical address space, and its mapping through the driver
+//! or /dev/mem.
 
 use std::fs;
 use std::os::fd::AsRawFd;
 
 use anyhow::{bail, Context, Result};
 
+use crate::driven;
 use crate::memory::Memory;
+
+/// How the aperture is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through the borrower's driver.
+    Driver,
+    /// Through /dev/mem: a guest without one.
+    DevMem,
+}
+
+impl Way {
+    /// The driver if it is loaded.
+    pub fn of_this_guest() -> Self {
+        if driven::is_loaded() {
+            Self::Driver
+        } else {
+            Self::DevMem
+        }
+    }
+}
 
 /// The aperture as the guest's command line reserves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +37,8 @@ pub struct Aperture {
     pub base: u64,
     /// Size in bytes.
     pub bytes: u64,
+    /// How it is mapped.
+    pub way: Way,
 }
 
 /// A number as a command line has it: decimal or 0x, with an optional K, M or G (powers of 1024).
@@ -44,7 +68,8 @@ impl Aperture {
     pub fn from_command_line(line: &str) -> Result<Self> {
         for word in line.split_whitespace() {
             if let Some((size, base)) = word.strip_prefix("memmap=").and_then(|rest| rest.split_once('$')) {
-                return Ok(Self { base: parse_number(base)?, bytes: parse_number(size)? });
+                let (base, bytes) = (parse_number(base)?, parse_number(size)?);
+                return Ok(Self { base, bytes, way: Way::of_this_guest() });
             }
         }
         bail!("no memmap=SIZE$BASE on the kernel's command line")
@@ -65,6 +90,9 @@ impl Aperture {
     pub fn map(&self, offset: u64, bytes: u64) -> Result<Memory> {
         if offset.checked_add(bytes).is_none_or(|end| end > self.bytes) || bytes == 0 {
             bail!("{offset:#x}+{bytes:#x} is outside the aperture of {:#x} bytes", self.bytes);
+        }
+        if self.way == Way::Driver {
+            return driven::map(offset, bytes);
         }
         let file =
             fs::OpenOptions::new().read(true).write(true).open("/dev/mem").context("cannot open /dev/mem")?;
@@ -90,13 +118,13 @@ impl Aperture {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_number, Aperture};
+    use super::{parse_number, Aperture, Way};
 
     #[test]
     fn the_aperture_is_found_on_the_command_line() {
         let line = "console=hvc0 memmap=128M$0x100000000 iomem=relaxed";
-        let expected = Aperture { base: 1 << 32, bytes: 128 << 20 };
-        assert_eq!(Aperture::from_command_line(line).unwrap(), expected);
+        let found = Aperture::from_command_line(line).unwrap();
+        assert_eq!((found.base, found.bytes), (1 << 32, 128 << 20));
         assert!(Aperture::from_command_line("memmap=exactmap memmap=1G@0").is_err());
     }
 
@@ -111,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_part_outside_is_refused() {
-        let aperture = Aperture { base: 1 << 32, bytes: 4096 };
+        let aperture = Aperture { base: 1 << 32, bytes: 4096, way: Way::DevMem };
         assert!(aperture.map(4096, 1).is_err());
         assert!(aperture.map(u64::MAX, 2).is_err());
         assert!(aperture.map(0, 0).is_err());

@@ -4,6 +4,7 @@
 
 pub mod aperture;
 pub mod control;
+pub mod driven;
 pub mod hunted;
 pub mod line;
 pub mod memory;

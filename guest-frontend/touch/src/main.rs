@@ -4,16 +4,18 @@
 
 mod count;
 mod draw;
+mod driver;
 mod fill;
 mod hunt;
 mod instructions;
 mod later;
+mod odd;
 mod pin;
 mod steer;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use xenlend_touch::aperture::{parse_number, Aperture};
+use xenlend_touch::aperture::{parse_number, Aperture, Way};
 
 /// Offsets and sizes are bytes of the aperture: decimal, or 0x, with an optional K, M or G.
 #[derive(Parser)]
@@ -21,6 +23,9 @@ struct Arguments {
     /// Where the aperture is, instead of what the kernel's command line says: BASE:SIZE
     #[arg(long)]
     aperture: Option<String>,
+    /// Map it through /dev/mem, even if the driver is there
+    #[arg(long)]
+    dev_mem: bool,
     #[command(subcommand)]
     job: Job,
 }
@@ -51,17 +56,28 @@ enum Job {
     Instructions(instructions::Instructions),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
+    /// Prints what the driver says: link, leases, counters
+    Driver,
+    /// Has the driver bring pages in, and waits for it
+    Prefault(driver::Prefault),
+    /// Prints the driver's events until one of this kind has come
+    Events(driver::Events),
+    /// Touches a page as fast as it can until it is gone, which must end in SIGBUS
+    UntilBus(driver::UntilBus),
+    /// Does to a mapping what programs seldom do, each with its result
+    Odd(odd::Odd),
 }
 
-fn aperture(text: Option<&str>) -> Result<Aperture> {
-    let Some(text) = text else { return Aperture::of_this_guest() };
+fn aperture(text: Option<&str>, dev_mem: bool) -> Result<Aperture> {
+    let way = if dev_mem { Way::DevMem } else { Way::of_this_guest() };
+    let Some(text) = text else { return Ok(Aperture { way, ..Aperture::of_this_guest()? }) };
     let (base, bytes) = text.split_once(':').context("--aperture wants BASE:SIZE")?;
-    Ok(Aperture { base: parse_number(base)?, bytes: parse_number(bytes)? })
+    Ok(Aperture { base: parse_number(base)?, bytes: parse_number(bytes)?, way })
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let aperture = aperture(arguments.aperture.as_deref())?;
+    let aperture = aperture(arguments.aperture.as_deref(), arguments.dev_mem)?;
     match arguments.job {
         Job::Where => {
             println!("{:#x} {:#x}", aperture.base, aperture.bytes);
@@ -78,5 +94,10 @@ fn main() -> Result<()> {
         Job::Count(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
+        Job::Driver => driver::print(),
+        Job::Prefault(job) => job.run(),
+        Job::Events(job) => job.run(),
+        Job::UntilBus(job) => job.run(aperture),
+        Job::Odd(job) => job.run(aperture),
     }
 }

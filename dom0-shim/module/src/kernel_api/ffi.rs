@@ -3,6 +3,8 @@
 
 use core::ffi::{c_int, c_long, c_ulong, c_void};
 
+pub use super::ffi_common::*;
+
 /// `struct xenlend_vma`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -42,49 +44,13 @@ extern "C" {
     pub fn xenlend_module_put();
     pub fn xenlend_module_adds_unpaused() -> bool;
 
-    pub fn xenlend_log(level: c_int, text: *const u8, length: usize);
-    #[cfg(target_os = "none")]
-    pub fn xenlend_panic(text: *const u8, length: usize) -> !;
-
     pub fn xenlend_clock_ns() -> u64;
-
-    pub fn xenlend_spinlock_new() -> *mut c_void;
-    pub fn xenlend_spinlock_free(lock: *mut c_void);
-    pub fn xenlend_spinlock_lock(lock: *mut c_void) -> c_ulong;
-    pub fn xenlend_spinlock_unlock(lock: *mut c_void, flags: c_ulong);
-    pub fn xenlend_mutex_new() -> *mut c_void;
-    pub fn xenlend_mutex_free(mutex: *mut c_void);
-    pub fn xenlend_mutex_lock(mutex: *mut c_void);
-    pub fn xenlend_mutex_unlock(mutex: *mut c_void);
-
-    pub fn xenlend_wait_new() -> *mut c_void;
-    pub fn xenlend_wait_free(wait: *mut c_void);
-    pub fn xenlend_wait_count(wait: *mut c_void) -> c_ulong;
-    pub fn xenlend_wait_wake(wait: *mut c_void);
-    pub fn xenlend_wait_for(wait: *mut c_void, seen: c_ulong, ms: u32, mode: c_int) -> c_int;
-    pub fn xenlend_wait_poll(wait: *mut c_void, file: *mut c_void, table: *mut c_void);
-
-    pub fn xenlend_memory_new(bytes: usize) -> *mut c_void;
-    pub fn xenlend_memory_free(memory: *mut c_void);
-
-    pub fn xenlend_user_read(to: *mut c_void, from: c_ulong, bytes: usize) -> c_int;
-    pub fn xenlend_user_write(to: c_ulong, from: *const c_void, bytes: usize) -> c_int;
-    pub fn xenlend_user_is_administrator() -> bool;
 
     pub fn xenlend_xen_is_pv_control_domain() -> bool;
     pub fn xenlend_xen_is_domain() -> bool;
     pub fn xenlend_xen_version() -> u32;
     pub fn xenlend_xen_physical_address_bits() -> u32;
     pub fn xenlend_xen_call(call: u32, argument: *mut c_void) -> c_long;
-
-    pub fn xenlend_event_channel_new(remote: u16) -> c_int;
-    pub fn xenlend_event_channel_close(port: u32);
-    pub fn xenlend_event_channel_bind(port: u32, link: *mut c_void) -> c_int;
-    pub fn xenlend_event_channel_unbind(irq: c_int, link: *mut c_void);
-    pub fn xenlend_event_channel_notify(port: u32);
-
-    pub fn xenlend_grant_new(remote: u16, reference: *mut u32) -> *mut c_void;
-    pub fn xenlend_grant_end(page: *mut c_void, reference: u32);
 
     pub fn xenlend_region_new(link: *mut c_void, index: u32, generation: u32) -> *mut c_void;
     pub fn xenlend_region_arm(region: *mut c_void, start: c_ulong, bytes: c_ulong) -> c_int;

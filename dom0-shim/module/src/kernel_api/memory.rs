@@ -5,9 +5,7 @@ use core::ffi::c_void;
 use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
-use xenlend_shim_core::storage::Storage;
-
-use super::ffi;
+use super::{ffi, Storage};
 
 /// So many values in memory of the kernel; freed when dropped, which may sleep.
 pub struct KernelSlice<T> {

@@ -5,6 +5,7 @@ pub mod address_space;
 pub mod event_channel;
 mod exports;
 mod ffi;
+mod ffi_common;
 pub mod grant;
 pub mod lock;
 pub mod log;
@@ -19,6 +20,8 @@ pub mod worker;
 pub mod xen;
 
 pub use exports::Core;
+
+use xenlend_shim_core::storage::Storage;
 
 /// Milliseconds of monotonic time.
 pub fn now_ms() -> u64 {

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Requests to bring pages in, and their completion.
+
+mod support;
+
+use support::{lost, present, revoked, unavailable, wait_for, Bench};
+use xenlend_front_core::events::{self, Event};
+use xenlend_front_core::frontend::PrefaultRefusal;
+use xenlend_front_core::page_set::Pages;
+use xenlend_front_core::prefault::{ENDED, LOST, MAX_OF_ONE, MAX_PREFAULTS, PRESENT, UNAVAILABLE};
+use xenlend_protocol::frontend::FromBorrower;
+use xenlend_protocol::message::LossPolicy;
+
+const OWNER: u32 = 5;
+
+/// Takes the completion of the owner's request, which must be there.
+fn completion(bench: &mut Bench) -> Event {
+    let cursor = bench.driver.cursor();
+    let (event, receipt) = bench.driver.next_event(OWNER, cursor).expect("no completion");
+    assert_eq!(event.kind, events::PREFAULTED);
+    bench.driver.acknowledge(receipt);
+    event
+}
+
+fn is_complete(bench: &Bench) -> bool {
+    bench.driver.next_event(OWNER, bench.driver.cursor()).is_some()
+}
+
+#[test]
+fn it_asks_for_what_is_missing_and_completes_when_all_is_answered() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 1024, LossPolicy::Zeros);
+    bench.say(present(id, 100, 50));
+    bench.driver.prefault(OWNER, 42, Pages { first: 0, end: 700 }).unwrap();
+    assert_eq!(bench.said(), Some(wait_for(id, 0, 100)));
+    assert_eq!(bench.said(), Some(wait_for(id, 150, 512)));
+    assert_eq!(bench.said(), Some(wait_for(id, 662, 38)));
+    assert_eq!(bench.said(), None);
+    bench.say(present(id, 0, 100));
+    bench.say(present(id, 150, 512));
+    assert!(!is_complete(&bench));
+    bench.say(present(id, 662, 38));
+    assert!(bench.driver.take_effects().wake);
+    let event = completion(&mut bench);
+    assert_eq!((event.status, event.value), (PRESENT, 42));
+    assert_eq!((event.offset, event.bytes), (0, 700 * 4096));
+    assert!(!is_complete(&bench));
+}
+
+#[test]
+fn what_is_there_already_is_complete_at_once() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.say(present(id, 0, 64));
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    assert_eq!(completion(&mut bench).status, PRESENT);
+    assert_eq!(bench.said(), None);
+}
+
+#[test]
+fn little_is_outstanding_at_a_time() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 4096, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 4096 }).unwrap();
+    assert_eq!(bench.said(), Some(wait_for(id, 0, 512)));
+    assert_eq!(bench.said(), Some(wait_for(id, 512, 512)));
+    assert_eq!(bench.said(), None);
+    // A task's own wait is not behind the rest of the request.
+    bench.touch(serial, 4000);
+    assert_eq!(bench.said(), Some(wait_for(id, 4000, 1)));
+    for first in (0..4096).step_by(512) {
+        bench.say(present(id, first, 512));
+    }
+    assert_eq!(completion(&mut bench).status, PRESENT);
+}
+
+#[test]
+fn the_worst_answer_decides_the_status() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    bench.say(present(id, 0, 60));
+    bench.say(unavailable(id, 60, 4));
+    assert_eq!(completion(&mut bench).status, UNAVAILABLE);
+    bench.say(lost(id, 63, 1));
+    bench.driver.prefault(OWNER, 2, Pages { first: 0, end: 64 }).unwrap();
+    assert_eq!(completion(&mut bench).status, LOST);
+}
+
+#[test]
+fn what_was_taken_away_meanwhile_is_asked_for_again_a_few_times() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    assert_eq!(bench.said(), Some(wait_for(id, 0, 64)));
+    bench.say(revoked(1, id, 10, 1, false));
+    bench.say(present(id, 0, 10));
+    assert!(!is_complete(&bench));
+    bench.say(present(id, 11, 53));
+    let asked: Vec<_> = std::iter::from_fn(|| bench.said()).collect();
+    assert_eq!(asked, [FromBorrower::ZapDone { sequence: 1 }, wait_for(id, 10, 1)]);
+    bench.say(present(id, 10, 1));
+    assert_eq!(completion(&mut bench).status, PRESENT);
+
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 1, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 1 }).unwrap();
+    for sequence in 1..100 {
+        if is_complete(&bench) {
+            break;
+        }
+        bench.say(revoked(sequence, id, 0, 1, false));
+    }
+    assert_eq!(completion(&mut bench).status, UNAVAILABLE, "it must not go on for ever");
+}
+
+#[test]
+fn the_end_of_the_lease_is_an_answer() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    bench.say(revoked(1, id, 0, 64, true));
+    assert_eq!(completion(&mut bench).status, ENDED);
+}
+
+#[test]
+fn requests_are_bounded_for_one_and_for_all() {
+    let (mut bench, ..) = Bench::with_lease(3, 0, 4096, LossPolicy::Zeros);
+    let mut ask = |owner, cookie| bench.driver.prefault(owner, cookie, Pages { first: 0, end: 1 });
+    for cookie in 0..MAX_OF_ONE as u64 {
+        assert_eq!(ask(OWNER, cookie), Ok(()));
+    }
+    assert_eq!(ask(OWNER, 99), Err(PrefaultRefusal::Full));
+    let mut taken = MAX_OF_ONE;
+    for owner in 100..200 {
+        if ask(owner, 0).is_ok() {
+            taken += 1;
+        }
+    }
+    assert_eq!(taken, MAX_PREFAULTS);
+    // A descriptor that is closed gives its places back.
+    bench.driver.release(OWNER);
+    assert_eq!(bench.driver.prefault(300, 0, Pages { first: 0, end: 1 }), Ok(()));
+    assert_eq!(
+        bench.driver.prefault(300, 0, Pages { first: 5000, end: 5001 }),
+        Err(PrefaultRefusal::NoLease)
+    );
+}
+
+#[test]
+fn completions_go_to_whoever_asked() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.say(present(id, 0, 64));
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    assert!(bench.driver.next_event(OWNER + 1, bench.driver.cursor()).is_none());
+    assert_eq!(completion(&mut bench).value, 1);
+}

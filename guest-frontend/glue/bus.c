@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The driver's place on xenbus. */
+#include <linux/slab.h>
+#include <linux/wait.h>
+#include <xen/xen.h>
+#include <xen/xenbus.h>
+
+#include "glue.h"
+
+static int xenlend_bus_probe(struct xenbus_device *device, const struct xenbus_device_id *id)
+{
+	return xenlend_core_probe(device);
+}
+
+static void xenlend_bus_changed(struct xenbus_device *device, enum xenbus_state state)
+{
+	xenlend_core_backend_changed(device, state);
+}
+
+static void xenlend_bus_remove(struct xenbus_device *device)
+{
+	xenlend_core_remove(device);
+}
+
+static const struct xenbus_device_id xenlend_bus_ids[] = {
+	{ "xenlend" },
+	{ "" },
+};
+
+static struct xenbus_driver xenlend_bus_driver = {
+	.name = "xenlend",
+	.ids = xenlend_bus_ids,
+	.allow_rebind = true,
+	.not_essential = true,
+	.probe = xenlend_bus_probe,
+	.otherend_changed = xenlend_bus_changed,
+	.remove = xenlend_bus_remove,
+};
+
+/* Without an owner: a device alone does not keep the module loaded, descriptors and mappings do. */
+int xenlend_bus_register(void)
+{
+	if (!xen_domain())
+		return -ENODEV;
+	return __xenbus_register_frontend(&xenlend_bus_driver, NULL, KBUILD_MODNAME);
+}
+
+void xenlend_bus_unregister(void)
+{
+	xenbus_unregister_driver(&xenlend_bus_driver);
+}
+
+u16 xenlend_bus_backend(struct xenbus_device *device)
+{
+	return device->otherend_id;
+}
+
+int xenlend_bus_read(struct xenbus_device *device, const char *name, u64 *value)
+{
+	char *text = xenbus_read(XBT_NIL, device->otherend, name, NULL);
+	int error;
+
+	if (IS_ERR(text))
+		return PTR_ERR(text);
+	error = kstrtou64(text, 0, value);
+	kfree(text);
+	return error;
+}
+
+int xenlend_bus_write(struct xenbus_device *device, const char *name, u64 value, bool hex)
+{
+	return xenbus_printf(XBT_NIL, device->nodename, name, hex ? "%#llx" : "%llu", value);
+}
+
+int xenlend_bus_switch(struct xenbus_device *device, u32 state)
+{
+	return xenbus_switch_state(device, state);
+}
+
+void xenlend_bus_fail(struct xenbus_device *device, int error, const char *text)
+{
+	xenbus_dev_fatal(device, error, "%s", text);
+}
+
+bool xenlend_bus_exists(struct xenbus_device *device)
+{
+	return xenbus_exists(XBT_NIL, device->nodename, "state");
+}
+
+struct xenlend_bus_wait {
+	struct xenbus_watch watch;
+	wait_queue_head_t queue;
+};
+
+static void xenlend_bus_wake(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	wake_up(&container_of(watch, struct xenlend_bus_wait, watch)->queue);
+}
+
+void xenlend_bus_await_backend(struct xenbus_device *device, u32 ms)
+{
+	char *node = kasprintf(GFP_KERNEL, "%s/state", device->otherend);
+	struct xenlend_bus_wait wait = { .watch = { .node = node, .callback = xenlend_bus_wake } };
+
+	init_waitqueue_head(&wait.queue);
+	if (node && !register_xenbus_watch(&wait.watch)) {
+		wait_event_timeout(wait.queue,
+				   xenlend_core_has_let_go(xenbus_read_driver_state(device->otherend)),
+				   msecs_to_jiffies(ms));
+		unregister_xenbus_watch(&wait.watch);
+	}
+	kfree(node);
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The whole contract between the C glue and the Rust core of the borrower's module, grouped by
+ * the file that defines each function; what both modules have is in common.h, beside the lender's
+ * glue. The glue wraps macros and inline functions of the kernel and decides nothing. Functions give 0 or
+ * a negative error number unless said otherwise.
+ */
+#ifndef XENLEND_GLUE_H
+#define XENLEND_GLUE_H
+
+#include <linux/types.h>
+
+#include "common.h"
+
+struct vm_fault;
+struct xenbus_device;
+
+/* A touch that the page table has no entry for; pages count from the aperture's first. */
+struct xenlend_fault {
+	struct vm_fault *fault;
+	u64 serial;			/* of the lease, from xenlend_map */
+	u64 page;
+	u64 first;			/* pages of the mapping: first and behind the last */
+	u64 end;
+	u32 may_wait;			/* the locks may be let go of */
+	u32 is_retry;
+	u32 must_not_wait;		/* may be answered with "retry", but not wait */
+};
+
+/* A mapping that a program asks for. */
+struct xenlend_map {
+	u64 first;
+	u64 pages;
+	u32 is_shared;
+	u32 writes;
+	u32 executes;
+	u32 may_write;			/* out */
+	u64 serial;			/* out */
+};
+
+/* --- defined in Rust: module/src/kernel_api/exports.rs -------------------- */
+
+int xenlend_core_init(void);
+void xenlend_core_exit(void);
+/* A descriptor's state, or NULL. */
+void *xenlend_core_open(void);
+void xenlend_core_release(void *descriptor);
+long xenlend_core_ioctl(void *descriptor, u32 request, unsigned long argument);
+ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, bool may_wait);
+/* Whether there is an event; registers with the driver's wait queue first. */
+bool xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
+int xenlend_core_map(struct xenlend_map *map);
+/* A vm_fault_t. Lets go of the fault's locks if that is VM_FAULT_RETRY and may_wait was set. */
+u32 xenlend_core_fault(const struct xenlend_fault *fault, bool huge);
+void xenlend_core_work(void);
+int xenlend_core_probe(struct xenbus_device *device);
+void xenlend_core_backend_changed(struct xenbus_device *device, u32 state);
+bool xenlend_core_has_let_go(u32 state);
+void xenlend_core_remove(struct xenbus_device *device);
+
+/* --- device.c ------------------------------------------------------------- */
+
+int xenlend_device_register(void);
+void xenlend_device_unregister(void);
+
+/* --- mapping.c ------------------------------------------------------------ */
+
+struct vm_area_struct;
+/* The one address space of all descriptors, so that one call finds every mapping. */
+int xenlend_mapping_init(void);
+void xenlend_mapping_exit(void);
+void xenlend_mapping_adopt(struct file *file);
+int xenlend_mapping_make(struct vm_area_struct *area);
+/* Takes bytes of the aperture out of every page table; 0 bytes: everything from there on. */
+void xenlend_mapping_zap(u64 offset, u64 bytes);
+/* Each a vm_fault_t; the pages are inside the mapping and the fault's locks are held. */
+u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame);
+u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame);
+/* Lets go of the fault's locks; nothing of the fault may be used after it. Gives what keeps the driver. */
+void *xenlend_fault_unlock(struct vm_fault *fault);
+void xenlend_fault_forget(void *kept);
+
+/* --- aperture.c ----------------------------------------------------------- */
+
+u32 xenlend_aperture_address_bits(void);
+bool xenlend_aperture_has_ram(u64 address, u64 bytes);
+/* Nobody else gets these addresses. */
+int xenlend_aperture_claim(u64 address, u64 bytes);
+void xenlend_aperture_release(u64 address, u64 bytes);
+/* Whoever maps them maps them write-combining. */
+int xenlend_aperture_combine(u64 address, u64 bytes);
+void xenlend_aperture_uncombine(u64 address, u64 bytes);
+
+/* --- work.c --------------------------------------------------------------- */
+
+/* Has xenlend_core_work() run, once more if it is running. Never sleeps. */
+void xenlend_work_queue(void);
+/* Waits for its end; it does not run until it is queued again. */
+void xenlend_work_cancel(void);
+
+/* --- bus.c ---------------------------------------------------------------- */
+
+int xenlend_bus_register(void);
+void xenlend_bus_unregister(void);
+u16 xenlend_bus_backend(struct xenbus_device *device);
+/* A number among the backend's nodes. */
+int xenlend_bus_read(struct xenbus_device *device, const char *name, u64 *value);
+/* One of the device's own nodes, decimal or hexadecimal with 0x. */
+int xenlend_bus_write(struct xenbus_device *device, const char *name, u64 value, bool hex);
+int xenlend_bus_switch(struct xenbus_device *device, u32 state);
+/* Writes the error node and says Closing. */
+void xenlend_bus_fail(struct xenbus_device *device, int error, const char *text);
+/* Whether the device's own nodes are there. */
+bool xenlend_bus_exists(struct xenbus_device *device);
+/* Waits until the backend has let go, or so long. */
+void xenlend_bus_await_backend(struct xenbus_device *device, u32 ms);
+
+#endif

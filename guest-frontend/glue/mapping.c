@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Programs' mappings of the aperture: one address space, faults, zaps. */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/mount.h>
+#include <linux/pfn_t.h>
+#include <linux/pseudo_fs.h>
+
+#include "glue.h"
+
+/* The Rust core has these numbers. */
+static_assert((__force u32)VM_FAULT_OOM == 0x1);
+static_assert((__force u32)VM_FAULT_SIGBUS == 0x2);
+static_assert((__force u32)VM_FAULT_NOPAGE == 0x100);
+static_assert((__force u32)VM_FAULT_RETRY == 0x400);
+static_assert((__force u32)VM_FAULT_FALLBACK == 0x800);
+
+static struct vfsmount *xenlend_mount;
+static struct inode *xenlend_inode;
+
+static int xenlend_mapping_context(struct fs_context *context)
+{
+	return init_pseudo(context, 0x786c656e) ? 0 : -ENOMEM;
+}
+
+/* Without an owner: it is mounted in here only, from loading to unloading. */
+static struct file_system_type xenlend_mapping_type = {
+	.name = "xenlend",
+	.init_fs_context = xenlend_mapping_context,
+	.kill_sb = kill_anon_super,
+};
+
+int xenlend_mapping_init(void)
+{
+	xenlend_mount = kern_mount(&xenlend_mapping_type);
+	if (IS_ERR(xenlend_mount))
+		return PTR_ERR(xenlend_mount);
+	xenlend_inode = alloc_anon_inode(xenlend_mount->mnt_sb);
+	if (!IS_ERR(xenlend_inode))
+		return 0;
+	kern_unmount(xenlend_mount);
+	return PTR_ERR(xenlend_inode);
+}
+
+void xenlend_mapping_exit(void)
+{
+	iput(xenlend_inode);
+	kern_unmount(xenlend_mount);
+}
+
+/* A device node may exist many times, each with an address space of its own. */
+void xenlend_mapping_adopt(struct file *file)
+{
+	file->f_mapping = xenlend_inode->i_mapping;
+}
+
+void xenlend_mapping_zap(u64 offset, u64 bytes)
+{
+	unmap_mapping_range(xenlend_inode->i_mapping, offset, bytes, 1);
+}
+
+static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
+{
+	struct vm_area_struct *area = fault->vma;
+	bool retries = fault->flags & FAULT_FLAG_ALLOW_RETRY;
+	bool stays = fault->flags & FAULT_FLAG_RETRY_NOWAIT;
+	const struct xenlend_fault touch = {
+		.fault = fault,
+		.serial = (unsigned long)area->vm_private_data,
+		.page = fault->pgoff,
+		.first = area->vm_pgoff,
+		.end = area->vm_pgoff + vma_pages(area),
+		.may_wait = retries && !stays,
+		.is_retry = !!(fault->flags & FAULT_FLAG_TRIED),
+		.must_not_wait = retries && stays,
+	};
+
+	return xenlend_core_fault(&touch, huge);
+}
+
+static vm_fault_t xenlend_mapping_fault(struct vm_fault *fault)
+{
+	return (__force vm_fault_t)xenlend_mapping_touch(fault, false);
+}
+
+static vm_fault_t xenlend_mapping_huge_fault(struct vm_fault *fault, unsigned int order)
+{
+	if (order != PMD_ORDER)
+		return VM_FAULT_FALLBACK;
+	return (__force vm_fault_t)xenlend_mapping_touch(fault, true);
+}
+
+static const struct vm_operations_struct xenlend_mapping_operations = {
+	.fault = xenlend_mapping_fault,
+	.huge_fault = xenlend_mapping_huge_fault,
+};
+
+int xenlend_mapping_make(struct vm_area_struct *area)
+{
+	struct xenlend_map map = {
+		.first = area->vm_pgoff,
+		.pages = vma_pages(area),
+		.is_shared = !!(area->vm_flags & VM_MAYSHARE),
+		.writes = !!(area->vm_flags & VM_WRITE),
+		.executes = !!(area->vm_flags & VM_EXEC),
+	};
+	int error = xenlend_core_map(&map);
+
+	if (error)
+		return error;
+	vm_flags_mod(area, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP | VM_HUGEPAGE,
+		     VM_MAYEXEC | (map.may_write ? 0 : VM_MAYWRITE));
+	area->vm_page_prot = pgprot_writecombine(area->vm_page_prot);
+	area->vm_private_data = (void *)(unsigned long)map.serial;
+	area->vm_ops = &xenlend_mapping_operations;
+	return 0;
+}
+
+u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)
+{
+	struct vm_area_struct *area = fault->vma;
+	unsigned long address = area->vm_start + ((page - area->vm_pgoff) << PAGE_SHIFT);
+
+	return (__force u32)vmf_insert_pfn_prot(area, address, frame, area->vm_page_prot);
+}
+
+u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame)
+{
+	return (__force u32)vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV), false);
+}
+
+/* The mapping may go with its locks; its file keeps the module. */
+void *xenlend_fault_unlock(struct vm_fault *fault)
+{
+	struct file *file = get_file(fault->vma->vm_file);
+
+	release_fault_lock(fault);
+	return file;
+}
+
+void xenlend_fault_forget(void *kept)
+{
+	fput(kept);
+}

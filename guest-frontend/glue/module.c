@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Loading and unloading. */
+#include <linux/module.h>
+
+#include "glue.h"
+
+static int __init xenlend_front_init(void)
+{
+	int error = xenlend_core_init();
+
+	if (error)
+		return error;
+	error = xenlend_mapping_init();
+	if (error)
+		goto core;
+	error = xenlend_device_register();
+	if (error)
+		goto mapping;
+	error = xenlend_bus_register();
+	if (!error)
+		return 0;
+	xenlend_device_unregister();
+mapping:
+	xenlend_mapping_exit();
+core:
+	xenlend_core_exit();
+	return error;
+}
+
+static void __exit xenlend_front_exit(void)
+{
+	xenlend_bus_unregister();
+	xenlend_device_unregister();
+	xenlend_mapping_exit();
+	xenlend_core_exit();
+}
+
+module_init(xenlend_front_init);
+module_exit(xenlend_front_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Maps memory that other Xen domains lend to this one");
+MODULE_AUTHOR("xenlend");
+MODULE_ALIAS("xen:xenlend");

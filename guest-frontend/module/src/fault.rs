@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A program touches a page that its page table does not have.
+//!
+//! Insertion happens under the driver's mutex, which every revocation takes before it zaps. The wait
+//! happens under no lock at all.
+
+use xenlend_front_core::aperture::Aperture;
+use xenlend_front_core::counters::add;
+use xenlend_front_core::link::{Answer, Link as CoreLink, Touch};
+use xenlend_front_core::page_set::Pages;
+
+use crate::driver::{Driver, State};
+use crate::kernel_api::fault::{Fault, Outcome, BUS, FALLBACK, NOPAGE, RETRY};
+use crate::kernel_api::wait::{Mode, Seen, Woken};
+
+/// What follows the look under the mutex.
+enum Next {
+    Done(Outcome),
+    Wait { seen: Seen, for_room: bool },
+}
+
+/// Handles it.
+pub fn handle(driver: &Driver, fault: &Fault<'_>, huge: bool) -> Outcome {
+    let Some(touch) = fault.touch() else { return BUS };
+    let next = driver.locked(|state| {
+        let Some(aperture) = state.core.link().map(CoreLink::aperture) else { return Next::Done(BUS) };
+        let answer = state.core.touch(&touch, huge);
+        let counters = state.core.counters();
+        // A touch that must be retried has been counted, and one of 2 MiB is counted as what it becomes.
+        if answer != Answer::Smaller && !fault.is_retry() {
+            add(&mut counters.guest_page_faults, 1);
+        }
+        match answer {
+            Answer::Insert(pages) => Next::Done(insert(state, fault, aperture, touch.page, pages)),
+            Answer::InsertHuge(first) => {
+                add(&mut counters.entries_2mib, 1);
+                Next::Done(fault.insert_huge(aperture.frame(first)))
+            }
+            Answer::Smaller => Next::Done(FALLBACK),
+            Answer::Bus => {
+                add(&mut counters.bus_errors, 1);
+                Next::Done(BUS)
+            }
+            Answer::Wait | Answer::WaitForRoom if fault.may_wait() => {
+                add(&mut counters.waits, 1);
+                Next::Wait { seen: driver.seen(), for_room: answer == Answer::WaitForRoom }
+            }
+            Answer::Wait | Answer::WaitForRoom if fault.must_not_wait() => Next::Done(RETRY),
+            Answer::Wait | Answer::WaitForRoom => {
+                // Whoever can neither wait nor retry gets the page as it is: the second stage completes
+                // the access, as it does for a guest without this driver.
+                add(&mut counters.forced_insertions, 1);
+                Next::Done(fault.insert(touch.page, aperture.frame(touch.page)))
+            }
+        }
+    });
+    match next {
+        Next::Done(outcome) => outcome,
+        Next::Wait { seen, for_room } => {
+            sleep(driver, fault, &touch, seen, for_room);
+            RETRY
+        }
+    }
+}
+
+/// Maps a run: the touched page decides, the others come along if they can.
+fn insert(state: &mut State, fault: &Fault<'_>, aperture: Aperture, touched: u32, pages: Pages) -> Outcome {
+    let outcome = fault.insert(touched, aperture.frame(touched));
+    let mut inserted = u64::from(outcome == NOPAGE);
+    if outcome == NOPAGE {
+        for page in (pages.first..pages.end).filter(|page| *page != touched) {
+            if fault.insert(page, aperture.frame(page)) != NOPAGE {
+                break;
+            }
+            inserted += 1;
+        }
+    }
+    add(&mut state.core.counters().pages_inserted, inserted);
+    outcome
+}
+
+/// Lets go of the fault's locks and waits until the page has been answered for, or there may be room to
+/// ask, or the task is killed. The touch is tried again in any case.
+fn sleep(driver: &Driver, fault: &Fault<'_>, touch: &Touch, mut seen: Seen, for_room: bool) {
+    let kept = fault.unlock();
+    while driver.wait(seen, Mode::Killable) == Woken::Yes && !for_room {
+        let (is_awaited, now) =
+            driver.locked(|state| (state.core.is_awaited(touch.serial, touch.page), driver.seen()));
+        if !is_awaited {
+            break;
+        }
+        seen = now;
+    }
+    drop(kept);
+}

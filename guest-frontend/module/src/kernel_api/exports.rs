@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What C calls: pointers become references, and the rest of the crate decides.
+
+use core::ffi::{c_int, c_long, c_ulong, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use xenlend_front_core::bus::has_let_go;
+use xenlend_front_core::page_set::Pages;
+
+use super::bus::Device;
+use super::fault::Fault;
+use super::ffi::{RawFault, RawMap};
+use super::shared::Shared;
+use super::wait::PollTable;
+use crate::descriptor::{self, Descriptor};
+use crate::driver::Driver;
+use crate::errno::{EINVAL, ENOMEM};
+use crate::{bus, fault, work};
+
+static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// The module's one driver.
+fn driver() -> &'static Driver {
+    // SAFETY: `xenlend_core_init` has set it and `xenlend_core_exit` has not run: C calls in here
+    // between the two only, and waits for every caller's end before the second.
+    unsafe { Shared::<Driver>::borrow_raw(DRIVER.load(Ordering::Acquire)) }
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_init() -> c_int {
+    let Some(driver) = Driver::new().and_then(Shared::new) else { return ENOMEM.to_kernel() as c_int };
+    DRIVER.store(driver.into_raw(), Ordering::Release);
+    0
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_exit() {
+    // A run that found nothing to do may still be queued. It must not find the driver gone.
+    super::work::cancel();
+    let driver = DRIVER.swap(ptr::null_mut(), Ordering::AcqRel);
+    // SAFETY: set by `xenlend_core_init`; device, descriptors and work item are gone.
+    drop(unsafe { Shared::<Driver>::from_raw(driver) });
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_open() -> *mut c_void {
+    Descriptor::new(driver()).map_or(ptr::null_mut(), Shared::into_raw)
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_release(descriptor: *mut c_void) {
+    // SAFETY: C hands back, once, what `xenlend_core_open` gave.
+    if let Some(descriptor) = unsafe { Shared::<Descriptor>::from_raw(descriptor) } {
+        descriptor.close(driver());
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_ioctl(descriptor: *mut c_void, request: u32, argument: c_ulong) -> c_long {
+    // SAFETY: the descriptor is open.
+    let descriptor = unsafe { Shared::<Descriptor>::borrow_raw(descriptor) };
+    match descriptor.ioctl(driver(), request, argument) {
+        Ok(()) => 0,
+        Err(error) => error.to_kernel(),
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_read(
+    descriptor: *mut c_void,
+    buffer: c_ulong,
+    size: usize,
+    may_wait: bool,
+) -> isize {
+    // SAFETY: the descriptor is open.
+    let descriptor = unsafe { Shared::<Descriptor>::borrow_raw(descriptor) };
+    match descriptor.read(driver(), buffer, size, may_wait) {
+        Ok(bytes) => bytes as isize,
+        Err(error) => error.to_kernel() as isize,
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_poll(
+    descriptor: *mut c_void,
+    file: *mut c_void,
+    table: *mut c_void,
+) -> bool {
+    // SAFETY: the descriptor is open.
+    let descriptor = unsafe { Shared::<Descriptor>::borrow_raw(descriptor) };
+    descriptor.poll(driver(), &PollTable { file, table })
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_map(map: *mut RawMap) -> c_int {
+    // SAFETY: C passes a structure of its own stack.
+    let map = unsafe { &mut *map };
+    if map.is_shared == 0 {
+        return EINVAL.to_kernel() as c_int;
+    }
+    let first = u32::try_from(map.first).ok();
+    let count = u32::try_from(map.pages).ok();
+    let pages = first.zip(count).and_then(|(first, count)| Pages::counted(first, count));
+    match descriptor::map(driver(), pages, map.writes != 0, map.executes != 0) {
+        Ok(mapped) => {
+            map.serial = mapped.serial;
+            map.may_write = u32::from(mapped.may_write);
+            0
+        }
+        Err(error) => error.to_kernel() as c_int,
+    }
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_fault(raw: *const RawFault, huge: bool) -> u32 {
+    // SAFETY: C passes a structure of its own stack, about a fault whose locks are held.
+    let raw = unsafe { &*raw };
+    fault::handle(driver(), &Fault::new(raw), huge)
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_event(_link: *mut c_void) -> bool {
+    super::work::queue();
+    true
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_work() {
+    work::run(driver());
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_probe(device: *mut c_void) -> c_int {
+    let Some(device) = Device::new(device) else { return EINVAL.to_kernel() as c_int };
+    match bus::probe(driver(), device) {
+        Ok(()) => 0,
+        Err(error) => error.to_kernel() as c_int,
+    }
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_backend_changed(device: *mut c_void, state: u32) {
+    if let Some(device) = Device::new(device) {
+        bus::backend_changed(driver(), device, state);
+    }
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_has_let_go(state: u32) -> bool {
+    has_let_go(state)
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_remove(device: *mut c_void) {
+    if let Some(device) = Device::new(device) {
+        bus::remove(driver(), device);
+    }
+}
