@@ -80,7 +80,13 @@ impl Permissions {
 
     /// Withdraws the runs that were permitted for good last. Gives how many withdrawals failed.
     pub fn take_newest(&mut self, count: usize) -> u64 {
-        (0..count).filter_map(|_| self.for_good.pop()).map(|run| self.take(run)).sum()
+        let mut failures = 0;
+        for _ in 0..count {
+            if let Some(run) = self.for_good.pop() {
+                failures += self.take(run);
+            }
+        }
+        failures
     }
 
     /// Withdraws all that was permitted for good, at the link's end.
