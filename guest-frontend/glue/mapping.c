@@ -6,6 +6,7 @@
 #include <linux/mount.h>
 #include <linux/pfn_t.h>
 #include <linux/pseudo_fs.h>
+#include <linux/userfaultfd_k.h>
 
 #include "glue.h"
 
@@ -76,6 +77,9 @@ static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 		.must_not_wait = retries && stays,
 	};
 
+	/* userfaultfd leaves markers where entries belong: no touch would ever come to an end. */
+	if (userfaultfd_armed(area))
+		return (__force u32)VM_FAULT_SIGBUS;
 	return xenlend_core_fault(&touch, huge);
 }
 
@@ -86,12 +90,30 @@ static vm_fault_t xenlend_mapping_fault(struct vm_fault *fault)
 
 static vm_fault_t xenlend_mapping_huge_fault(struct vm_fault *fault, unsigned int order)
 {
-	if (order != PMD_ORDER)
+	/* An entry of 2 MiB is put at the address's multiple, which must be the aperture's too. */
+	if (order != PMD_ORDER ||
+	    (((fault->address >> PAGE_SHIFT) ^ fault->pgoff) & (HPAGE_PMD_NR - 1)))
 		return VM_FAULT_FALLBACK;
 	return (__force vm_fault_t)xenlend_mapping_touch(fault, true);
 }
 
+/*
+ * fork() copies entries of 2 MiB without looking again, so one could outlive a zap in the child: the parent
+ * has none then. Both address spaces are locked for writing.
+ */
+static void xenlend_mapping_open(struct vm_area_struct *area)
+{
+	struct vm_area_struct *from;
+
+	if (area->vm_mm == current->mm)
+		return;
+	from = vma_lookup(current->mm, area->vm_start);
+	if (from && from->vm_ops == area->vm_ops)
+		zap_vma_ptes(from, from->vm_start, from->vm_end - from->vm_start);
+}
+
 static const struct vm_operations_struct xenlend_mapping_operations = {
+	.open = xenlend_mapping_open,
 	.fault = xenlend_mapping_fault,
 	.huge_fault = xenlend_mapping_huge_fault,
 };
@@ -122,12 +144,16 @@ u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)
 	struct vm_area_struct *area = fault->vma;
 	unsigned long address = area->vm_start + ((page - area->vm_pgoff) << PAGE_SHIFT);
 
+	/* Another touch has put an entry of 2 MiB there, under the same mutex as this. */
+	if (pmd_trans_huge(READ_ONCE(*fault->pmd)))
+		return (__force u32)VM_FAULT_NOPAGE;
 	return (__force u32)vmf_insert_pfn_prot(area, address, frame, area->vm_page_prot);
 }
 
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame)
 {
-	return (__force u32)vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV), false);
+	return (__force u32)vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV),
+					       fault->flags & FAULT_FLAG_WRITE);
 }
 
 /* The mapping may go with its locks; its file keeps the module. */

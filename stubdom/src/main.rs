@@ -254,9 +254,12 @@ fn serve(mut service: Service) -> ! {
             log!("borrower's link: {borrower_state:?}");
         }
         // A link that has just ended leaves requests that the next turn finishes.
-        if !changed && ![lender, requests, borrowers].contains(&Turn::More) {
+        if !changed && ![lender, requests].contains(&Turn::More) {
+            // Not for the borrower's link to hold up.
             departure.advance(broker, hypervisor);
-            waits.wait(departure.next_look(state, now).unwrap_or(next_check));
+            if borrowers != Turn::More {
+                waits.wait(departure.next_look(state, now).unwrap_or(next_check));
+            }
         }
     }
 }

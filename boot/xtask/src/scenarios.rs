@@ -145,21 +145,6 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
-    // What holds without the driver holds with it, on two vCPUs.
-    Boot {
-        name: "frontend-sharing",
-        frontend: true,
-        vcpus: 2,
-        dom0_cmdline: "page_poison=1 iomem=relaxed",
-        timeout_s: 900,
-        scenarios: &[
-            show("holes_in_a_memfd_show_at_once", "share-holes.sh", &["memfd", "1M"]),
-            show("locked_counters_are_exact", "locked-counter.sh", &[]),
-            show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["500"]),
-            show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
-        ],
-        ..PLAIN
-    },
     // As long as all of the above together, so beside them.
     Boot {
         name: "migrations",

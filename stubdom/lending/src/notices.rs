@@ -91,7 +91,10 @@ impl Broker<'_> {
 
     /// What can be said of the first page, and how far it holds.
     fn look(&self, id: LeaseId, pages: PageRange) -> (Seen, PageRange) {
-        let lease = self.leases.at_index(id.index).filter(|lease| lease.id() == id && lease.is_active());
+        // A lease that was none when it was waited for may be one by now, and have other pages.
+        let lease = self.leases.at_index(id.index).filter(|lease| {
+            lease.id() == id && lease.is_active() && lease.pages().intersect(&pages) == pages
+        });
         if lease.is_none() || !self.borrower.news.knows(id) {
             return (Seen::Gone, pages);
         }

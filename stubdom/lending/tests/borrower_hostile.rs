@@ -159,6 +159,39 @@ fn a_full_ring_keeps_the_last_word_until_there_is_room() {
     check_the_others(bench, id, ticket);
 }
 
+#[test]
+fn pages_waited_for_before_their_lease_existed_are_nobodys_to_ask_for() {
+    let (mut bench, ..) = working();
+    // A lease that is none yet, so that nothing can be checked; and there is no room to say so.
+    let unborn = lease(2, 1);
+    bench.borrower.room = 0;
+    assert_eq!(bench.hear(wait_for(unborn, 40, 4)), []);
+    let _ = bench.ask(ToBroker::DropRegion { lease: lease(0, 1) });
+    bench.borrower.room = 100;
+    let told = bench.told();
+    assert!(told
+        .iter()
+        .any(|told| matches!(told, ToBorrower::Unavailable { lease, .. } if *lease == unborn)));
+    let sequence = told.iter().find_map(|told| match told {
+        ToBorrower::Revoked { sequence, .. } => Some(*sequence),
+        _ => None,
+    });
+    assert_eq!(bench.hear(FromBorrower::ZapDone { sequence: sequence.unwrap() }), []);
+    // The same again, but now it is born, elsewhere, while the answer is in hand.
+    bench.borrower.room = 0;
+    assert_eq!(bench.hear(wait_for(unborn, 40, 4)), []);
+    let set = bench.ask(set_region(unborn, 0, 8));
+    assert_eq!(set, [FromBroker::RegionSet { lease: unborn, result: Ok(()) }]);
+    bench.borrower.room = 100;
+    let told = bench.told();
+    assert!(
+        told.iter().any(|told| matches!(told, ToBorrower::Unavailable { first, .. } if first.0 == 40)),
+        "{told:?}"
+    );
+    assert!(bench.link.to_lender.is_empty(), "the lender is not asked for pages outside the lease");
+    bench.check();
+}
+
 /// Mostly what a frontend may say, so that the link lives for a while.
 fn any_message() -> impl Strategy<Value = FromBorrower> {
     let number = prop_oneof![4 => 0_u32..64, 1 => any::<u32>()];

@@ -53,6 +53,9 @@ fn step(ours: u32, theirs: Option<u32>, may_restart: bool) -> Step {
 /// What the supervisor remembers of the frontend.
 #[derive(Debug, Default)]
 pub struct FrontendWatch {
+    /// Whether it is known that nothing is attached while the backend's node says InitWait: another supervisor may
+    /// have ended between the two.
+    clean: bool,
     refusals: u32,
     lines: u32,
 }
@@ -79,10 +82,16 @@ impl FrontendWatch {
         let Some(ours) = parse_state(ours.as_deref()) else { return Ok(false) };
         let theirs = host.read_node(&format!("{}/state", nodes.frontend()))?;
         let theirs = parse_state(theirs.as_deref());
+        if ours == INIT_WAIT && !self.clean {
+            if !self.let_go(host, nodes, say) {
+                return Ok(true);
+            }
+            self.clean = true;
+        }
         let may_restart = self.refusals < MAX_REFUSALS;
         match step(ours, theirs, may_restart) {
             Step::Nothing => {}
-            Step::Attach => match Self::attach(host, record, nodes)? {
+            Step::Attach => match self.attach(host, record, nodes)? {
                 Attached::Yes => {
                     self.refusals = 0;
                     self.say(say, "the guest's frontend is connected".to_owned());
@@ -109,13 +118,14 @@ impl FrontendWatch {
         Ok(false)
     }
 
-    fn attach<H: Host>(host: &mut H, record: &Record, nodes: FrontendNodes) -> Outcome<Attached> {
+    fn attach<H: Host>(&mut self, host: &mut H, record: &Record, nodes: FrontendNodes) -> Outcome<Attached> {
         let folder = nodes.frontend();
         let claims = read_claims(record.aperture, |name| host.read_node(&format!("{folder}/{name}")))?;
         let rings = match claims {
             Ok(rings) => rings,
             Err(nonsense) => return Ok(Attached::No(nonsense.text())),
         };
+        self.clean = false;
         Ok(match host.attach_frontend(nodes.guest, rings) {
             Ok(None) => Attached::Yes,
             Ok(Some(refusal)) => Attached::No(refusal.to_string()),

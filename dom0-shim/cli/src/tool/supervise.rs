@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::stdio::dup2_stdout;
 use xenlend::{BorrowerFd, Device, Event};
@@ -25,12 +25,22 @@ use super::xenstore::Xenstore;
 /// xl and xenstored.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long xenstore is not listened to after a flood: each turn looks for itself.
+const DEAF: Duration = Duration::from_secs(1);
+
+/// Refused frames that are logged: a guest can touch as many as it likes.
+const MAX_REFUSALS_LOGGED: u32 = 64;
+
 /// What the supervisor listens to. What breaks is put aside and opened again at the next turn.
 struct Ears {
     xenstore: Option<Xenstore>,
     descriptor: Option<BorrowerFd>,
     /// The node in which the guest's frontend says how it is.
     frontend_state: String,
+    /// Until when xenstore is not listened to.
+    deaf_until: Option<Instant>,
+    /// Refused frames that were logged.
+    refusals: u32,
 }
 
 /// Watches the link of a guest until it is gone. Standard error is the log.
@@ -48,7 +58,8 @@ pub fn run(guest: &str) -> Result<(), Failure> {
     })?;
     // A link that has ended already has no events.
     let descriptor = Device::open().and_then(|device| device.bind(record.guest_domid)).ok();
-    let mut ears = Ears { xenstore: Some(xenstore), descriptor, frontend_state };
+    let mut ears =
+        Ears { xenstore: Some(xenstore), descriptor, frontend_state, deaf_until: None, refusals: 0 };
     log_line::write(&format!("watching guest {guest} (domain {})", record.guest_domid));
     say_ready()
         .map_err(|error| HostError::Supervisor { guest: guest.to_owned(), reason: error.to_string() })?;
@@ -105,7 +116,8 @@ fn listen_to_xenstore(frontend_state: &str) -> io::Result<Xenstore> {
 impl Ears {
     /// Waits for any event, at most so long, and takes what has come.
     fn wait(&mut self, limit: Option<Duration>) {
-        if self.xenstore.is_none() {
+        if self.xenstore.is_none() && self.deaf_until.is_none_or(|until| Instant::now() >= until) {
+            self.deaf_until = None;
             self.xenstore = listen_to_xenstore(&self.frontend_state).ok();
         }
         // Without xenstore nothing tells of a domain's end but looking.
@@ -121,9 +133,27 @@ impl Ears {
             log_line::write(&format!("xenstore: {error}"));
             self.xenstore = None;
         }
+        if self.xenstore.as_ref().is_some_and(Xenstore::is_flooded) {
+            // Closing frees what dom0's kernel keeps of it. The watches fire anew when they are set again.
+            self.xenstore = None;
+            self.deaf_until = Some(Instant::now() + DEAF);
+        }
         match self.descriptor.as_ref().map(BorrowerFd::events) {
             Some(Ok(events)) => {
-                events.iter().for_each(log_event);
+                for event in &events {
+                    if matches!(event, Event::Refused { .. } | Event::Overflow { .. }) {
+                        self.refusals = self.refusals.saturating_add(1);
+                        if self.refusals == MAX_REFUSALS_LOGGED {
+                            log_line::write(
+                                "no more refused frames are logged; `xenlend status` counts them",
+                            );
+                        }
+                        if self.refusals >= MAX_REFUSALS_LOGGED {
+                            continue;
+                        }
+                    }
+                    log_event(event);
+                }
                 if events.contains(&Event::Detached) {
                     self.descriptor = None;
                 }

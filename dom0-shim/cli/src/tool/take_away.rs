@@ -52,17 +52,17 @@ pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
             let _left = host.await_departure(broker);
         }
         attempt(host.remove_node(&nodes::root(broker)));
-        for guest in &remains.links {
-            attempt(host.remove_node(&FrontendNodes { guest: *guest, broker }.backend()));
-        }
-        attempt(host.destroy(broker));
+        let destroyed = host.destroy(broker);
+        let is_destroyed = destroyed.is_ok();
+        attempt(destroyed);
         if matches!(host.life(broker), Ok(Life::Dying)) {
             taken.dying_broker = Some(broker);
         }
-        // Last, since the guest's driver then takes its pages back.
-        for guest in &remains.links {
+        // Last, and not while the broker may have them mapped: the guest's driver then takes its pages back.
+        for guest in remains.links.iter().filter(|_| is_destroyed) {
             // The guest's bus only hears of the end of the device itself, not of its parent's.
             let nodes = FrontendNodes { guest: *guest, broker };
+            taken.errors.extend(host.remove_node(&nodes.backend()).err());
             taken.errors.extend(host.remove_node(&nodes.frontend()).err());
             taken.errors.extend(host.remove_node(&nodes.frontend_folder()).err());
         }

@@ -40,6 +40,8 @@ pub struct Watch {
     suspects: Vec<u32>,
     looks: u32,
     frontend: FrontendWatch,
+    /// Whether the guest's driver has been told that its broker is held for good.
+    told_frontend: bool,
 }
 
 impl Watch {
@@ -53,6 +55,7 @@ impl Watch {
             suspects: Vec::new(),
             looks: 0,
             frontend: FrontendWatch::default(),
+            told_frontend: false,
         }
     }
 
@@ -79,6 +82,12 @@ impl Watch {
         if record.phase != Phase::BrokerGone && !condemned {
             let again = record.phase == Phase::Up && self.frontend.turn(host, &record, say)?;
             return Ok(if again { Next::Sample } else { Next::Wait });
+        }
+        if let (true, false, Some(broker)) = (condemned, self.told_frontend, record.broker_domid) {
+            // Nobody answers it any more: its sleeping tasks have to hear of an end. What the held broker still has
+            // mapped of its pages the driver's kernel keeps until that is destroyed.
+            host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
+            self.told_frontend = true;
         }
         let stuck = self.stuck_vcpus(host, guest)?;
         if stuck.is_empty() {

@@ -28,6 +28,7 @@ pub struct Xenstore<C = File> {
     channel: C,
     incoming: Reassembly<PAYLOAD_BYTES_MAX>,
     events: VecDeque<String>,
+    is_flooded: bool,
 }
 
 impl Xenstore<File> {
@@ -42,7 +43,7 @@ impl Xenstore<File> {
 impl<C: Read + Write + AsFd> Xenstore<C> {
     /// Over a channel that does not block.
     pub fn over(channel: C) -> Self {
-        Self { channel, incoming: Reassembly::new(), events: VecDeque::new() }
+        Self { channel, incoming: Reassembly::new(), events: VecDeque::new(), is_flooded: false }
     }
 
     /// The value of a node; `None` if there is no such node.
@@ -91,12 +92,19 @@ impl<C: Read + Write + AsFd> Xenstore<C> {
         }
     }
 
+    /// Whether more came at once than anybody honest sends. The kernel keeps what is not taken, without a
+    /// limit, until the connection is closed: close it.
+    pub fn is_flooded(&self) -> bool {
+        self.is_flooded
+    }
+
     fn take_all(&mut self) -> io::Result<()> {
-        // A guest can write a node that is watched as fast as it likes: the rest waits for the next call.
+        // A guest can write a node that is watched as fast as it likes.
         for _ in 0..MESSAGES_AT_ONCE {
-            let Some((header, payload)) = self.receive()? else { break };
+            let Some((header, payload)) = self.receive()? else { return Ok(()) };
             self.remember(header, &payload)?;
         }
+        self.is_flooded = true;
         Ok(())
     }
 
