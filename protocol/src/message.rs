@@ -154,6 +154,12 @@ pub enum ToBroker {
         /// How it ended.
         outcome: WantedOutcome,
     },
+    /// What made wants of this lease end with [`WantedOutcome::Waits`] is over: whoever waits for such
+    /// a page asks again.
+    AskAgain {
+        /// The lease.
+        lease: LeaseId,
+    },
 }
 
 impl ToBroker {
@@ -333,4 +339,7 @@ pub enum WantedOutcome {
     Lost,
     /// Not now: an access to the page decides.
     Unavailable,
+    /// The lender waits for somebody who may never answer, for the first page that is absent.
+    /// An [`ToBroker::AskAgain`] follows when that has ended.
+    Waits,
 }

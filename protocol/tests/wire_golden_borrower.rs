@@ -45,10 +45,14 @@ fn wanting() {
     );
     // 10; ticket 300; the outcome's place
     for (outcome, place) in
-        [WantedOutcome::Present, WantedOutcome::Lost, WantedOutcome::Unavailable].into_iter().zip(0x00..)
+        [WantedOutcome::Present, WantedOutcome::Lost, WantedOutcome::Unavailable, WantedOutcome::Waits]
+            .into_iter()
+            .zip(0x00..)
     {
         golden(&ToBroker::Wanted { ticket: 300, outcome }, &[0x0a, 0xac, 0x02, place]);
     }
+    // 11; lease 3, 300
+    golden(&ToBroker::AskAgain { lease: LEASE }, &[0x0b, 0x03, 0xac, 0x02]);
 }
 
 #[test]

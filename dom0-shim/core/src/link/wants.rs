@@ -30,12 +30,21 @@ struct Want {
     end: AperturePage,
     laters: u8,
     given_up: bool,
+    /// Its first page is waited for by a thread of its own.
+    waits: bool,
 }
 
 /// All that is not answered, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     unanswered: Deque<Want, MAX_WANTED>,
+}
+
+impl Wants {
+    /// Whether one of a lease is yet to be answered with "waits".
+    pub(super) fn has_waiting(&self, lease: LeaseId) -> bool {
+        self.unanswered.iter().any(|want| want.waits && want.lease == lease)
+    }
 }
 
 /// What the worker does for the oldest want.
@@ -68,6 +77,8 @@ pub enum PageInEnd {
     Later,
     /// It could not be.
     GaveUp,
+    /// Somebody has to be waited for who may never answer.
+    Waits,
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
@@ -90,7 +101,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if self.wants.unanswered.iter().any(|want| want.ticket == ticket) {
             return Err(BreachKind::UnexpectedAnswer);
         }
-        let want = Want { ticket, lease, first, end, laters: 0, given_up: false };
+        let want = Want { ticket, lease, first, end, laters: 0, given_up: false, waits: false };
         self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
@@ -109,6 +120,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         }
         if want.first >= want.end {
             return answer(WantedOutcome::Present);
+        }
+        if want.waits {
+            return answer(WantedOutcome::Waits);
         }
         if want.given_up || want.laters > MAX_LATERS || region.phase != Phase::Active || !is_lending {
             return answer(WantedOutcome::Unavailable);
@@ -132,6 +146,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     return;
                 }
                 PageInEnd::GaveUp => want.given_up = true,
+                PageInEnd::Waits => {
+                    want.waits = true;
+                    if let Some(region) = self.regions.get_mut(want.lease) {
+                        region.asks_again = true;
+                    }
+                }
             }
         }
         // Always room: it was taken out.

@@ -70,6 +70,7 @@ extern "C" {
     pub fn xenlend_mapping_unlock(region: *mut c_void);
     pub fn xenlend_mapping_vma(region: *mut c_void, address: c_ulong, vma: *mut Vma) -> bool;
     pub fn xenlend_mapping_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
+    pub fn xenlend_mapping_try_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
     pub fn xenlend_mapping_pfn(
         region: *mut c_void,
         address: c_ulong,
@@ -87,6 +88,7 @@ extern "C" {
     pub fn xenlend_mapping_frame(pfn: u64, frame: *mut Frame);
 
     pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
+    pub fn xenlend_worker_start_waiter(errand: *mut c_void, borrower: u16) -> *mut c_void;
     pub fn xenlend_worker_interrupt(worker: *mut c_void);
     pub fn xenlend_worker_put(worker: *mut c_void);
     pub fn xenlend_worker_resume();
