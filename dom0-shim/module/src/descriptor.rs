@@ -169,9 +169,8 @@ impl Descriptor {
         if let Some(greeting) = binding.greeting {
             return Some((greeting, None));
         }
-        let mut cursor = binding.cursor;
-        let event = link.locked(|state| state.core.events().take(&mut cursor))?;
-        Some((event, Some(cursor)))
+        let (event, behind) = link.locked(|state| state.core.events().next(binding.cursor))?;
+        Some((event, Some(behind)))
     }
 
     fn advance(&self, read_on: Option<Cursor>) {
