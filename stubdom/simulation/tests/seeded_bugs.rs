@@ -31,7 +31,6 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::IgnoreRepStos => (Mode::Calm, &[BorrowerDied], 200),
         Fault::AddWithoutBracket => (Mode::Calm, &[BorrowerDied], 1000),
         Fault::ForgetCompletion => (Mode::Calm, &[Stuck], 20),
-        Fault::LeakBracket => (Mode::Calm, &[Stuck], 50),
         Fault::DropLostAccess => (Mode::Rough, &[Stuck], 100),
         Fault::AnswerZeros => (Mode::Calm, &[StaleData], 20),
         Fault::AccessOldFrame => (Mode::Calm, &[StaleData, LostWrite], 250),
@@ -48,7 +47,9 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::MapAround => (Mode::Calm, &[BadEntry], 50),
         Fault::ZapAllButOne => (Mode::Rough, &[BadEntry, OtherLease], 100),
         Fault::LeaveMapped => (Mode::Rough, &[BadEntry], 300),
-        Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => (Mode::Calm, &[Stuck], 50),
+        Fault::LeakBracket | Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => {
+            (Mode::Calm, &[Stuck], 50)
+        }
         // A task waits on, or the borrower believes that the page is there.
         Fault::LoseNews => (Mode::Calm, &[Stuck, Told, OtherLease, Link], 200),
     }
