@@ -91,6 +91,8 @@ fn a_message_that_breaks_the_contract_ends_the_borrowers_link_only() {
         bench.borrower.to_broker.extend(messages.clone());
         assert_eq!(bench.told(), [ToBorrower::Closed { breach: by_borrower(kind) }], "{messages:?}");
         assert_eq!(bench.broker.borrower_state(), BorrowerState::Closed(by_borrower(kind)));
+        let said = bench.link.to_lender.back();
+        assert_eq!(said, Some(&FromBroker::BorrowerClosed { attachment: ATTACHMENT }), "the lender is told");
         // `check_the_others` invalidates anew.
         bench.present(id, 1, &[extent(2, 200, 1)]);
         assert_eq!(bench.invalidate(2, id, 0, 32), Ok(2));
