@@ -267,6 +267,12 @@ pub enum FromBroker {
         /// Number of pages, all inside the lease.
         count: u32,
     },
+    /// The borrower broke the contract of its own link, which stays attached, and unserved, until it is
+    /// detached.
+    BorrowerClosed {
+        /// The attachment.
+        attachment: u32,
+    },
 }
 
 impl FromBroker {

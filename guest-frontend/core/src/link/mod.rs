@@ -228,7 +228,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Sends; false if there is no room, which whoever waits for it is told of, or no link.
     fn send(&mut self, message: &FromBorrower, counters: &mut Counters) -> bool {
-        match self.outbound.send(message, Priority::Reserved) {
+        self.send_with(message, Priority::Reserved, counters)
+    }
+
+    /// As above; of normal priority it leaves some room.
+    fn send_with(&mut self, message: &FromBorrower, priority: Priority, counters: &mut Counters) -> bool {
+        match self.outbound.send(message, priority) {
             Ok(()) => {
                 add(&mut counters.messages_sent, 1);
                 self.notify = true;
