@@ -147,6 +147,7 @@ pub const BOOTS: &[Boot] = &[
             show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+            show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),
         ],
         ..PLAIN
     },
