@@ -3,6 +3,7 @@
 //! (exit status 1) when what it saw was wrong.
 
 mod count;
+mod count_moving;
 mod draw;
 mod driver;
 mod fill;
@@ -12,6 +13,7 @@ mod later;
 mod odd;
 mod pin;
 mod steer;
+mod straddle;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -52,6 +54,8 @@ enum Job {
     Hunt(hunt::Hunt),
     /// Increments one counter from several threads with locked instructions
     Count(count::Count),
+    /// Increments counters in pages that move between bursts, with locked instructions on two vCPUs
+    CountMoving(count_moving::CountMoving),
     /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
     Instructions(instructions::Instructions),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
@@ -64,6 +68,8 @@ enum Job {
     Events(driver::Events),
     /// Touches a page as fast as it can until it is gone, which must end in SIGBUS
     UntilBus(driver::UntilBus),
+    /// Reads from an absent page on into one that faults, while the vCPU is being sent interrupts
+    Straddle(straddle::Straddle),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -92,12 +98,14 @@ fn main() -> Result<()> {
         Job::Draw(job) => job.run(aperture),
         Job::Hunt(job) => job.run(aperture),
         Job::Count(job) => job.run(aperture),
+        Job::CountMoving(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
         Job::Driver => driver::print(),
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
+        Job::Straddle(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }
