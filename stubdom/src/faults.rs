@@ -2,6 +2,7 @@
 //! Broken contracts on demand, for scenarios that must notice them. Only with the Cargo feature `faults`.
 
 use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError};
+use xenlend_lending::ioreq::{Request, STATE_READY};
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::message::{FromBroker, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
@@ -10,6 +11,9 @@ use crate::start_error::StartError;
 
 /// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
 const DELAYED: usize = 64;
+
+/// vCPUs whose requests [`Fault::LateStos`] can keep in mind; others are served at once.
+const OVERLOOKED: usize = 8;
 
 /// What to do wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub enum Fault {
     Loop,
     /// Panic at the first `Invalidate`.
     Panic,
+    /// Overlook a `rep stos` until some page was added: so its page may be added while it is outstanding.
+    LateStos,
 }
 
 impl Fault {
@@ -35,7 +41,10 @@ impl Fault {
             "ack-first" => Ok(Self::AckFirst),
             "loop" => Ok(Self::Loop),
             "panic" => Ok(Self::Panic),
-            _ => Err(StartError::CommandLine("fault= is none of skip-unmap, ack-first, loop, panic")),
+            "late-stos" => Ok(Self::LateStos),
+            _ => Err(StartError::CommandLine(
+                "fault= is none of skip-unmap, ack-first, loop, panic, late-stos",
+            )),
         }
     }
 }
@@ -46,12 +55,29 @@ pub struct FaultyHypervisor<H> {
     pub inner: H,
     fault: Option<Fault>,
     delayed: heapless::Vec<(AperturePage, Mfn, u32), DELAYED>,
+    overlooked: heapless::Vec<u16, OVERLOOKED>,
+    /// Seen after all, and not completed yet.
+    seen: heapless::Vec<u16, OVERLOOKED>,
 }
 
 impl<H: Hypervisor> FaultyHypervisor<H> {
     /// Wraps a sound one.
     pub fn new(inner: H, fault: Option<Fault>) -> Self {
-        Self { inner, fault, delayed: heapless::Vec::new() }
+        let (overlooked, seen) = (heapless::Vec::new(), heapless::Vec::new());
+        Self { inner, fault, delayed: heapless::Vec::new(), overlooked, seen }
+    }
+
+    /// Whether this new request is to be overlooked.
+    fn overlooks(&mut self, vcpu: u16, claim: &IoreqClaim) -> bool {
+        let Request::Access(access) = Request::check(claim) else { return false };
+        if self.fault != Some(Fault::LateStos)
+            || claim.state != STATE_READY
+            || !access.kills_if_added()
+            || self.seen.contains(&vcpu)
+        {
+            return false;
+        }
+        self.overlooked.contains(&vcpu) || self.overlooked.push(vcpu).is_ok()
     }
 
     /// Does what was put off. Xen refuses where the lender has withdrawn the frames meanwhile, as it may
@@ -77,7 +103,12 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
                 }
             }
         }
-        self.inner.add(first, mfn, count)
+        self.inner.add(first, mfn, count)?;
+        for vcpu in core::mem::take(&mut self.overlooked) {
+            // As many fit in as were overlooked; one that does not is only served later.
+            let _ = self.seen.push(vcpu);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
@@ -92,7 +123,8 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
-        self.inner.request(vcpu)
+        let claim = self.inner.request(vcpu)?;
+        (!self.overlooks(vcpu, &claim)).then_some(claim)
     }
 
     fn accept(&mut self, vcpu: u16) {
@@ -100,6 +132,7 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 
     fn complete(&mut self, vcpu: u16, data: u64) {
+        self.seen.retain(|seen| *seen != vcpu);
         self.inner.complete(vcpu, data);
     }
 

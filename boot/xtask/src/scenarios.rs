@@ -32,6 +32,8 @@ pub struct Boot {
     pub devices: &'static [&'static str],
     /// Seconds from power-on after which the run is ended.
     pub timeout_s: u64,
+    /// What Xen has to say when the one scenario makes it panic: a boot that shows a fault of stock Xen.
+    pub panic: Option<&'static str>,
     /// What runs, in this order.
     pub scenarios: &'static [Scenario],
 }
@@ -62,6 +64,7 @@ pub const PLAIN: Boot = Boot {
     guest_config: &[],
     devices: &[],
     timeout_s: 300,
+    panic: None,
     scenarios: &[],
 };
 
@@ -213,6 +216,64 @@ pub const BOOTS: &[Boot] = &[
         pcpus: 2,
         timeout_s: 900,
         scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &["8"])],
+        ..PLAIN
+    },
+    // The faults of Xen that boot/xen mends: what kills somebody on stock Xen is harmless on the other.
+    Boot {
+        name: "race-mended",
+        xen: Flavour::Lend,
+        vcpus: 2,
+        pcpus: 2,
+        timeout_s: 900,
+        scenarios: &[show("the_mended_xen_needs_no_pause_bracket", "race.sh", &["3000", "unpaused"])],
+        ..PLAIN
+    },
+    Boot {
+        name: "stos-control",
+        vcpus: 2,
+        broker: false,
+        timeout_s: 600,
+        scenarios: &[
+            show("a_page_added_under_a_rep_stos_kills", "stos.sh", &["page", "dies"]),
+            show("a_page_added_under_one_element_kills", "stos.sh", &["across", "dies"]),
+            show("elements_across_scattered_pages_kill_too", "stos.sh", &["scattered", "dies"]),
+        ],
+        ..PLAIN
+    },
+    Boot {
+        name: "stos-mended",
+        xen: Flavour::Lend,
+        vcpus: 2,
+        broker: false,
+        timeout_s: 600,
+        scenarios: &[
+            show("a_rep_stos_outlives_its_page_being_added", "stos.sh", &["page", "lives"]),
+            show("one_element_outlives_its_page_being_added", "stos.sh", &["across", "lives"]),
+            show("elements_across_scattered_pages_do_not_kill", "stos.sh", &["scattered", "lives"]),
+        ],
+        ..PLAIN
+    },
+    Boot {
+        name: "grant-control",
+        xen: Flavour::StockDebug,
+        panic: Some("Assertion 'unreachable' failed at common/grant_table.c"),
+        scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "hostile.sh", &["grant"])],
+        ..PLAIN
+    },
+    Boot {
+        name: "string-control",
+        xen: Flavour::StockDebug,
+        panic: Some("Assertion 'unreachable' failed at arch/x86/hvm/emulate.c"),
+        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "hostile.sh", &["string"])],
+        ..PLAIN
+    },
+    Boot {
+        name: "debug-mended",
+        xen: Flavour::LendDebug,
+        scenarios: &[
+            show("a_granted_lent_page_is_refused", "hostile.sh", &["grant"]),
+            show("a_string_that_ends_in_a_lent_page_is_stored", "hostile.sh", &["string"]),
+        ],
         ..PLAIN
     },
 ];

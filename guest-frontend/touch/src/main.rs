@@ -12,6 +12,7 @@ mod later;
 mod odd;
 mod pin;
 mod steer;
+mod stos;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -56,6 +57,8 @@ enum Job {
     Instructions(instructions::Instructions),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
+    /// Stores once with `rep stos`
+    Stos(stos::Stos),
     /// Prints what the driver says: link, leases, counters
     Driver,
     /// Has the driver bring pages in, and waits for it
@@ -94,6 +97,7 @@ fn main() -> Result<()> {
         Job::Count(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
+        Job::Stos(job) => job.run(aperture),
         Job::Driver => driver::print(),
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
