@@ -22,7 +22,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    WantedOutcome,
+    WantedOutcome, FEATURE_LEND_AWARE,
 };
 use xenlend_protocol::refusal::{
     AddFailure, AttachFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure,
@@ -158,6 +158,29 @@ fn broker_welcome() {
 fn broker_incompatible() {
     // 1; 1; 300
     golden(&FromBroker::Incompatible { oldest: 1, newest: 300 }, &[0x01, 0x01, 0xac, 0x02]);
+}
+
+#[test]
+fn lend_aware_is_bit_0() {
+    // 0; 1; 1; 1
+    golden(
+        &ToBroker::Hello { oldest: 1, newest: 1, features: FEATURE_LEND_AWARE },
+        &[0x00, 0x01, 0x01, 0x01],
+    );
+    // 0; version 1; features 1; 512 pages; capacity 64 = 40
+    let features = FEATURE_LEND_AWARE;
+    golden(
+        &FromBroker::Welcome { version: 1, features, aperture_pages: 512, lease_capacity: 64 },
+        &[0x00, 0x01, 0x01, 0x80, 0x04, 0x40],
+    );
+}
+
+#[test]
+fn broker_other_kind() {
+    // 11 = 0b; 1
+    golden(&FromBroker::OtherKind { features: FEATURE_LEND_AWARE }, &[0x0b, 0x01]);
+    // 11; 0
+    golden(&FromBroker::OtherKind { features: 0 }, &[0x0b, 0x00]);
 }
 
 #[test]
@@ -315,8 +338,8 @@ fn no_variant_has_been_added_without_a_vector() {
     }
     fn from_broker(message: &FromBroker) {
         use FromBroker::{
-            Access, BorrowerAttached, BorrowerDetached, Closed, Incompatible, Invalidated, Presented,
-            RegionDropped, RegionSet, Want, Welcome,
+            Access, BorrowerAttached, BorrowerDetached, Closed, Incompatible, Invalidated, OtherKind,
+            Presented, RegionDropped, RegionSet, Want, Welcome,
         };
         match message {
             Welcome { .. }
@@ -329,7 +352,8 @@ fn no_variant_has_been_added_without_a_vector() {
             | Closed { .. }
             | BorrowerAttached { .. }
             | BorrowerDetached { .. }
-            | Want { .. } => {}
+            | Want { .. }
+            | OtherKind { .. } => {}
         }
     }
     fn from_borrower(message: &FromBorrower) {
@@ -396,7 +420,10 @@ fn no_variant_has_been_added_without_a_vector() {
         match (failure, wanted) {
             (
                 Grant { .. } | EventChannel { .. } | InUse,
-                WantedOutcome::Present | WantedOutcome::Lost | WantedOutcome::Unavailable,
+                WantedOutcome::Present
+                | WantedOutcome::Lost
+                | WantedOutcome::Unavailable
+                | WantedOutcome::Failed,
             ) => {}
         }
     }
@@ -417,7 +444,9 @@ fn no_variant_has_been_added_without_a_vector() {
         bytes[0] = behind;
         for length in 1..40 {
             assert_eq!(decode::<ToBroker>(&bytes[..length]), Err(Undecodable));
+            bytes[0] = behind.max(12);
             assert_eq!(decode::<FromBroker>(&bytes[..length]), Err(Undecodable));
+            bytes[0] = behind;
         }
     }
     for length in 1..40 {
@@ -433,5 +462,5 @@ fn no_variant_has_been_added_without_a_vector() {
     // Attach failure, wanted outcome.
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3]), Err(Undecodable));
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3, 0]), Err(Undecodable));
-    assert_eq!(decode::<ToBroker>(&[10, 0, 3]), Err(Undecodable));
+    assert_eq!(decode::<ToBroker>(&[10, 0, 4]), Err(Undecodable));
 }

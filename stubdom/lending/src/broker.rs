@@ -45,6 +45,8 @@ pub enum LinkState {
     Connected,
     /// No common version; nothing was ever lent.
     Incompatible,
+    /// The lender has found another kind of Xen; nothing was ever lent.
+    OtherKind,
     /// A contract was broken.
     Closed(Breach),
     /// The domain around the broker has said so.

@@ -61,7 +61,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     self.on_welcome(version, features, aperture_pages);
                     Ok(())
                 }
-                FromBroker::Incompatible { .. } => {
+                FromBroker::Incompatible { .. } | FromBroker::OtherKind { .. } => {
                     self.fail(Reason::Incompatible);
                     Ok(())
                 }
@@ -69,7 +69,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             };
         }
         match message {
-            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } => Err(BreachKind::OutOfTurn),
+            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } | FromBroker::OtherKind { .. } => {
+                Err(BreachKind::OutOfTurn)
+            }
             FromBroker::RegionSet { lease, result } => {
                 let Some(region) = self.answered(lease)? else { return Ok(()) };
                 match region.phase {

@@ -128,11 +128,16 @@ pub struct Bench {
 impl Bench {
     /// A broker that has not heard of a lender. The storage is leaked: tests end.
     pub fn unconnected(page_count: usize, vcpus: usize) -> Self {
+        Self::unconnected_on(Capabilities::STOCK, page_count, vcpus)
+    }
+
+    /// As [`Bench::unconnected`], on a kind of Xen.
+    pub fn unconnected_on(capabilities: Capabilities, page_count: usize, vcpus: usize) -> Self {
         let pages = Box::leak(vec![PageSlot::ABSENT; page_count].into_boxed_slice());
         let slots = (0..vcpus).map(|_| VcpuSlot::default()).collect::<Vec<_>>();
         let slots = Box::leak(slots.into_boxed_slice());
         Self {
-            broker: Broker::new(APERTURE, pages, slots, Capabilities::STOCK).unwrap(),
+            broker: Broker::new(APERTURE, pages, slots, capabilities).unwrap(),
             xen: FaultInjector::new(FakeXen::new(vcpus)),
             link: FakeLink::new(),
             borrower: FakeBorrower::new(),
