@@ -11,6 +11,7 @@ mod attach;
 mod descriptor;
 mod errno;
 mod force;
+mod frames;
 mod frontend;
 mod hypervisor;
 mod leases;
@@ -20,6 +21,7 @@ mod lookup;
 mod page_in;
 mod permissions;
 mod revoke;
+mod visits;
 mod worker;
 
 #[allow(unsafe_code)]

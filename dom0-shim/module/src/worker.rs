@@ -43,6 +43,7 @@ pub fn work(link: &Link) {
         return;
     };
     loop {
+        let visits_left = scratch.visits.turn(link);
         match next(link, &mut scratch) {
             Next::Stop => return,
             Next::Force(cause) => force::revoke_all(link, cause),
@@ -62,7 +63,7 @@ pub fn work(link: &Link) {
             }
             Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(link, ticket, outcome),
             Next::Wait(seen) => {
-                link.wait(seen, 0, Mode::Idle);
+                link.wait(seen, visits_left, Mode::Idle);
             }
         }
     }
@@ -110,11 +111,12 @@ fn serve(link: &Link, scratch: &mut Scratch) {
 /// Brings the window of a page in that a task of the borrower waits for.
 fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
     let Some((object, _)) = enter(link, lease, page) else { return PageInEnd::GaveUp };
-    let Some(space) = AddressSpace::enter(&object) else {
-        lose(link, lease);
-        return PageInEnd::GaveUp;
-    };
-    Job { link, lease, page, laters: MAX_LATERS }.run(&object, &space, scratch)
+    let job = Job { link, lease, page, laters: MAX_LATERS };
+    if let Some(space) = AddressSpace::enter(&object) {
+        return job.run(&object, &space, scratch);
+    }
+    lose(link, lease);
+    job.run_with_zeros(scratch)
 }
 
 /// Does the access of the request, and says whether a page is wanted.
