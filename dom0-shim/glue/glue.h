@@ -30,6 +30,8 @@ bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned lon
 			     unsigned long end, bool may_sleep, struct xenlend_region *region,
 			     unsigned long sequence);
 void xenlend_core_work(void *link);
+/* Takes over the errand. */
+void xenlend_core_wait(void *errand);
 void xenlend_core_put_link(void *link);
 
 /* --- module.c ------------------------------------------------------------- */
@@ -72,7 +74,10 @@ unsigned long xenlend_region_read_begin(struct xenlend_region *region);
 /* Kernel thread only. False: the process is gone. */
 bool xenlend_address_space_enter(struct xenlend_region *region);
 void xenlend_address_space_leave(struct xenlend_region *region);
-/* `single`: bytes is 1, 2, 4 or 8 and the address a multiple of it: one access of the processor. */
+/*
+ * No fault is taken: -EFAULT if a page is not there. `single`: bytes is 1, 2, 4 or 8 and the address a
+ * multiple of it: one access of the processor.
+ */
 int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool single);
 int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes, bool single);
 
@@ -97,10 +102,12 @@ struct xenlend_frame {
 
 void xenlend_mapping_lock(struct xenlend_region *region);
 void xenlend_mapping_unlock(struct xenlend_region *region);
-/* False: nothing is mapped there. The following four under the mapping lock. */
+/* False: nothing is mapped there. The following five under the mapping lock. */
 bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, struct xenlend_vma *vma);
 /* 1: the lock was let go of meanwhile. */
 int xenlend_mapping_fault(struct xenlend_region *region, unsigned long address, bool write);
+/* 1: somebody would have to be waited for. The lock is held all the time. */
+int xenlend_mapping_try_fault(struct xenlend_region *region, unsigned long address, bool write);
 int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable);
 /* pfns: HMM_PFN_* in and out. -EBUSY: begin again. */
 int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
@@ -120,6 +127,8 @@ void xenlend_zeros_free(u64 mfn);
 
 /* Runs xenlend_core_work(link) once; takes over one reference of the link. */
 struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower);
+/* Runs xenlend_core_wait(errand) once, which it takes over if a thread could be made. */
+struct xenlend_worker *xenlend_worker_start_waiter(void *errand, u16 borrower);
 /* Ends whatever killable wait it is in. */
 void xenlend_worker_interrupt(struct xenlend_worker *worker);
 void xenlend_worker_put(struct xenlend_worker *worker);

@@ -150,6 +150,15 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // A lender that never answers for a page.
+    Boot {
+        name: "unanswered",
+        guests: 2,
+        frontend: true,
+        timeout_s: 600,
+        scenarios: &[show("a_lender_that_never_answers_stops_one_task", "frontend-unanswered.sh", &[])],
+        ..PLAIN
+    },
     // As long as all of the above together, so beside them.
     Boot {
         name: "migrations",

@@ -58,6 +58,10 @@ pub struct Region<S: Storage> {
     pub is_zeroed: bool,
     /// Answers about the lease that the broker owes.
     pub answers_due: u32,
+    /// A thread waits in it for a page that somebody else has to bring.
+    pub is_waited_in: bool,
+    /// The broker has been told so, and has to ask again when that has ended.
+    pub asks_again: bool,
 }
 
 /// One place of the table.
@@ -223,6 +227,8 @@ impl<S: Storage> Regions<S> {
                 is_lost: false,
                 is_zeroed: false,
                 answers_due: 0,
+                is_waited_in: false,
+                asks_again: false,
             });
         }
     }

@@ -166,6 +166,7 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
     leases::end_regions(&link, &running, None);
     drop(running);
     // No vCPU may be left waiting for an answer that nobody would give any more.
+    link.locked(|state| state.core.take_back_all());
     while let Some(request) = link.locked(|state| state.core.pop_request()) {
         if let Work::Access { id, .. } = request.work {
             let completion = Completion { id, outcome: AccessOutcome::Lost };

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod access;
 mod attach;
 mod descriptor;
 mod errno;
@@ -22,6 +23,7 @@ mod page_in;
 mod permissions;
 mod revoke;
 mod visits;
+mod waiter;
 mod worker;
 
 #[allow(unsafe_code)]

@@ -20,6 +20,7 @@ use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen, WaitQueue, Woken};
 use crate::kernel_api::worker::Worker;
+use crate::waiter::Waiter;
 
 /// Messages that one drain takes: the event handler's bound.
 const DRAIN_LIMIT: u32 = 64;
@@ -35,6 +36,8 @@ pub struct State {
     pub objects: KernelSlice<Option<RegionObject>>,
     /// The lease that the worker is in the address space of.
     pub worker_in: Option<LeaseId>,
+    /// The thread that waits in each region, by slot.
+    pub waiters: KernelSlice<Option<Waiter>>,
     /// The worker has to end.
     pub stopping: bool,
     /// What the broker had done by the last event.
@@ -116,7 +119,9 @@ impl Link {
     /// `None` if memory is short.
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
-        let state = State { core: parts.core, objects, worker_in: None, stopping: false, activity: 0 };
+        let waiters = KernelSlice::new(MAX_REGIONS, || None)?;
+        let state =
+            State { core: parts.core, objects, worker_in: None, waiters, stopping: false, activity: 0 };
         Some(Self {
             borrower: parts.borrower,
             broker: parts.broker,

@@ -13,7 +13,8 @@ use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
 use crate::kernel_api::address_space::{
-    frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Vma, HMM_ERROR, HMM_VALID, HMM_WRITE,
+    frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Tried, Vma, HMM_ERROR, HMM_VALID,
+    HMM_WRITE,
 };
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
@@ -22,7 +23,10 @@ use crate::visits::Visits;
 
 /// Faults before an access is given up: only a driver that takes the page away every time, at
 /// once, needs more.
-const MAX_FAULTS_OF_ACCESS: u32 = 1000;
+pub const MAX_FAULTS_OF_ACCESS: u32 = 1000;
+
+/// An entry that may be lent: there, and writable.
+const HMM_USABLE: u64 = HMM_VALID | HMM_WRITE;
 
 /// Memory of a worker.
 pub struct Scratch {
@@ -86,6 +90,8 @@ pub enum LookupEnd {
     Refused(FrameRefusal),
     /// Not now: memory is short, or the worker was interrupted.
     GiveUp,
+    /// Somebody has to be waited for, which the worker does not do.
+    Waits,
 }
 
 /// One lookup.
@@ -186,12 +192,17 @@ impl Lookup<'_> {
         let first_step = ((start - window_start) / PAGE_SIZE) as u32;
         let fault_step = (self.page_in.page.0 - self.page_in.first.0).saturating_sub(first_step);
         let Some(pages) = scratch.pages.get_mut(..count) else { return Err(LookupEnd::GiveUp) };
+        // The look itself asks for no faults: those would wait, for whoever it takes.
         pages.fill(0);
-        let needed = if self.read_only { HMM_VALID } else { HMM_VALID | HMM_WRITE };
-        if let Some(word) = pages.get_mut(fault_step as usize) {
-            *word = needed;
+        mapping.look_at_range(sequence, start, pages).map_err(refusal_of)?;
+        let needed = if self.read_only { HMM_VALID } else { HMM_USABLE };
+        if pages.get(fault_step as usize).is_none_or(|word| word & needed != needed) {
+            let fault = self.address_of(self.page_in.page);
+            return Err(match mapping.try_fault(fault, !self.read_only).map_err(refusal_of)? {
+                Tried::Done => LookupEnd::Again,
+                Tried::WouldWait => LookupEnd::Waits,
+            });
         }
-        mapping.fault_range(sequence, start, pages).map_err(refusal_of)?;
         for step in 0..count {
             let word = scratch.pages.get(step).copied().unwrap_or(0);
             if word & HMM_ERROR != 0 || word & needed != needed {
@@ -222,7 +233,8 @@ impl Lookup<'_> {
     }
 }
 
-fn refusal_of(error: Errno) -> LookupEnd {
+/// What an error of a fault means.
+pub fn refusal_of(error: Errno) -> LookupEnd {
     match error {
         EBUSY | EAGAIN => LookupEnd::Again,
         ENOMEM | EINTR => LookupEnd::GiveUp,

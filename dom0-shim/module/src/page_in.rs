@@ -27,7 +27,7 @@ use crate::lookup::{Lookup, LookupEnd, Scratch};
 use crate::revoke::{self, Pages};
 
 /// Lookups that one page-in makes before it is given up; the next fault asks again.
-const MAX_LOOKUPS: u32 = 16;
+const MAX_LOOKUPS: u32 = 32;
 /// Answers of Later before a page-in is given up.
 pub const MAX_LATERS: u8 = 3;
 
@@ -135,6 +135,7 @@ impl Job<'_> {
                     return self.present_zeros(page_in, scratch);
                 }
                 Err(LookupEnd::GiveUp) => return PageInEnd::GaveUp,
+                Err(LookupEnd::Waits) => return PageInEnd::Waits,
             }
             let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
             if let Some(first) = stale {
@@ -373,6 +374,17 @@ pub fn answer_want(link: &Link, ticket: u32, outcome: WantedOutcome) {
             Ok(()) => return,
             Err(end) => force::after(link, end),
         }
+    }
+}
+
+/// Has the broker ask again for what it was told is waited for.
+pub fn ask_again(link: &Link, lease: LeaseId) {
+    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_ask_again(lease) {
+        Err(NotSent::Full) if !state.stopping => None,
+        _ => Some(()),
+    });
+    if let Err(end) = sent {
+        force::after(link, end);
     }
 }
 

@@ -86,6 +86,10 @@ impl Broker<'_> {
             (_, ToBroker::Wanted { ticket, outcome }) => {
                 self.borrower.wanted.answer(ticket, outcome).map_err(by_lender)
             }
+            (_, ToBroker::AskAgain { lease }) => {
+                self.borrower.ask_again(lease);
+                Ok(())
+            }
         }
     }
 

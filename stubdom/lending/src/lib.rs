@@ -31,5 +31,6 @@ mod outbox;
 mod present;
 mod quarantine;
 mod revocation;
+pub mod revocation_work;
 pub mod vcpu_slot;
 mod wanted;

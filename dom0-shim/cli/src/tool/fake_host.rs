@@ -52,7 +52,7 @@ pub struct FakeHost {
     pub vanish_after_load: bool,
     /// What the broker answers to frontends, in order; then it takes them.
     pub attach_answers: VecDeque<Result<Option<FrontendRefusal>, rustix::io::Errno>>,
-    next_domid: u16,
+    pub next_domid: u16,
 }
 
 impl FakeHost {

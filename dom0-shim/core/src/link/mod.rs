@@ -14,6 +14,7 @@ mod lease;
 mod messages;
 mod page_in;
 mod revoke;
+mod waiting;
 mod wants;
 
 pub use force::{Cause, ForceEnd};
@@ -292,11 +293,6 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             _ => false,
         });
         dropped.next().map(|region| region.lease)
-    }
-
-    /// The oldest request of the broker.
-    pub fn pop_request(&mut self) -> Option<Request> {
-        self.requests.pop()
     }
 
     /// Whether requests wait.

@@ -32,12 +32,21 @@ struct Want {
     given_up: bool,
     /// There is nothing that could be lent at its first page.
     failed: bool,
+    /// Its first page is waited for by a thread of its own.
+    waits: bool,
 }
 
 /// All that is not answered, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     unanswered: Deque<Want, MAX_WANTED>,
+}
+
+impl Wants {
+    /// Whether one of a lease is yet to be answered with "waits".
+    pub(super) fn has_waiting(&self, lease: LeaseId) -> bool {
+        self.unanswered.iter().any(|want| want.waits && want.lease == lease)
+    }
 }
 
 /// What the worker does for the oldest want.
@@ -72,6 +81,8 @@ pub enum PageInEnd {
     GaveUp,
     /// There is nothing that could be lent.
     Refused,
+    /// Somebody has to be waited for who may never answer.
+    Waits,
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
@@ -94,7 +105,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if self.wants.unanswered.iter().any(|want| want.ticket == ticket) {
             return Err(BreachKind::UnexpectedAnswer);
         }
-        let want = Want { ticket, lease, first, end, laters: 0, given_up: false, failed: false };
+        let want =
+            Want { ticket, lease, first, end, laters: 0, given_up: false, failed: false, waits: false };
         self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
@@ -114,6 +126,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         }
         if want.first >= want.end {
             return answer(WantedOutcome::Present);
+        }
+        if want.waits {
+            return answer(WantedOutcome::Waits);
         }
         if want.failed && !completes_accesses {
             return answer(WantedOutcome::Failed);
@@ -146,6 +161,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 }
                 PageInEnd::GaveUp => want.given_up = true,
                 PageInEnd::Refused => want.failed = true,
+                PageInEnd::Waits => {
+                    want.waits = true;
+                    if let Some(region) = self.regions.get_mut(want.lease) {
+                        region.asks_again = true;
+                    }
+                }
             }
         }
         // Always room: it was taken out.

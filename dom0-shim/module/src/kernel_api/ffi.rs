@@ -79,6 +79,7 @@ extern "C" {
     pub fn xenlend_mapping_unlock(region: *mut c_void);
     pub fn xenlend_mapping_vma(region: *mut c_void, address: c_ulong, vma: *mut Vma) -> bool;
     pub fn xenlend_mapping_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
+    pub fn xenlend_mapping_try_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
     pub fn xenlend_mapping_pfn(
         region: *mut c_void,
         address: c_ulong,
@@ -99,6 +100,7 @@ extern "C" {
     pub fn xenlend_zeros_free(mfn: u64);
 
     pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
+    pub fn xenlend_worker_start_waiter(errand: *mut c_void, borrower: u16) -> *mut c_void;
     pub fn xenlend_worker_interrupt(worker: *mut c_void);
     pub fn xenlend_worker_put(worker: *mut c_void);
     pub fn xenlend_worker_resume();
