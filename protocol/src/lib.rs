@@ -13,6 +13,9 @@
     )
 )]
 
+#[cfg(feature = "plain-memory")]
+extern crate alloc;
+
 pub mod codec;
 pub mod extent;
 pub mod frame;

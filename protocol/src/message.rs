@@ -157,6 +157,12 @@ pub enum ToBroker {
         /// How it ended.
         outcome: WantedOutcome,
     },
+    /// What made wants of this lease end with [`WantedOutcome::Waits`] is over: whoever waits for such
+    /// a page asks again.
+    AskAgain {
+        /// The lease.
+        lease: LeaseId,
+    },
 }
 
 impl ToBroker {
@@ -341,6 +347,9 @@ pub enum WantedOutcome {
     Lost,
     /// Not now: an access to the page decides.
     Unavailable,
+    /// The lender waits for somebody who may never answer, for the first page that is absent.
+    /// An [`ToBroker::AskAgain`] follows when that has ended.
+    Waits,
     /// The first page that is absent cannot be brought in, as far as the lender knows for good, and is not
     /// declared lost. Only with [`FEATURE_LEND_AWARE`]: an access that waits for it ends as lost.
     Failed,

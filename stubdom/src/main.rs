@@ -50,6 +50,7 @@ mod single;
 mod start_error;
 mod start_info;
 mod trace;
+mod work;
 mod xen;
 
 global_asm!(include_str!("entry.s"), options(att_syntax));
@@ -247,6 +248,7 @@ fn serve(mut service: Service) -> ! {
     let mut departure = Departure::default();
     loop {
         waits.clear();
+        work::turn();
         arguments::start_turn(hypervisor);
         let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
         let requests = broker.serve_requests(hypervisor, link);
@@ -269,6 +271,9 @@ fn serve(mut service: Service) -> ! {
             state = broker.link_state();
             record(Event::LinkChanged, now, 0);
             log!("link: {state:?}");
+            if !matches!(state, LinkState::AwaitingHello | LinkState::Connected) {
+                log!("revocations: {}", work::revocations());
+            }
         }
         if broker.borrower_state() != borrower_state {
             borrower_state = broker.borrower_state();

@@ -16,14 +16,17 @@ use crate::workspace::Workspace;
 use crate::{apt, preflight};
 
 /// The Debian release inside the lab, and its Xen.
-const SUITE: &str = "trixie";
+pub const SUITE: &str = "trixie";
+
+/// The package of its hypervisor.
+pub const HYPERVISOR: &str = "xen-hypervisor-4.20-amd64";
 
 /// The file name of Xen below /boot.
 const XEN: &str = "xen-4.20-amd64.gz";
 
 /// What is in the build root besides Debian's minimum.
 const PACKAGES: &[&str] = &[
-    "xen-hypervisor-4.20-amd64",
+    HYPERVISOR,
     "xen-utils-4.20",
     "xen-utils-common",
     "xenstore-utils",
@@ -39,6 +42,10 @@ const PACKAGES: &[&str] = &[
     "rustc",
     "cargo",
     "rust-src",
+    "bison",
+    "flex",
+    "patch",
+    "xz-utils",
 ];
 
 /// A build root that is whole.

@@ -11,6 +11,7 @@ use clap::value_parser;
 use serde::Serialize;
 use xenlend_touch::nonce;
 
+use crate::hypervisor::Flavour;
 use crate::lab_run::{self, Arguments as RunArguments};
 use crate::measured::Measured;
 use crate::parts::Parts;
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// The guest works through /dev/mem, without the borrower's driver
     #[arg(long)]
     pub no_frontend: bool,
+    /// The hypervisor to boot
+    #[arg(long, value_enum, default_value_t)]
+    pub xen: Flavour,
     /// Where report, picture and logs go [default: target/lab/demo]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -174,6 +178,7 @@ fn lab(
         guest_file: vec![format!("{}:/lab/nonce", number.display())],
         timeout: arguments.seconds + 300,
         out: Some(folder.to_owned()),
+        xen: arguments.xen,
         no_broker: false,
         xen_cmdline: String::new(),
         dom0_cmdline: String::new(),

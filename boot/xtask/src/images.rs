@@ -18,8 +18,6 @@ const BROKER: &str = "/usr/libexec/xen/boot/xenlend-stubdom";
 
 /// What a run boots.
 pub struct Images {
-    /// Xen.
-    pub xen: PathBuf,
     /// dom0's kernel.
     pub kernel: PathBuf,
     /// Parts of dom0's initramfs, to be joined.
@@ -64,7 +62,6 @@ pub fn build(workspace: &Workspace, root: &BuildRoot, parts: &Parts) -> Result<I
         }
     }
     Ok(Images {
-        xen: kernel_image::xen(workspace, root)?,
         kernel: kernel_image::linux(workspace, root)?,
         dom0: vec![read(&initramfs::dom0_base(workspace, root)?)?, dom0.finish()],
         guest: vec![read(&initramfs::guest_base(workspace, root)?)?, guest.finish()],

@@ -14,6 +14,7 @@ use xenlend_lab::host::{Job, JOB_PATH, SCRIPT_PATH};
 use crate::command::succeed;
 use crate::cpio::Cpio;
 use crate::digest::remove;
+use crate::hypervisor::Flavour;
 use crate::lab_up;
 use crate::parts::{Part, Parts};
 use crate::preflight::QEMU;
@@ -53,6 +54,9 @@ pub struct Arguments {
     /// Where the logs and what the script left in $OUT go [default: target/lab/run]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// The hypervisor to boot
+    #[arg(long, value_enum, default_value_t)]
+    pub xen: Flavour,
     /// Do not attach brokers to the guests
     #[arg(long)]
     pub no_broker: bool,
@@ -121,6 +125,7 @@ pub fn carry_out(
         }
     }
     let (root, images) = lab_up::prepare(workspace, &arguments.parts)?;
+    let xen = arguments.xen.ensure(workspace, &root)?;
 
     let folder = arguments.out.clone().unwrap_or_else(|| workspace.lab().join("run"));
     let folder = std::path::absolute(&folder)?;
@@ -155,7 +160,7 @@ pub fn carry_out(
     let link = run.join("link");
     let listener = UnixListener::bind(&link).with_context(|| link.display().to_string())?;
     let machine = Machine {
-        xen: &images.xen,
+        xen: &xen.image,
         kernel: &images.kernel,
         initramfs: &initramfs,
         cpus: arguments.pcpus,
@@ -189,7 +194,7 @@ pub fn carry_out(
     let outcome = session.run(&received)?;
     let qemu = succeed(std::process::Command::new(QEMU).arg("--version"))?;
     let qemu = qemu.lines().next().unwrap_or_default().to_owned();
-    Report::of(&outcome, start.elapsed(), &folder, &root, qemu).write(&folder)?;
+    Report::of(&outcome, start.elapsed(), &folder, &root, xen.version, qemu).write(&folder)?;
     Ok(outcome)
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::build_root::BuildRoot;
+use crate::hypervisor::Flavour;
 use crate::images::{self, Images};
 use crate::parts::Parts;
 use crate::workspace::Workspace;
@@ -14,6 +15,9 @@ use crate::{preflight, programs};
 /// The command's options.
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
+    /// The hypervisor to make ready
+    #[arg(long, value_enum, default_value_t)]
+    xen: Flavour,
     #[command(flatten)]
     parts: Parts,
 }
@@ -26,10 +30,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
     let workspace = Workspace::locate()?;
     let (root, images) = prepare(&workspace, &arguments.parts)?;
+    let xen = arguments.xen.ensure(&workspace, &root)?;
     let size = |parts: &[Vec<u8>]| parts.iter().map(Vec::len).sum::<usize>() >> 20;
     println!(
-        "The lab is ready after {:.1} s: {} in {}, dom0's image {} MiB, the guests' {} MiB.",
+        "The lab is ready after {:.1} s: Xen {}, {} in {}, dom0's image {} MiB, the guests' {} MiB.",
         start.elapsed().as_secs_f64(),
+        xen.version,
         root.kernel,
         root.path.display(),
         size(&images.dom0),
@@ -38,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Gives everything that a run needs.
+/// Gives everything that a run needs but the hypervisor.
 ///
 /// # Errors
 /// As above.

@@ -9,6 +9,7 @@ mod cpio;
 mod demo;
 mod digest;
 mod fuzz;
+mod hypervisor;
 mod images;
 mod initramfs;
 mod kernel_image;
@@ -38,6 +39,10 @@ mod test_queue;
 mod trouble;
 mod unikernel;
 mod workspace;
+mod xen;
+mod xen_build;
+mod xen_series;
+mod xen_source;
 
 use std::process::ExitCode;
 
@@ -63,6 +68,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Formats and lints, host tests, and the scenarios on real Xen
     Test(test::Arguments),
+    /// Builds the hypervisor with the patches of boot/xen
+    Xen(xen::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +78,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Xen(arguments) => xen::run(&arguments).map(|()| 0),
     };
     match result {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),

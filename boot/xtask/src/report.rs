@@ -44,14 +44,20 @@ impl Report {
     pub const FILE: &str = "lab.json";
 
     /// Puts it together from the run and its logs.
-    pub fn of(outcome: &Outcome, seconds: Duration, folder: &Path, root: &BuildRoot, qemu: String) -> Self {
+    pub fn of(
+        outcome: &Outcome,
+        seconds: Duration,
+        folder: &Path,
+        root: &BuildRoot,
+        xen: String,
+        qemu: String,
+    ) -> Self {
         let logs = folder.join("logs");
         let read = |name: &str| {
             std::fs::read(logs.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
         // The serial line has all that Xen ever said; its own buffer forgets, and scripts clear it.
         let said = read("serial.log").or_else(|_| read("xl-dmesg.log")).unwrap_or_default();
-        let package = |name: &str| root.version_of(name).unwrap_or_default();
         Self {
             exit_status: outcome.status,
             trouble: outcome.trouble.clone(),
@@ -67,11 +73,7 @@ impl Report {
                 .map(|stage| (stage.name.clone(), stage.cpu.as_millis() as u64))
                 .collect(),
             emulator_faults: FAULTS.iter().map(|(name, text)| (*name, said.matches(text).count())).collect(),
-            versions: BTreeMap::from([
-                ("xen", package("xen-hypervisor-4.20-amd64")),
-                ("kernel", root.kernel.clone()),
-                ("qemu", qemu),
-            ]),
+            versions: BTreeMap::from([("xen", xen), ("kernel", root.kernel.clone()), ("qemu", qemu)]),
         }
     }
 

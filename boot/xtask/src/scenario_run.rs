@@ -68,6 +68,7 @@ pub fn run(
         guest_file: Vec::new(),
         timeout: boot.timeout_s,
         out: Some(folder.to_owned()),
+        xen: boot.xen,
         no_broker: !boot.broker,
         xen_cmdline: String::new(),
         dom0_cmdline: boot.dom0_cmdline.to_owned(),

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The scenarios that `cargo xtask test` runs in the lab, by the boot that they share.
 
+use crate::hypervisor::Flavour;
+
 /// A boot of the lab and the scenarios that run in it, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub struct Boot {
     /// Its name: the folder of its logs.
     pub name: &'static str,
+    /// The hypervisor.
+    pub xen: Flavour,
     /// Number of guests.
     pub guests: u32,
     /// Virtual CPUs of each guest.
@@ -46,6 +50,7 @@ pub struct Scenario {
 /// A boot with one guest that has a broker, and nothing special.
 pub const PLAIN: Boot = Boot {
     name: "plain",
+    xen: Flavour::Stock,
     guests: 1,
     vcpus: 1,
     pcpus: 1,
@@ -143,6 +148,15 @@ pub const BOOTS: &[Boot] = &[
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
         ],
+        ..PLAIN
+    },
+    // A lender that never answers for a page.
+    Boot {
+        name: "unanswered",
+        guests: 2,
+        frontend: true,
+        timeout_s: 600,
+        scenarios: &[show("a_lender_that_never_answers_stops_one_task", "frontend-unanswered.sh", &[])],
         ..PLAIN
     },
     // As long as all of the above together, so beside them.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask test`: formats and lints, host tests, and the scenarios on real Xen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::process::Command;
@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use crate::build_root::BuildRoot;
 use crate::command::run as run_command;
+use crate::hypervisor::Flavour;
 use crate::parts::Parts;
 use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
@@ -140,7 +141,7 @@ fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     checks.into_iter().try_for_each(|(name, mut command)| check(name, &mut command, tally))
 }
 
-/// The tests that need no Xen, and a short run of the fuzz targets.
+/// The tests that need no Xen, a short run of the fuzz targets, and the build of the patched hypervisor.
 fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
     let mut tests = cargo(
         workspace,
@@ -152,6 +153,12 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
     let start = Instant::now();
     let verdict = fuzz::check(workspace).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
     tally.count("fuzz targets", start.elapsed().as_secs_f64(), &verdict);
+    let start = Instant::now();
+    let verdict = match Flavour::Lend.ensure(workspace, root) {
+        Ok(_) => Verdict::Passed,
+        Err(error) => Verdict::Failed(format!("{error:#}")),
+    };
+    tally.count("build of the patched Xen", start.elapsed().as_secs_f64(), &verdict);
     Ok(())
 }
 
@@ -170,7 +177,11 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
         .filter(|(_, scenarios): &(&Boot, Vec<Scenario>)| !scenarios.is_empty())
         .collect();
     // Built once, here: a failing build is no scenario's fault.
-    lab_up::prepare(workspace, &arguments.parts)?;
+    let (root, _) = lab_up::prepare(workspace, &arguments.parts)?;
+    let flavours: BTreeSet<Flavour> = chosen.iter().map(|(boot, _)| boot.xen).collect();
+    for flavour in flavours {
+        flavour.ensure(workspace, &root)?;
+    }
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let queue = Queue::new(chosen, processors);
     let (send, results) = channel();

@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use crate::demo::{self, Arguments, Shown};
+use crate::hypervisor::Flavour;
 use crate::parts::Parts;
 use crate::scenario_run::Verdict;
 use crate::workspace::Workspace;
@@ -41,7 +42,8 @@ impl Demo {
         });
         let flip_byte = self == Self::FlippedByte;
         let no_frontend = self == Self::NoFrontend;
-        let arguments = Arguments { seconds: 20, flip_byte, no_frontend, out: None, parts: parts.clone() };
+        let (xen, parts) = (Flavour::Stock, parts.clone());
+        let arguments = Arguments { seconds: 20, flip_byte, no_frontend, xen, out: None, parts };
         self.judge(demo::carry_out(workspace, &arguments, &folder, &mut |_| {}))
     }
 

@@ -11,6 +11,7 @@ use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS,
 };
 use xenlend_protocol::refusal::Refusal;
+use xenlend_shim_core::events;
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::lendable::FrameKind;
 use xenlend_shim_core::link::{Completion, InvalidateStart, NotSent, PageInRefusal, Posted, Reason, State};
@@ -182,7 +183,7 @@ fn an_access_that_leaves_its_page_is_a_breach() {
 #[test]
 fn broken_indices_of_the_broker_are_a_breach() {
     let mut pair = Pair::connected();
-    pair.to_broker.spoil_consumed();
+    pair.to_broker.move_consumed(4096);
     pair.link.activity();
     assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
 }
@@ -362,6 +363,22 @@ fn a_migration_is_a_change_of_kind() {
     }
     let counters = pair.link.status().counters;
     assert_eq!((counters.migrations_to_vram, counters.migrations_to_ram), (1, 1));
+}
+
+#[test]
+fn a_repeated_event_is_told_once() {
+    let mut pair = Pair::connected();
+    let start = pair.link.events().end();
+    for address in [0x1000, 0x1000, 0x2000, 0x1000] {
+        pair.link.push_event(events::REFUSED, 0, address, 1);
+    }
+    let mut told = Vec::new();
+    let mut cursor = start;
+    while let Some((event, behind)) = pair.link.events().next(cursor) {
+        told.push(event.address);
+        cursor = behind;
+    }
+    assert_eq!(told, [0x1000, 0x2000, 0x1000]);
 }
 
 #[test]

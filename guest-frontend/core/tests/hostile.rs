@@ -15,7 +15,7 @@ use xenlend_protocol::frontend::ToBorrower;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::LossPolicy;
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
-use xenlend_protocol::ring::Priority;
+use xenlend_protocol::ring::{Priority, RingMemory};
 
 const HERE: LeaseId = LeaseId { index: 3, generation: 1 };
 const GONE: LeaseId = LeaseId { index: 3, generation: 7 };
@@ -119,7 +119,7 @@ fn what_is_stale_or_repeated_does_nothing() {
 fn wild_indices_and_garbled_frames_end_the_link() {
     for produced in [8, 4, 4104, u32::MAX, 0x8000_0000] {
         let (mut bench, ..) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
-        bench.inbound.set_produced(produced);
+        bench.inbound.store_produced(produced);
         let turn = bench.driver.turn();
         assert_eq!(turn, Turn::Ended(BY_BREACH), "{produced:#x}");
     }
@@ -222,7 +222,7 @@ proptest! {
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 8..400), produced in 0_u32..60) {
         let mut bench = Bench::over(driver());
         bench.inbound.scribble(0, &bytes);
-        bench.inbound.set_produced(produced * 8);
+        bench.inbound.store_produced(produced * 8);
         for _ in 0..60 {
             if bench.driver.turn() == Turn::Idle {
                 break;

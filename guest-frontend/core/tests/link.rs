@@ -13,6 +13,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
+use xenlend_protocol::ring::RingMemory;
 
 #[test]
 fn the_driver_speaks_first_and_names_its_aperture() {
@@ -274,7 +275,7 @@ fn a_closed_link_ends_everything() {
 fn a_breach_found_while_asking_wants_a_turn() {
     let (mut bench, _, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.driver.take_effects();
-    bench.outbound.set_consumed(0x7000_0008);
+    bench.outbound.store_consumed(0x7000_0008);
     assert_eq!(bench.touch(serial, 1), Answer::Bus);
     assert!(bench.driver.take_effects().work);
     assert_eq!(bench.driver.turn(), Turn::Ended(BY_BREACH));

@@ -13,6 +13,8 @@
 pub mod atomics;
 mod consumer;
 pub mod layout;
+#[cfg(feature = "plain-memory")]
+pub mod plain_memory;
 mod producer;
 pub mod shared_page;
 

@@ -107,6 +107,12 @@ impl BorrowerSide {
         }
     }
 
+    /// The lender waits no more for what made wants of a lease end without a page: the borrower asks again.
+    pub(crate) fn ask_again(&mut self, id: LeaseId) {
+        self.wanted.ask_again(id);
+        self.news.ask_again(id);
+    }
+
     fn carry_out(&mut self, request: AttachRequest, link: &mut impl BorrowerLink) -> FromBroker {
         match request {
             AttachRequest::Attach { attachment, ring_refs, event_channel } => {

@@ -106,8 +106,16 @@ pub(crate) struct FaultSlot {
 struct Serving {
     fault: Fault,
     questions: u8,
-    /// The question that is open, and the page it is about.
-    asked: Option<(u32, u32)>,
+    asked: Option<Asked>,
+}
+
+/// What the lender has been asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// The question, as long as it is open. It is over and the lender waits for the page itself if none is here.
+    ticket: Option<u32>,
+    lease: LeaseId,
+    page: u32,
 }
 
 impl FaultSlot {
@@ -138,7 +146,7 @@ impl FaultSlot {
         if writes && view.rights(page) == Some(Rights::ReadOnly) {
             return self.end(Reply::Refused);
         }
-        let asked_for = serving.asked.map(|(_, page)| page);
+        let asked_for = serving.asked.map(|asked| asked.page);
         let exhausted = serving.questions >= MAX_QUESTIONS;
         if let Seen::Gone = view.look(page) {
             return self.end(Reply::Lost);
@@ -158,9 +166,9 @@ impl FaultSlot {
     }
 
     /// The lender has been asked, by this slot or by another that needs the same page.
-    pub(crate) fn asked(&mut self, ticket: u32, page: u32) {
+    pub(crate) fn asked(&mut self, ticket: u32, lease: LeaseId, page: u32) {
         if let Some(serving) = self.serving.as_mut() {
-            serving.asked = Some((ticket, page));
+            serving.asked = Some(Asked { ticket: Some(ticket), lease, page });
             serving.questions = serving.questions.saturating_add(1);
         }
     }
@@ -168,11 +176,16 @@ impl FaultSlot {
     /// The lender has answered a question of some vCPU; gives the reply if that ends the fault.
     pub(crate) fn answered(&mut self, ticket: u32, outcome: WantedOutcome) -> Option<Reply> {
         let serving = self.serving.as_mut()?;
-        let (_, page) = serving.asked.take_if(|(asked, _)| *asked == ticket)?;
+        let asked = serving.asked.take_if(|asked| asked.ticket == Some(ticket))?;
+        let page = asked.page;
         let is_own = serving.fault.page == Some(AperturePage(page));
         let reply = match outcome {
             // The table decides: it may be gone again.
             WantedOutcome::Present => return None,
+            WantedOutcome::Waits => {
+                serving.asked = Some(Asked { ticket: None, ..asked });
+                return None;
+            }
             WantedOutcome::Unavailable => Reply::Retry,
             WantedOutcome::Lost | WantedOutcome::Failed if is_own => Reply::Lost,
             WantedOutcome::Lost | WantedOutcome::Failed => {
@@ -182,6 +195,13 @@ impl FaultSlot {
         };
         self.serving = None;
         Some(reply)
+    }
+
+    /// The lender waits no more for pages of a lease: they can be asked for again.
+    pub(crate) fn ask_again(&mut self, lease: LeaseId) {
+        if let Some(serving) = self.serving.as_mut() {
+            serving.asked.take_if(|asked| asked.ticket.is_none() && asked.lease == lease);
+        }
     }
 
     fn end(&mut self, reply: Reply) -> Next {

@@ -86,6 +86,11 @@ impl Broker<'_> {
             (_, ToBroker::Wanted { ticket, outcome }) => {
                 self.wanted(ticket, outcome, hypervisor).map_err(by_lender)
             }
+            (_, ToBroker::AskAgain { lease }) => {
+                self.borrower.ask_again(lease);
+                self.vcpus.iter_mut().for_each(|slot| slot.fault.ask_again(lease));
+                Ok(())
+            }
         }
     }
 

@@ -32,6 +32,7 @@ mod outbox;
 mod present;
 mod quarantine;
 mod revocation;
+pub mod revocation_work;
 mod vcpu_faults;
 pub mod vcpu_slot;
 mod wanted;

@@ -35,6 +35,12 @@ impl Broker<'_> {
     ) -> Result<Step, Broken> {
         if let Some((want, outcome)) = self.borrower.wanted.answered() {
             let (seen, run) = self.look(want.lease, want.pages);
+            if seen == Seen::Absent && outcome == WantedOutcome::Waits {
+                // Nothing can be said of these pages until the lender waits no more.
+                self.borrower.news.waits(want.lease, run);
+                self.borrower.wanted.told(&want, run.end);
+                return Ok(Step::Done);
+            }
             // Absent though it came: it has been revoked since, and may be asked for again.
             let again = seen == Seen::Absent && outcome == WantedOutcome::Present;
             let message =

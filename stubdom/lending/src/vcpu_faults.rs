@@ -55,7 +55,7 @@ impl Broker<'_> {
         };
         let wanted = &mut self.borrower.wanted;
         if let Some(ticket) = wanted.open_for_vcpus(lease, page) {
-            slot.asked(ticket, page);
+            slot.asked(ticket, lease, page);
             return Stop::Waits;
         }
         if wanted.is_full() {
@@ -67,7 +67,7 @@ impl Broker<'_> {
         match link.send(&question) {
             Ok(()) => {
                 count(&mut self.counters.wants, 1);
-                slot.asked(wanted.asked(Asker::Vcpus, lease, pages), page);
+                slot.asked(wanted.asked(Asker::Vcpus, lease, pages), lease, page);
                 Stop::Waits
             }
             Err(SendError::Full) => Stop::Full,

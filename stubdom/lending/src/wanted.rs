@@ -107,6 +107,16 @@ impl Wanted {
         }
     }
 
+    /// What a lease's answers have called awaited by the lender is not any more.
+    pub(crate) fn ask_again(&mut self, lease: LeaseId) {
+        for want in self.wants.iter_mut().filter(|want| want.lease == lease) {
+            if want.outcome == Some(WantedOutcome::Waits) {
+                // As if it had come and gone.
+                want.outcome = Some(WantedOutcome::Present);
+            }
+        }
+    }
+
     /// One that is answered, with the answer.
     pub(crate) fn answered(&self) -> Option<(Want, WantedOutcome)> {
         self.wants.iter().find_map(|want| Some((*want, want.outcome?)))

@@ -195,6 +195,31 @@ fn unavailable_means_run_it_again() {
 }
 
 #[test]
+fn a_page_that_the_lender_waits_for_itself_is_asked_for_again_when_it_says_so() {
+    let (mut bench, id) = bench(2);
+    let [(ticket, _)] = faults(&mut bench, 0, fault(page(3), FAULT_READ))[..] else { panic!() };
+    assert_eq!(bench.ask(wanted(ticket, WantedOutcome::Waits)), []);
+    assert_eq!(reply(&mut bench, 0), None, "nothing can be said of it");
+    assert_eq!(bench.ask(ToBroker::AskAgain { lease: lease(1, 1) }), [], "another lease");
+    // Its place among the questions is free, and another vCPU asks for itself.
+    let other = faults(&mut bench, 1, fault(page(3), FAULT_READ));
+    assert_eq!(other.len(), 1);
+    bench.link.to_broker.push_back(ToBroker::AskAgain { lease: id });
+    assert_eq!(asked(&mut bench), [], "the question of the other one is open");
+    bring_in(&mut bench, id, &other);
+    assert_eq!([0, 1].map(|vcpu| reply(&mut bench, vcpu)), [Some(RETRY); 2]);
+
+    let [(ticket, _)] = faults(&mut bench, 0, fault(page(4), FAULT_READ))[..] else { panic!() };
+    assert_eq!(bench.ask(wanted(ticket, WantedOutcome::Waits)), []);
+    bench.link.to_broker.push_back(ToBroker::AskAgain { lease: id });
+    let again = asked(&mut bench);
+    assert_eq!(again[0].1, 4);
+    assert_eq!(bench.ask(wanted(again[0].0, WantedOutcome::Waits)), []);
+    assert!(matches!(bench.ask(ToBroker::DropRegion { lease: id })[..], [FromBroker::RegionDropped { .. }]));
+    assert_eq!(reply(&mut bench, 0), Some(LOST));
+}
+
+#[test]
 fn the_end_of_the_lease_or_of_the_link_ends_the_wait() {
     let (mut bench, id) = bench(2);
     let [(ticket, _)] = faults(&mut bench, 0, fault(page(3), FAULT_READ))[..] else { panic!() };

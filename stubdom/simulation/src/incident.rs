@@ -102,9 +102,9 @@ fn lie(sim: &Sim) {
             wants_page: true,
         },
         7 => FromBroker::Closed { breach: Breach { blame: Blame::Lender, kind: BreachKind::OutOfTurn } },
-        8 => return end.memory[1].spoil(true, number * 8),
-        9 => return end.memory[0].spoil(false, number * 8),
-        10 => return end.memory[1].scribble(number * 31, 0xff),
+        8 => return end.memory[1].move_produced(number * 8),
+        9 => return end.memory[0].move_consumed(number * 8),
+        10 => return end.memory[1].scribble(number * 31, &[0xff]),
         _ => return sim.interrupt_pending.set(true),
     };
     sim.note(|| format!("the broker lies: {message:?}"));

@@ -10,10 +10,10 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, Rights, ToBroker, VERSION,
 };
+use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Producer, SendError};
 
 use crate::broker_domain::INDICES;
-use crate::ring_memory::Memory;
 use crate::world::{Sim, World, Wrong};
 use crate::xen::{Entry, PAGES};
 
@@ -31,8 +31,8 @@ struct Invalidation {
 
 /// What it knows.
 pub struct Liar {
-    to_broker: Producer<Memory>,
-    from_broker: Consumer<Memory>,
+    to_broker: Producer<PlainMemory>,
+    from_broker: Consumer<PlainMemory>,
     generations: [u32; INDICES as usize],
     /// The newest lease that was granted, of each index.
     granted: [u32; INDICES as usize],
@@ -58,7 +58,7 @@ pub struct Liar {
 
 impl Liar {
     /// Ends of rings that nobody has used.
-    pub fn new(to_broker: Memory, to_lender: Memory) -> Self {
+    pub fn new(to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         Self {
             to_broker: Producer::new(to_broker),
             from_broker: Consumer::new(to_lender),
@@ -285,7 +285,12 @@ pub fn step(sim: &Sim) {
         }
         19 if liar.bracket.is_none() && sim.once_in(24) => {
             let (by, end) = (sim.draw(4) * 8, sim.draw(2));
-            sim.broker_end.memory[end as usize].spoil(end == 0, by);
+            let memory = &sim.broker_end.memory[end as usize];
+            if end == 0 {
+                memory.move_produced(by);
+            } else {
+                memory.move_consumed(by);
+            }
             liar.spoiled |= by > 0;
             sim.broker_pending.set(true);
         }

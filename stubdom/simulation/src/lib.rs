@@ -15,7 +15,6 @@ pub mod liar;
 pub mod memory;
 mod operation;
 pub mod random;
-pub mod ring_memory;
 pub mod run;
 pub mod schedule;
 pub mod shrink;

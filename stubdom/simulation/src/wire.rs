@@ -6,21 +6,21 @@ use std::cell::{Cell, RefCell};
 use xenlend_lending::hypervisor::{LenderLink, SendError};
 use xenlend_protocol::message::{FromBroker, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
+use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
 
 use crate::config::Mode;
 use crate::fault::Fault;
-use crate::ring_memory::Memory;
 use crate::world::{Sim, Wrong};
 
 /// Ends of the rings, which a broker that lies uses at any time.
 pub struct BrokerEnd {
     /// Towards the lender.
-    pub to_lender: RefCell<Producer<Memory>>,
+    pub to_lender: RefCell<Producer<PlainMemory>>,
     /// From the lender.
-    pub from_lender: RefCell<Consumer<Memory>>,
+    pub from_lender: RefCell<Consumer<PlainMemory>>,
     /// The memory of both, to be spoiled.
-    pub memory: [Memory; 2],
+    pub memory: [PlainMemory; 2],
     /// Something was sent in this turn.
     pub sent: Cell<bool>,
     /// The broker found no room: whoever drains next tells it.
@@ -33,7 +33,7 @@ pub struct BrokerEnd {
 
 impl BrokerEnd {
     /// Ends of rings that nobody has used.
-    pub fn new(to_broker: Memory, to_lender: Memory) -> Self {
+    pub fn new(to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         Self {
             to_lender: RefCell::new(Producer::new(to_lender.clone())),
             from_lender: RefCell::new(Consumer::new(to_broker.clone())),

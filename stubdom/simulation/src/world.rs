@@ -3,13 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use xenlend_protocol::ring::plain_memory::PlainMemory;
 
 use crate::config::{Config, Mode};
 use crate::history::Event;
 use crate::lender::Lender;
 use crate::liar::Liar;
 use crate::memory::Memory;
-use crate::ring_memory;
 use crate::schedule::{Chooser, Source};
 use crate::task::{Tasks, Turn, Wait, WORKER};
 use crate::vcpu::Vcpu;
@@ -113,7 +113,7 @@ pub struct World {
 impl World {
     /// A borrower, a broker that has just started, and a lender that has said hello.
     pub fn new(config: Config, source: Source, traced: bool) -> Sim {
-        let (to_broker, to_lender) = (ring_memory::Memory::default(), ring_memory::Memory::default());
+        let (to_broker, to_lender) = (PlainMemory::default(), PlainMemory::default());
         let sim = Rc::new(Self {
             config,
             xen: RefCell::new(Xen::new(config.vcpus)),

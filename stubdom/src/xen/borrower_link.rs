@@ -16,6 +16,7 @@ use super::event_channel;
 use super::grant_table::{self, Mapping};
 use crate::log;
 use crate::memory::window::WindowFrame;
+use crate::work;
 
 /// The link with the borrower.
 pub struct BorrowerRings {
@@ -106,6 +107,7 @@ impl BorrowerLink for BorrowerRings {
         match attached.to_borrower.send(message, Priority::Reserved) {
             Ok(()) => {
                 attached.sent = true;
+                work::message();
                 Ok(())
             }
             Err(ring::SendError::Full) => Err(SendError::Full),
@@ -115,7 +117,12 @@ impl BorrowerLink for BorrowerRings {
     }
 
     fn receive(&mut self) -> Result<Option<FromBorrower>, BreachKind> {
-        self.attached.as_mut().map_or(Ok(None), |attached| attached.from_borrower.receive())
+        let Some(attached) = &mut self.attached else { return Ok(None) };
+        let received = attached.from_borrower.receive();
+        if matches!(received, Ok(Some(_))) {
+            work::message();
+        }
+        received
     }
 }
 

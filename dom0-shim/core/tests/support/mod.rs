@@ -2,16 +2,15 @@
 //! A link over rings in memory, and a broker that does what a test tells it.
 #![allow(dead_code, missing_docs)]
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker};
-use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory};
+use xenlend_protocol::ring::plain_memory::PlainMemory;
+use xenlend_protocol::ring::{Consumer, Priority, Producer};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{
     Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables,
 };
@@ -26,65 +25,14 @@ impl Storage for Vectors {
     type Slice<T> = Vec<T>;
 }
 
-#[derive(Default)]
-struct Shared {
-    produced: Cell<u32>,
-    consumed: Cell<u32>,
-    waiting: Cell<bool>,
-    data: RefCell<Vec<u8>>,
-}
-
-/// One ring's memory, seen from both ends.
-#[derive(Clone)]
-pub struct Memory(Rc<Shared>);
-
-impl Memory {
-    pub fn new() -> Self {
-        Self(Rc::new(Shared { data: RefCell::new(vec![0; 4096]), ..Shared::default() }))
-    }
-
-    pub fn spoil_consumed(&self) {
-        self.0.consumed.set(self.0.consumed.get().wrapping_add(4096));
-    }
-}
-
-impl RingMemory for Memory {
-    fn load_produced(&self) -> u32 {
-        self.0.produced.get()
-    }
-    fn store_produced(&self, value: u32) {
-        self.0.produced.set(value);
-    }
-    fn load_consumed(&self) -> u32 {
-        self.0.consumed.get()
-    }
-    fn store_consumed(&self, value: u32) {
-        self.0.consumed.set(value);
-    }
-    fn load_waiting(&self) -> bool {
-        self.0.waiting.get()
-    }
-    fn store_waiting(&self, waits: bool) {
-        self.0.waiting.set(waits);
-    }
-    fn read(&self, offset: u32, bytes: &mut [u8]) {
-        let offset = offset as usize;
-        bytes.copy_from_slice(&self.0.data.borrow()[offset..offset + bytes.len()]);
-    }
-    fn write(&self, offset: u32, bytes: &[u8]) {
-        let offset = offset as usize;
-        self.0.data.borrow_mut()[offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
-}
-
-pub type TestLink = Link<Memory, Vectors>;
+pub type TestLink = Link<PlainMemory, Vectors>;
 
 /// Both ends of a link.
 pub struct Pair {
     pub link: TestLink,
-    pub to_broker: Memory,
-    received: Consumer<Memory>,
-    sent: Producer<Memory>,
+    pub to_broker: PlainMemory,
+    received: Consumer<PlainMemory>,
+    sent: Producer<PlainMemory>,
 }
 
 pub const APERTURE_ADDRESS: u64 = 0x10_0000_0000;
@@ -93,15 +41,20 @@ pub const APERTURE_PAGES: u32 = 16384;
 impl Pair {
     /// Hello is in the ring.
     pub fn new() -> Self {
+        Self::on(Kind::Stock)
+    }
+
+    /// The same on that kind of Xen.
+    pub fn on(kind: Kind) -> Self {
         let aperture = Aperture { address: APERTURE_ADDRESS, size: u64::from(APERTURE_PAGES) * 4096 };
-        let config = Config { borrower: 7, broker: 8, aperture, flags: 0 };
+        let config = Config { borrower: 7, broker: 8, aperture, flags: 0, kind };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; 4],
             events: vec![Event::default(); 32],
             histogram: vec![0; BUCKETS],
         };
-        let (to_broker, to_lender) = (Memory::new(), Memory::new());
+        let (to_broker, to_lender) = (PlainMemory::default(), PlainMemory::default());
         let mut link = Link::new(config, tables, to_broker.clone(), to_lender.clone());
         link.greet().unwrap();
         let received = Consumer::new(to_broker.clone());
@@ -110,10 +63,15 @@ impl Pair {
 
     /// Welcomed.
     pub fn connected() -> Self {
-        let mut pair = Self::new();
-        assert!(matches!(pair.next(), Some(ToBroker::Hello { .. })));
+        Self::connected_on(Kind::Stock)
+    }
+
+    /// The same on that kind of Xen.
+    pub fn connected_on(kind: Kind) -> Self {
+        let mut pair = Self::on(kind);
+        let Some(ToBroker::Hello { features, .. }) = pair.next() else { panic!("no Hello") };
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 1, features: 0, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: 1, features, aperture_pages, lease_capacity: 64 });
         pair
     }
 

@@ -2,9 +2,6 @@
 //! A broker's end of the link, in the memory of the test, and a driver over it.
 #![allow(dead_code)]
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use xenlend_front_core::aperture::Aperture;
 use xenlend_front_core::events::Event;
 use xenlend_front_core::frontend::{Frontend, Turn};
@@ -17,7 +14,8 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
-use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory};
+use xenlend_protocol::ring::plain_memory::PlainMemory;
+use xenlend_protocol::ring::{Consumer, Priority, Producer};
 
 pub const APERTURE_GFN: u64 = 0x100_0000;
 pub const APERTURE_PAGES: u32 = 4096;
@@ -29,79 +27,15 @@ impl Storage for Vectors {
     type Slice<T> = Vec<T>;
 }
 
-#[derive(Default)]
-struct RingState {
-    produced: u32,
-    consumed: u32,
-    waiting: bool,
-    data: Vec<u8>,
-}
-
-/// A ring that both ends of the test share.
-#[derive(Clone)]
-pub struct TestRing(Rc<RefCell<RingState>>);
-
-impl TestRing {
-    fn new() -> Self {
-        Self(Rc::new(RefCell::new(RingState { data: vec![0; 4096], ..RingState::default() })))
-    }
-
-    /// What a hostile end does.
-    pub fn set_produced(&self, value: u32) {
-        self.0.borrow_mut().produced = value;
-    }
-
-    /// As above.
-    pub fn set_consumed(&self, value: u32) {
-        self.0.borrow_mut().consumed = value;
-    }
-
-    /// As above.
-    pub fn scribble(&self, offset: usize, bytes: &[u8]) {
-        for (index, byte) in bytes.iter().enumerate() {
-            self.0.borrow_mut().data[(offset + index) % 4096] = *byte;
-        }
-    }
-}
-
-impl RingMemory for TestRing {
-    fn load_produced(&self) -> u32 {
-        self.0.borrow().produced
-    }
-    fn store_produced(&self, value: u32) {
-        self.0.borrow_mut().produced = value;
-    }
-    fn load_consumed(&self) -> u32 {
-        self.0.borrow().consumed
-    }
-    fn store_consumed(&self, value: u32) {
-        self.0.borrow_mut().consumed = value;
-    }
-    fn load_waiting(&self) -> bool {
-        self.0.borrow().waiting
-    }
-    fn store_waiting(&self, waits: bool) {
-        self.0.borrow_mut().waiting = waits;
-    }
-    fn read(&self, offset: u32, bytes: &mut [u8]) {
-        let offset = offset as usize;
-        bytes.copy_from_slice(&self.0.borrow().data[offset..offset + bytes.len()]);
-    }
-    fn write(&self, offset: u32, bytes: &[u8]) {
-        let offset = offset as usize;
-        self.0.borrow_mut().data[offset..offset + bytes.len()].copy_from_slice(bytes);
-    }
-}
-
-pub type TestFrontend = Frontend<TestRing, Vectors>;
+pub type TestFrontend = Frontend<PlainMemory, Vectors>;
 
 /// A driver, and the broker that it talks to.
 pub struct Bench {
     pub driver: TestFrontend,
-    pub to_driver: Producer<TestRing>,
-    pub from_driver: Consumer<TestRing>,
-    pub inbound: TestRing,
-    pub outbound: TestRing,
+    pub to_driver: Producer<PlainMemory>,
+    pub from_driver: Consumer<PlainMemory>,
+    pub inbound: PlainMemory,
+    pub outbound: PlainMemory,
 }
 
 pub fn driver() -> TestFrontend {
@@ -121,7 +55,7 @@ impl Bench {
 
     /// A new link for a driver that has none.
     pub fn over(mut driver: TestFrontend) -> Self {
-        let (inbound, outbound) = (TestRing::new(), TestRing::new());
+        let (inbound, outbound) = (PlainMemory::default(), PlainMemory::default());
         let aperture = Aperture::check(APERTURE_GFN, APERTURE_PAGES.into(), 40).unwrap();
         let link = Link::new(aperture, inbound.clone(), outbound.clone(), tables());
         assert!(driver.connect(link).is_none());

@@ -16,6 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
 use xenlend_shim_core::link::{Config as LinkConfig, Link as CoreLink, Tables};
@@ -25,7 +26,6 @@ use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::window::Extents;
 
 use crate::config::Config;
-use crate::ring_memory::Memory;
 use crate::world::Sim;
 use crate::xen::{APERTURE, PAGES};
 
@@ -37,7 +37,7 @@ impl Storage for Vectors {
 }
 
 /// The real core.
-pub type Core = CoreLink<Memory, Vectors>;
+pub type Core = CoreLink<PlainMemory, Vectors>;
 
 /// First byte of the process's memory.
 const USER: u64 = 0x7f00_0000_0000;
@@ -156,7 +156,7 @@ pub struct Lender {
 
 impl Lender {
     /// A link that is attached.
-    pub fn new(config: &Config, to_broker: Memory, to_lender: Memory) -> Self {
+    pub fn new(config: &Config, to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         let aperture = Aperture { address: APERTURE, size: u64::from(PAGES) * 4096 };
         let link = LinkConfig { borrower: 1, broker: 2, aperture, flags: 0 };
         let tables = Tables {

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Builds the hypervisor, and nothing else of Xen, inside the build root: Debian's source and settings
+//! with patches of boot/xen on top.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::build_root::BuildRoot;
+use crate::chroot::Chroot;
+use crate::command::succeed;
+use crate::digest::{remove, Inputs};
+use crate::lock::Lock;
+use crate::progress::step;
+use crate::workspace::Workspace;
+use crate::xen_series::{Patch, Series};
+use crate::xen_source::Source;
+
+/// A built hypervisor.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// A multiboot ELF that QEMU loads; beside it are the symbols and the settings that it was built with.
+    pub image: PathBuf,
+    /// What it was built from.
+    pub version: String,
+}
+
+/// What hypervisors are built from.
+pub struct Builder<'a> {
+    workspace: &'a Workspace,
+    root: &'a BuildRoot,
+    source: Source,
+    series: Series,
+    debug: bool,
+}
+
+/// The file names of a result.
+const IMAGE: &str = "xen";
+
+impl<'a> Builder<'a> {
+    /// Looks for everything; fetches the source if it is not in the cache.
+    ///
+    /// # Errors
+    /// No source, or a series that is not in order.
+    pub fn new(workspace: &'a Workspace, root: &'a BuildRoot, debug: bool) -> Result<Self> {
+        let series = Series::read(&workspace.root.join("boot/xen"))?;
+        let source = Source::ensure(workspace, root)?;
+        Ok(Self { workspace, root, source, series, debug })
+    }
+
+    /// Builds the source with the patches up to this number, or with all; with `each`, also with each
+    /// shorter series. What was built before from the same inputs is taken from the cache.
+    ///
+    /// # Errors
+    /// A patch that does not apply, or the compiler's.
+    pub fn build(&self, upto: Option<u32>, each: bool) -> Result<Vec<Built>> {
+        let patches = self.series.upto(upto)?;
+        let first = if each { patches.len().min(1) } else { patches.len() };
+        let steps: Vec<(usize, PathBuf)> = (first..=patches.len())
+            .map(|count| Ok((count, self.folder_of(&patches[..count])?)))
+            .collect::<Result<_>>()?;
+        if steps.iter().any(|(_, folder)| !folder.exists()) {
+            let _lock = Lock::hold(&self.cache())?;
+            let missing: Vec<_> = steps.iter().filter(|(_, folder)| !folder.exists()).collect();
+            if !missing.is_empty() {
+                self.make(patches, &missing)?;
+            }
+        }
+        let built = |(count, folder): (usize, PathBuf)| Built {
+            image: folder.join(IMAGE),
+            version: self.version_of(&patches[..count]),
+        };
+        Ok(steps.into_iter().map(built).collect())
+    }
+
+    /// Where results are kept; they do not depend on the checkout.
+    fn cache(&self) -> PathBuf {
+        self.workspace.cache.join("xen")
+    }
+
+    /// Where the result of so many patches is kept.
+    fn folder_of(&self, patches: &[Patch]) -> Result<PathBuf> {
+        let mut inputs = Inputs::of("xen").text(&self.source.version).text(&self.root.versions_key);
+        inputs = inputs.text(&self.script(&[], &[]));
+        for patch in patches {
+            inputs = inputs.path(&patch.path)?;
+        }
+        Ok(self.cache().join(inputs.key()))
+    }
+
+    /// What Xen calls itself, and what a run's report says.
+    fn version_of(&self, patches: &[Patch]) -> String {
+        let last = patches.last().map_or(String::new(), |patch| format!("+lend{:04}", patch.number));
+        let debug = if self.debug { "+debug" } else { "" };
+        format!("{}{last}{debug}", self.source.version)
+    }
+
+    /// Builds the steps that are missing: in one tree, since most patches change few files.
+    fn make(&self, patches: &[Patch], missing: &[&(usize, PathBuf)]) -> Result<()> {
+        let work = self.cache().join("work");
+        remove(&work)?;
+        std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
+        let wanted: Vec<usize> = missing.iter().map(|(count, _)| *count).collect();
+        let last = wanted.last().copied().unwrap_or_default();
+        let mut command = Chroot::new(self.root)
+            .show(&self.source.folder, "source")
+            .show(&self.series.folder, "patches")
+            .work_in(&work, "work")
+            .shell(&self.script(&patches[..last], &wanted));
+        let name = format!("Building Xen {}", self.version_of(&patches[..last]));
+        step(&name, || succeed(&mut command))?;
+        for (count, folder) in missing {
+            std::fs::rename(work.join(count.to_string()), folder)
+                .with_context(|| folder.display().to_string())?;
+        }
+        remove(&work)
+    }
+
+    /// Unpacks, applies patch by patch and builds after each number of them that is wanted.
+    fn script(&self, patches: &[Patch], wanted: &[usize]) -> String {
+        let settings = if self.debug { "s/^CONFIG_DEBUG=n$/CONFIG_DEBUG=y/" } else { "" };
+        let mut script = format!(
+            "cd /mnt/work\n\
+             mkdir tree\n\
+             tar --no-same-owner --strip-components=1 -C tree -xf /mnt/source/{upstream}\n\
+             tar --no-same-owner -C tree -xf /mnt/source/{debian}\n\
+             cd tree\n\
+             apply() {{\n\
+             echo \"Applying $1\"\n\
+             patch --silent --batch --forward --fuzz=0 --no-backup-if-mismatch -p1 <\"$1\"\n\
+             }}\n\
+             sed -e '/^#/d' -e '/^$/d' debian/patches/series >names\n\
+             while read -r name; do apply \"debian/patches/$name\"; done <names\n\
+             sed '{settings}' debian/xen-kconfig >xen/.config\n\
+             export XEN_TARGET_ARCH=x86_64 XEN_COMPILE_ARCH=x86_64 GIT=/bin/false WGET=/bin/false\n\
+             export DEB_MAINTAINER='xenlend <root@localhost>'\n\
+             build() {{\n\
+             echo \"Building $2\"\n\
+             export DEB_VERSION=$2\n\
+             make -s -C xen olddefconfig\n\
+             make -s -C xen -j\"$(nproc)\" build\n\
+             mkdir /mnt/work/\"$1\"\n\
+             cp xen/xen /mnt/work/\"$1\"/{IMAGE}\n\
+             cp xen/xen-syms.map /mnt/work/\"$1\"/symbols\n\
+             cp xen/.config /mnt/work/\"$1\"/config\n\
+             echo \"$2\" >/mnt/work/\"$1\"/version\n\
+             }}\n",
+            upstream = Source::UPSTREAM,
+            debian = Source::DEBIAN,
+        );
+        for count in 0..=patches.len() {
+            if let Some(patch) = count.checked_sub(1).and_then(|last| patches.get(last)) {
+                let _ = writeln!(script, "apply /mnt/patches/{}", patch.name);
+            }
+            if wanted.contains(&count) {
+                let _ = writeln!(script, "build {count} '{}'", self.version_of(&patches[..count]));
+            }
+        }
+        script
+    }
+}
