@@ -213,7 +213,7 @@ struct xenlend_counters {
 	__u64 revoke_ns_p50;		/* from a log-linear histogram: within 7 % */
 	__u64 revoke_ns_p99;
 	__u64 wants;			/* Want messages: tasks of the borrower that sleep for pages */
-	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend */
+	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend, 2 when that broke its contract */
 };
 
 /* xenlend_status.flags: Xen knows lent frames (`boot/xen`); else they are mapped as MMIO. */

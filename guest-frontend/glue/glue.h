@@ -58,6 +58,12 @@ void xenlend_core_backend_changed(struct xenbus_device *device, u32 state);
 bool xenlend_core_has_let_go(u32 state);
 void xenlend_core_remove(struct xenbus_device *device);
 
+/* --- module.c ------------------------------------------------------------- */
+
+/* Parameters, constant after loading. */
+bool xenlend_module_zaps(void);
+bool xenlend_module_prefaults(void);
+
 /* --- device.c ------------------------------------------------------------- */
 
 int xenlend_device_register(void);
@@ -73,6 +79,8 @@ void xenlend_mapping_adopt(struct file *file);
 int xenlend_mapping_make(struct vm_area_struct *area);
 /* Takes bytes of the aperture out of every page table; 0 bytes: everything from there on. */
 void xenlend_mapping_zap(u64 offset, u64 bytes);
+/* Whether any program has anything mapped. */
+bool xenlend_mapping_is_mapped(void);
 /* Each a vm_fault_t; the pages are inside the mapping and the fault's locks are held. */
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame);
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame);

@@ -4,6 +4,24 @@
 
 #include "glue.h"
 
+static bool zap = true;
+module_param(zap, bool, 0444);
+MODULE_PARM_DESC(zap, "Drop programs' entries of pages that were taken away (else each touch of one stops a vCPU)");
+
+static bool prefault = true;
+module_param(prefault, bool, 0444);
+MODULE_PARM_DESC(prefault, "Bring pages in for programs that ask before they touch them");
+
+bool xenlend_module_zaps(void)
+{
+	return zap;
+}
+
+bool xenlend_module_prefaults(void)
+{
+	return prefault;
+}
+
 static int __init xenlend_front_init(void)
 {
 	int error = xenlend_core_init();

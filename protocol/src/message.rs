@@ -270,6 +270,12 @@ pub enum FromBroker {
         /// Number of pages, all inside the lease.
         count: u32,
     },
+    /// The borrower broke the contract of its own link, which stays attached, and unserved, until it is
+    /// detached.
+    BorrowerClosed {
+        /// The attachment.
+        attachment: u32,
+    },
     /// Answer to `Hello`: lender and broker have not found the same kind of Xen. The link is over.
     OtherKind {
         /// Feature bits that the broker would have offered.

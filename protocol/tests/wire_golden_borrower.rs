@@ -54,6 +54,8 @@ fn wanting() {
     for (outcome, place) in outcomes.into_iter().zip(0x00..) {
         golden(&ToBroker::Wanted { ticket: 300, outcome }, &[0x0a, 0xac, 0x02, place]);
     }
+    // 11; attachment 300
+    golden(&FromBroker::BorrowerClosed { attachment: 300 }, &[0x0b, 0xac, 0x02]);
     // 11; lease 3, 300
     golden(&ToBroker::AskAgain { lease: LEASE }, &[0x0b, 0x03, 0xac, 0x02]);
 }

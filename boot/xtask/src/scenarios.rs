@@ -150,6 +150,24 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // The driver without its zaps and prefaults: the second stage alone enforces.
+    Boot {
+        name: "unzapped",
+        frontend: true,
+        guest_cmdline: "xenlend_front.zap=0 xenlend_front.prefault=0",
+        vcpus: 2,
+        timeout_s: 900,
+        scenarios: &[
+            show("without_zaps_the_second_stage_enforces", "frontend-unzapped.sh", &[]),
+            show("holes_in_a_memfd_show_at_once_without_zaps", "share-holes.sh", &["memfd", "1M"]),
+            show("anonymous_memory_is_shared_without_zaps", "share-holes.sh", &["anonymous", "1M"]),
+            show("no_stale_access_without_zaps", "stale-own.sh", &["500"]),
+            show("munmap_revokes_without_zaps", "process-end.sh", &["unmap"]),
+            show("sigkill_revokes_without_zaps", "process-end.sh", &["kill"]),
+            show("closing_the_descriptor_revokes_without_zaps", "process-end.sh", &["close"]),
+        ],
+        ..PLAIN
+    },
     // A lender that never answers for a page.
     Boot {
         name: "unanswered",

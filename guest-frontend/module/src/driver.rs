@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver: the core's state under its mutex, and how its effects are carried out.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use xenlend_front_core::events::{Event, MAX_EVENTS};
 use xenlend_front_core::frontend::Frontend;
@@ -36,7 +36,9 @@ pub struct Driver {
     pub bus: Mutex<Bus>,
     state: Mutex<State>,
     wait: WaitQueue,
-    next_descriptor: AtomicU32,
+    next_descriptor: AtomicU64,
+    /// Without zaps: the newest sequence that would have been zapped.
+    kept: AtomicU64,
 }
 
 impl Driver {
@@ -49,7 +51,8 @@ impl Driver {
             bus: Mutex::new(Bus::default())?,
             state: Mutex::new(state)?,
             wait: WaitQueue::new()?,
-            next_descriptor: AtomicU32::new(0),
+            next_descriptor: AtomicU64::new(0),
+            kept: AtomicU64::new(0),
         })
     }
 
@@ -89,7 +92,18 @@ impl Driver {
     }
 
     /// A number for a new descriptor.
-    pub fn number_descriptor(&self) -> u32 {
+    pub fn number_descriptor(&self) -> u64 {
         self.next_descriptor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What was taken away up to this sequence stays in programs' page tables. Work item only.
+    pub fn keep(&self, sequence: u64) {
+        self.kept.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Up to which sequence; one of an earlier link does no harm, since it is confirmed only when
+    /// nothing is mapped.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 }

@@ -187,6 +187,10 @@ impl Broker<'_> {
                     }
                     count(&mut self.counters.borrower_breaches, 1);
                     self.borrower.break_off(kind);
+                    if let Some(attachment) = self.borrower.attachment {
+                        self.outbox.owe(FromBroker::BorrowerClosed { attachment });
+                        let _ = self.flush(hypervisor, lender);
+                    }
                 }
                 Err(Broken::Lender(kind)) => {
                     self.close(Breach { blame: Blame::Lender, kind }, hypervisor);

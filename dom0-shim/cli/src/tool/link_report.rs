@@ -202,7 +202,8 @@ impl Findings {
                 .map(|supervisor| SupervisorReport { pid: supervisor.pid, running: self.supervisor_running }),
             frontend: match (link, &self.frontend_refusal) {
                 (Some(link), _) if link.counters.borrower_attached != 0 => {
-                    FrontendReport { state: "connected", reason: None }
+                    let broken = link.counters.borrower_attached == 2;
+                    FrontendReport { state: if broken { "broken" } else { "connected" }, reason: None }
                 }
                 (Some(_), Some(reason)) => FrontendReport { state: "refused", reason: Some(reason.clone()) },
                 _ => FrontendReport { state: "absent", reason: None },
@@ -310,6 +311,7 @@ pub mod tests {
         };
         assert_eq!(frontend(0, None), ("absent", None));
         assert_eq!(frontend(1, None), ("connected", None));
+        assert_eq!(frontend(2, None), ("broken", None));
         assert_eq!(frontend(0, Some("why")), ("refused", Some("why".to_owned())));
         assert_eq!(frontend(1, Some("old")), ("connected", None));
         let ended = Findings { link: None, frontend_refusal: Some("why".to_owned()), ..healthy() };

@@ -123,6 +123,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 self.on_borrower_attached(attachment, result)
             }
             FromBroker::BorrowerDetached { attachment } => self.on_borrower_detached(attachment),
+            FromBroker::BorrowerClosed { attachment } => self.on_borrower_closed(attachment),
             FromBroker::Closed { .. } => {
                 self.fail(Reason::Breach);
                 Ok(())

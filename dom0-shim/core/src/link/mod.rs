@@ -349,7 +349,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             add(&mut counters.present_pages, u64::from(region.mirror.present_pages()));
             add(&mut counters.lent_bytes, u64::from(region.count).saturating_mul(4096));
         }
-        counters.borrower_attached = u64::from(self.frontend_state() == FrontendState::Attached);
+        counters.borrower_attached = self.frontend_status();
         counters.revoke_ns_max = self.revocations.max();
         counters.revoke_ns_p50 = self.revocations.quantile(500);
         counters.revoke_ns_p99 = self.revocations.quantile(990);

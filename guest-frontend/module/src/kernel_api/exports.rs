@@ -16,6 +16,7 @@ use super::wait::PollTable;
 use crate::descriptor::{self, Descriptor};
 use crate::driver::Driver;
 use crate::errno::{EINVAL, ENOMEM};
+use crate::link::Link;
 use crate::{bus, fault, work};
 
 static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -120,9 +121,9 @@ unsafe extern "C" fn xenlend_core_fault(raw: *const RawFault, huge: bool) -> u32
 }
 
 #[no_mangle]
-extern "C" fn xenlend_core_event(_link: *mut c_void) -> bool {
-    super::work::queue();
-    true
+unsafe extern "C" fn xenlend_core_event(link: *mut c_void) -> bool {
+    // SAFETY: the handler holds the link until it is unbound.
+    unsafe { Shared::<Link>::borrow_raw(link) }.on_event()
 }
 
 #[no_mangle]

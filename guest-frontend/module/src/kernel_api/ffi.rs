@@ -31,7 +31,11 @@ pub struct RawMap {
 }
 
 extern "C" {
+    pub fn xenlend_module_zaps() -> bool;
+    pub fn xenlend_module_prefaults() -> bool;
+
     pub fn xenlend_mapping_zap(offset: u64, bytes: u64);
+    pub fn xenlend_mapping_is_mapped() -> bool;
     pub fn xenlend_fault_insert(fault: *mut c_void, page: u64, frame: u64) -> u32;
     pub fn xenlend_fault_insert_huge(fault: *mut c_void, frame: u64) -> u32;
     pub fn xenlend_fault_unlock(fault: *mut c_void) -> *mut c_void;
