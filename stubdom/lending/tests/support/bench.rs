@@ -15,7 +15,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    FEATURE_LEND_AWARE, VERSION,
+    VERSION,
 };
 use xenlend_protocol::refusal::RemoveFailure;
 
@@ -144,7 +144,7 @@ impl Bench {
         let slots = Box::leak(slots.into_boxed_slice());
         Self {
             broker: Broker::new(APERTURE, pages, slots, capabilities).unwrap(),
-            xen: FaultInjector::new(FakeXen::new(vcpus)),
+            xen: FaultInjector::new(FakeXen::new(vcpus).of_kind(capabilities.faults_retry)),
             link: FakeLink::new(),
             borrower: FakeBorrower::new(),
             pages: BTreeMap::new(),
@@ -159,6 +159,15 @@ impl Bench {
         bench
     }
 
+    /// As [`Bench::new`], on a kind of Xen.
+    pub fn new_on(capabilities: Capabilities, page_count: usize, vcpus: usize) -> Self {
+        let mut bench = Self::unconnected_on(capabilities, page_count, vcpus);
+        let features = capabilities.features();
+        let welcome = bench.ask(ToBroker::Hello { oldest: VERSION, newest: VERSION, features });
+        assert!(matches!(welcome[..], [FromBroker::Welcome { .. }]));
+        bench
+    }
+
     /// As [`Bench::new`], with one lease over the whole aperture.
     pub fn with_lease(page_count: u32, vcpus: usize) -> (Self, LeaseId) {
         let mut bench = Self::new(page_count as usize, vcpus);
@@ -170,9 +179,7 @@ impl Bench {
 
     /// As [`Bench::with_lease`], on lend-aware Xen and with these terms.
     pub fn lend_aware(page_count: u32, vcpus: usize, rights: Rights, cache: CacheMode) -> (Self, LeaseId) {
-        let mut bench = Self::unconnected_on(Capabilities::LEND_AWARE, page_count as usize, vcpus);
-        let hello = ToBroker::Hello { oldest: VERSION, newest: VERSION, features: FEATURE_LEND_AWARE };
-        assert!(matches!(bench.ask(hello)[..], [FromBroker::Welcome { .. }]));
+        let mut bench = Self::new_on(Capabilities::LEND_AWARE, page_count as usize, vcpus);
         let (lease, first, count) = (lease(0, 1), AperturePage(0), page_count);
         let set = ToBroker::SetRegion { lease, first, count, rights, loss: LossPolicy::Fault, cache };
         assert_eq!(bench.ask(set), [FromBroker::RegionSet { lease, result: Ok(()) }]);

@@ -59,6 +59,8 @@ pub struct FakeXen {
     /// The borrower's RAM, by gfn.
     pub ram: BTreeMap<u64, Vec<u8>>,
     pub forgets: u32,
+    /// Removals name no frame, and one of nothing is none.
+    pub lend_aware: bool,
 }
 
 impl FakeXen {
@@ -73,7 +75,13 @@ impl FakeXen {
             completions: Vec::new(),
             ram: BTreeMap::new(),
             forgets: 0,
+            lend_aware: false,
         }
+    }
+
+    /// The same, lend-aware or not.
+    pub fn of_kind(self, lend_aware: bool) -> Self {
+        Self { lend_aware, ..self }
     }
 
     /// Pages lent now, with their frames.
@@ -175,8 +183,10 @@ impl FakeXen {
     }
 
     fn remove_step(&mut self, page: u32, mfn: u64, left: u32) -> Result<u32, Errno> {
-        let Some(Entry::Lent { in_2mib, .. }) = self.entries.get(&page).copied() else {
-            return Err(Errno(EINVAL));
+        let in_2mib = match self.entries.get(&page) {
+            Some(Entry::Lent { in_2mib, .. }) => *in_2mib,
+            _ if self.lend_aware => return Ok(1),
+            _ => return Err(Errno(EINVAL)),
         };
         if in_2mib && Self::step(page, mfn, left) == 512 {
             for page in page..page + 512 {
