@@ -52,7 +52,7 @@ impl XenKind {
     /// How that was found out, for `xenlend/broker/xen-reason`.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Stock => "Xen does not know XEN_DMOP_lend_query (EOPNOTSUPP)",
+            Self::Stock => "Xen answers XEN_DMOP_lend_query with EOPNOTSUPP",
             Self::LendAware => "Xen answers XEN_DMOP_lend_query",
         }
     }
