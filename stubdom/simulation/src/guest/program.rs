@@ -136,7 +136,7 @@ async fn prefault(sim: Sim, program: usize, mapping: Mapping, choice: usize) {
         0..=3 => mapping.pages,
         _ => Pages { first: page_of(mapping.pages, choice), end: mapping.pages.end },
     };
-    let owner = program as u32;
+    let owner = program as u64;
     if locked(&sim, |core| core.prefault(owner, 1, pages)).await.is_err() {
         return;
     }
