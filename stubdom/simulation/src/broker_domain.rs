@@ -17,12 +17,16 @@ use xenlend_protocol::message::ToBroker;
 
 use crate::coverage::Coverage;
 use crate::fault::Fault;
+use crate::guest::link_end;
 use crate::wire::Link;
 use crate::world::{Sim, Wrong};
 use crate::xen::{Failure, APERTURE, EPERM, ESRCH};
 
 /// Indices that leases have here.
 pub const INDICES: u16 = 4;
+
+/// Steps of the borrower's link in a turn.
+const BORROWER_STEPS: u32 = 32;
 
 /// The broker and what it knows of itself.
 pub struct BrokerDomain<'b> {
@@ -31,6 +35,7 @@ pub struct BrokerDomain<'b> {
     pub broker: Broker<'b>,
     hands: Hands,
     link: Link,
+    borrower: link_end::Link,
     /// What events its leases have met.
     pub coverage: Coverage,
 }
@@ -50,8 +55,8 @@ impl<'b> BrokerDomain<'b> {
     pub fn new(sim: &Sim, pages: &'b mut [PageSlot], vcpus: &'b mut [VcpuSlot]) -> Self {
         let broker = Broker::new(APERTURE, pages, vcpus, Capabilities::STOCK).expect("a sound configuration");
         let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new() };
-        let link = Link(Rc::clone(sim));
-        Self { sim: Rc::clone(sim), broker, hands, link, coverage: Coverage::default() }
+        let (link, borrower) = (Link(Rc::clone(sim)), link_end::Link(Rc::clone(sim)));
+        Self { sim: Rc::clone(sim), broker, hands, link, borrower, coverage: Coverage::default() }
     }
 
     /// One turn of the event loop.
@@ -78,12 +83,15 @@ impl<'b> BrokerDomain<'b> {
             }
         }
         let requests = self.broker.serve_requests(&mut self.hands, &mut self.link);
+        let borrower =
+            self.broker.serve_borrower(&mut self.hands, &mut self.link, &mut self.borrower, BORROWER_STEPS);
+        sim.borrower_end.finish_turn(&sim);
         sim.broker_end.finish_turn(&sim);
         if !sim.lender.connected.get() && self.broker.link_state() != LinkState::LenderGone {
             self.broker.lender_gone(&mut self.hands);
         }
         let changed = self.broker.link_state() != before;
-        if changed || lender == Turn::More || requests == Turn::More {
+        if changed || [lender, requests, borrower].contains(&Turn::More) {
             sim.broker_pending.set(true);
         }
         if changed {

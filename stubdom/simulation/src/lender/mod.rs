@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod force;
+pub mod frontend;
 pub mod leases;
 pub mod link;
 pub mod lookup;
