@@ -84,7 +84,7 @@ impl Broker<'_> {
                 Err(by_lender(BreachKind::UnexpectedAnswer))
             }
             (_, ToBroker::Wanted { ticket, outcome }) => {
-                self.borrower.wanted.answer(ticket, outcome).map_err(by_lender)
+                self.wanted(ticket, outcome, hypervisor).map_err(by_lender)
             }
             (_, ToBroker::AskAgain { lease }) => {
                 self.borrower.ask_again(lease);

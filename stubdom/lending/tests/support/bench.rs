@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use xenlend_lending::broker::{Broker, LinkState, Turn};
 use xenlend_lending::capabilities::Capabilities;
+use xenlend_lending::fault::{FAULT_WRITE, KIND_FAULT};
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::lending_table::{PageSlot, PageState};
 use xenlend_lending::vcpu_slot::VcpuSlot;
@@ -14,7 +15,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    VERSION,
+    FEATURE_LEND_AWARE, VERSION,
 };
 use xenlend_protocol::refusal::RemoveFailure;
 
@@ -113,6 +114,11 @@ pub fn copy_out(address: u64, ram: u64, size: u32, count: u32) -> IoreqClaim {
     IoreqClaim { is_read: true, ..copy_in(address, ram, size, count) }
 }
 
+/// A fault on lend-aware Xen, with `FAULT_*` bits.
+pub fn fault(address: u64, bits: u64) -> IoreqClaim {
+    IoreqClaim { data: bits, is_read: bits & FAULT_WRITE == 0, kind: KIND_FAULT, ..read(address, 1) }
+}
+
 /// Everything in one place.
 pub struct Bench {
     pub broker: Broker<'static>,
@@ -160,6 +166,17 @@ impl Bench {
         let set = bench.ask(set_region(id, 0, page_count));
         assert_eq!(set, [FromBroker::RegionSet { lease: id, result: Ok(()) }]);
         (bench, id)
+    }
+
+    /// As [`Bench::with_lease`], on lend-aware Xen and with these terms.
+    pub fn lend_aware(page_count: u32, vcpus: usize, rights: Rights, cache: CacheMode) -> (Self, LeaseId) {
+        let mut bench = Self::unconnected_on(Capabilities::LEND_AWARE, page_count as usize, vcpus);
+        let hello = ToBroker::Hello { oldest: VERSION, newest: VERSION, features: FEATURE_LEND_AWARE };
+        assert!(matches!(bench.ask(hello)[..], [FromBroker::Welcome { .. }]));
+        let (lease, first, count) = (lease(0, 1), AperturePage(0), page_count);
+        let set = ToBroker::SetRegion { lease, first, count, rights, loss: LossPolicy::Fault, cache };
+        assert_eq!(bench.ask(set), [FromBroker::RegionSet { lease, result: Ok(()) }]);
+        (bench, lease)
     }
 
     /// One turn of the event loop.

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
+use xenlend_lending::hypervisor::{one_by_one, Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
-use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_lending::lending_table::FrameRun;
+use xenlend_protocol::message::Rights;
 
 /// `-EPERM`.
 pub const EPERM: u16 = 1;
@@ -226,24 +227,30 @@ impl FakeXen {
 }
 
 impl Hypervisor for FakeXen {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        self.calls.push(Call::Add { first: first.0, mfn: mfn.0, count });
-        let mut done = 0;
-        while done < count {
-            let step = self.add_step(first.0 + done, mfn.0 + u64::from(done), count - done);
-            done += step.map_err(|errno| Partial { done, errno })?;
-        }
-        Ok(())
+    fn add(&mut self, runs: &[FrameRun], _rights: Rights) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            let (first, count) = (pages.first, pages.page_count());
+            self.calls.push(Call::Add { first, mfn: mfn.0, count });
+            let mut done = 0;
+            while done < count {
+                let step = self.add_step(first + done, mfn.0 + u64::from(done), count - done);
+                done += step.map_err(|errno| Partial { done, errno })?;
+            }
+            Ok(())
+        })
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        self.calls.push(Call::Remove { first: first.0, mfn: mfn.0, count });
-        let mut done = 0;
-        while done < count {
-            let step = self.remove_step(first.0 + done, mfn.0 + u64::from(done), count - done);
-            done += step.map_err(|errno| Partial { done, errno })?;
-        }
-        Ok(())
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            let (first, count) = (pages.first, pages.page_count());
+            self.calls.push(Call::Remove { first, mfn: mfn.0, count });
+            let mut done = 0;
+            while done < count {
+                let step = self.remove_step(first + done, mfn.0 + u64::from(done), count - done);
+                done += step.map_err(|errno| Partial { done, errno })?;
+            }
+            Ok(())
+        })
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
