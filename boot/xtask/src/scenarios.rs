@@ -150,6 +150,8 @@ pub const BOOTS: &[Boot] = &[
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
+            lend("locked_counters_are_exact_through_5000_revocations", "locked-revoked.sh", &[]),
+            lend("what_is_lent_for_reading_cannot_be_written", "read-only.sh", &[]),
         ],
         ..PLAIN
     },
