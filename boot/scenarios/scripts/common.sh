@@ -68,7 +68,7 @@ tell() { lender tell L "$@"; }
 # What is not lent: reads as ones, or the program that touches it gets a signal.
 nothing_lent() { # OFFSET
     if lend_aware; then
-        if touch_lent peek "$1" 8; then fail "something is lent at $1"; fi
+        touch_lent fault "$1" || fail "something is lent at $1"
     else
         touch_lent peek "$1" 8 | tee peek
         grep -q ffffffffffffffff peek

@@ -5,14 +5,14 @@
 begin
 yes 0123456789abcdef | head -c 64K >/dev/shm/file
 tell area r file /dev/shm/file 64K --read-only
-base=$(touch_lent where | cut -d' ' -f1)
-lender tell L raw 0 2 $((base + (16 << 20))) 65536 "$(tell address r)"
+# XENLEND_REGION_READONLY
+tell lend 0 r 16M --flags 2
 expected=$(head -c 8 /dev/shm/file | hexdump -v -e '/1 "%02x"')
 [ "$(touch_lent peek 16M 8)" = "$expected" ] || fail "other bytes: $(touch_lent peek 16M 8)"
 for offset in 0 4096 65528; do
     at=$(((16 << 20) + offset))
     before=$(touch_lent peek $at 8)
-    touch_lent poke $at ffffffffffffffff && fail "a write went through at $offset"
+    touch_lent fault $at --write || fail "no fault at $offset"
     [ "$(touch_lent peek $at 8)" = "$before" ] || fail "a write reached the page at $offset"
 done
 yes 0123456789abcdef | head -c 64K | cmp - /dev/shm/file

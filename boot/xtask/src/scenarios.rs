@@ -152,6 +152,7 @@ pub const BOOTS: &[Boot] = &[
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
             lend("locked_counters_are_exact_through_5000_revocations", "locked-revoked.sh", &[]),
             lend("what_is_lent_for_reading_cannot_be_written", "read-only.sh", &[]),
+            lend("a_lost_page_is_a_precise_fault_or_zeros", "loss-precise.sh", &[]),
         ],
         ..PLAIN
     },
