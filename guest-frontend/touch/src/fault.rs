@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{bail, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
+use xenlend_touch::memory::PAGE_BYTES;
 
 #[derive(Args)]
 pub struct Fault {
@@ -40,8 +41,9 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context
 
 impl Fault {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
-        let memory = aperture.map(self.offset, 8)?;
-        EXPECTED.store(memory.pointer(0, 8) as usize, Ordering::SeqCst);
+        let at = (self.offset % PAGE_BYTES as u64) as usize;
+        let memory = aperture.map(self.offset - at as u64, PAGE_BYTES as u64)?;
+        EXPECTED.store(memory.pointer(at, 8) as usize, Ordering::SeqCst);
         for signal in [libc::SIGSEGV, libc::SIGBUS] {
             // SAFETY: all zeros is a valid value of this structure.
             let mut action: libc::sigaction = unsafe { mem::zeroed() };
@@ -52,9 +54,9 @@ impl Fault {
             unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
         }
         if self.write {
-            memory.write_u64(0, u64::MAX);
+            memory.write_u64(at, u64::MAX);
         } else {
-            memory.read_u64(0);
+            memory.read_u64(at);
         }
         bail!("the access went through")
     }
