@@ -13,7 +13,7 @@ use xenlend_shim_core::mirror::Run;
 use xenlend_shim_core::regions::Aperture;
 use xenlend_shim_core::removal::{self, Found};
 
-use crate::errno::Errno;
+use crate::errno::{Errno, ENOENT, ESRCH};
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::xen;
 use crate::log_warning;
@@ -90,8 +90,9 @@ impl Frames {
     pub fn dismiss_broker(&mut self) {
         if let Self::LendAware(frames) = self {
             match frames.dismiss_parties() {
-                // A borrower that has died needs none.
-                Ok(()) | Err(3) => {}
+                // A borrower that has died needs none, and one dismissal is enough.
+                Ok(()) => {}
+                Err(error) if matches!(Errno(error), ENOENT | ESRCH) => {}
                 Err(error) => log_warning!("Xen does not dismiss a broker: error {error}"),
             }
         }

@@ -5,6 +5,7 @@
 mod count;
 mod draw;
 mod driver;
+mod fault;
 mod fill;
 mod hunt;
 mod instructions;
@@ -64,6 +65,8 @@ enum Job {
     Events(driver::Events),
     /// Touches a page as fast as it can until it is gone, which must end in SIGBUS
     UntilBus(driver::UntilBus),
+    /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
+    Fault(fault::Fault),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -98,6 +101,7 @@ fn main() -> Result<()> {
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
+        Job::Fault(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }
