@@ -54,6 +54,8 @@ bool xenlend_xen_is_domain(void);
 u32 xenlend_xen_version(void);
 u32 xenlend_xen_physical_address_bits(void);
 long xenlend_xen_call(u32 call, void *argument);
+/* `buffers`: so many struct xen_dm_op_buf. */
+long xenlend_xen_dm_op(u16 domain, u32 count, void *buffers);
 
 /* --- notifier.c ----------------------------------------------------------- */
 
@@ -94,6 +96,7 @@ struct xenlend_frame {
 	u64 m2p_pfn;
 	u32 has_page;
 	u32 is_special;
+	u32 is_zero_page;
 	u32 is_device_memory;
 };
 
@@ -112,6 +115,13 @@ int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence,
 /* Ordinary memory only: the page of a pfn that was just looked up will be written. */
 void xenlend_mapping_mark_written(u64 pfn);
 void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame);
+
+/* --- zeros.c -------------------------------------------------------------- */
+
+/* A machine frame of zeros that nobody else has; may sleep. False: memory is short. */
+bool xenlend_zeros_new(u64 *mfn);
+/* Does not sleep. */
+void xenlend_zeros_free(u64 mfn);
 
 /* --- worker.c ------------------------------------------------------------- */
 

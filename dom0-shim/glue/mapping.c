@@ -128,9 +128,10 @@ void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 						    IORES_DESC_NONE) != REGION_DISJOINT;
 	frame->has_page = pfn_valid(pfn);
 	frame->is_special = false;
+	frame->is_zero_page = false;
 	if (!frame->has_page)
 		return;
 	page = pfn_to_page(pfn);
-	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page) ||
-			    is_zero_pfn(pfn);
+	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page);
+	frame->is_zero_page = is_zero_pfn(pfn);
 }

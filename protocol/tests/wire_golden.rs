@@ -22,7 +22,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    WantedOutcome,
+    WantedOutcome, FEATURE_LEND_AWARE,
 };
 use xenlend_protocol::refusal::{
     AddFailure, AttachFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure,
@@ -158,6 +158,29 @@ fn broker_welcome() {
 fn broker_incompatible() {
     // 1; 1; 300
     golden(&FromBroker::Incompatible { oldest: 1, newest: 300 }, &[0x01, 0x01, 0xac, 0x02]);
+}
+
+#[test]
+fn lend_aware_is_bit_0() {
+    // 0; 1; 1; 1
+    golden(
+        &ToBroker::Hello { oldest: 1, newest: 1, features: FEATURE_LEND_AWARE },
+        &[0x00, 0x01, 0x01, 0x01],
+    );
+    // 0; version 1; features 1; 512 pages; capacity 64 = 40
+    let features = FEATURE_LEND_AWARE;
+    golden(
+        &FromBroker::Welcome { version: 1, features, aperture_pages: 512, lease_capacity: 64 },
+        &[0x00, 0x01, 0x01, 0x80, 0x04, 0x40],
+    );
+}
+
+#[test]
+fn broker_other_kind() {
+    // 12 = 0c; 1
+    golden(&FromBroker::OtherKind { features: FEATURE_LEND_AWARE }, &[0x0c, 0x01]);
+    // 12; 0
+    golden(&FromBroker::OtherKind { features: 0 }, &[0x0c, 0x00]);
 }
 
 #[test]
@@ -317,7 +340,7 @@ fn no_variant_has_been_added_without_a_vector() {
     fn from_broker(message: &FromBroker) {
         use FromBroker::{
             Access, BorrowerAttached, BorrowerClosed, BorrowerDetached, Closed, Incompatible, Invalidated,
-            Presented, RegionDropped, RegionSet, Want, Welcome,
+            OtherKind, Presented, RegionDropped, RegionSet, Want, Welcome,
         };
         match message {
             Welcome { .. }
@@ -331,7 +354,8 @@ fn no_variant_has_been_added_without_a_vector() {
             | BorrowerAttached { .. }
             | BorrowerDetached { .. }
             | Want { .. }
-            | BorrowerClosed { .. } => {}
+            | BorrowerClosed { .. }
+            | OtherKind { .. } => {}
         }
     }
     fn from_borrower(message: &FromBorrower) {
@@ -401,7 +425,8 @@ fn no_variant_has_been_added_without_a_vector() {
                 WantedOutcome::Present
                 | WantedOutcome::Lost
                 | WantedOutcome::Unavailable
-                | WantedOutcome::Waits,
+                | WantedOutcome::Waits
+                | WantedOutcome::Failed,
             ) => {}
         }
     }
@@ -419,9 +444,11 @@ fn no_variant_has_been_added_without_a_vector() {
     // Zeros enough for the fields of any message.
     for behind in [12, 13, 127] {
         let mut bytes = [0; 384];
-        bytes[0] = behind;
         for length in 1..40 {
+            bytes[0] = behind;
             assert_eq!(decode::<ToBroker>(&bytes[..length]), Err(Undecodable));
+            // This direction has one more.
+            bytes[0] = behind.max(13);
             assert_eq!(decode::<FromBroker>(&bytes[..length]), Err(Undecodable));
         }
     }
@@ -438,5 +465,5 @@ fn no_variant_has_been_added_without_a_vector() {
     // Attach failure, wanted outcome.
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3]), Err(Undecodable));
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3, 0]), Err(Undecodable));
-    assert_eq!(decode::<ToBroker>(&[10, 0, 4]), Err(Undecodable));
+    assert_eq!(decode::<ToBroker>(&[10, 0, 5]), Err(Undecodable));
 }

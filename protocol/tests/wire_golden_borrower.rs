@@ -44,11 +44,14 @@ fn wanting() {
         &[0x0a, 0x07, 0x03, 0xac, 0x02, 0x80, 0x04, 0x80, 0x01],
     );
     // 10; ticket 300; the outcome's place
-    for (outcome, place) in
-        [WantedOutcome::Present, WantedOutcome::Lost, WantedOutcome::Unavailable, WantedOutcome::Waits]
-            .into_iter()
-            .zip(0x00..)
-    {
+    let outcomes = [
+        WantedOutcome::Present,
+        WantedOutcome::Lost,
+        WantedOutcome::Unavailable,
+        WantedOutcome::Waits,
+        WantedOutcome::Failed,
+    ];
+    for (outcome, place) in outcomes.into_iter().zip(0x00..) {
         golden(&ToBroker::Wanted { ticket: 300, outcome }, &[0x0a, 0xac, 0x02, place]);
     }
     // 11; attachment 300

@@ -10,6 +10,8 @@ pub struct Boot {
     pub name: &'static str,
     /// The hypervisor.
     pub xen: Flavour,
+    /// The same boot with the lend-aware hypervisor: its name, if there is one.
+    pub on_lend: Option<&'static str>,
     /// Number of guests.
     pub guests: u32,
     /// Virtual CPUs of each guest.
@@ -47,12 +49,26 @@ pub struct Scenario {
     pub script: &'static str,
     /// What the script gets as its arguments.
     pub arguments: &'static [&'static str],
+    /// Where it runs.
+    pub on: On,
+}
+
+/// The kinds of Xen on which something can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// Both.
+    Any,
+    /// Stock Xen: it is about the way there, named here.
+    Stock(&'static str),
+    /// Lend-aware Xen: stock Xen cannot do it.
+    Lend,
 }
 
 /// A boot with one guest that has a broker, and nothing special.
 pub const PLAIN: Boot = Boot {
     name: "plain",
     xen: Flavour::Stock,
+    on_lend: None,
     guests: 1,
     vcpus: 1,
     pcpus: 1,
@@ -74,7 +90,22 @@ const LAPIC_FREE: &str = "cpuid = [ '0x40000000:eax=0000000000000000000000000000
 
 /// A scenario, in one line.
 const fn show(name: &'static str, script: &'static str, arguments: &'static [&'static str]) -> Scenario {
-    Scenario { name, script, arguments }
+    Scenario { name, script, arguments, on: On::Any }
+}
+
+/// One that is about a way of stock Xen.
+const fn stock(
+    name: &'static str,
+    script: &'static str,
+    arguments: &'static [&'static str],
+    way: &'static str,
+) -> Scenario {
+    Scenario { on: On::Stock(way), ..show(name, script, arguments) }
+}
+
+/// One that stock Xen cannot pass.
+const fn lend(name: &'static str, script: &'static str, arguments: &'static [&'static str]) -> Scenario {
+    Scenario { on: On::Lend, ..show(name, script, arguments) }
 }
 
 /// All of them.
@@ -86,29 +117,18 @@ pub const BOOTS: &[Boot] = &[
         timeout_s: 600,
         broker: false,
         scenarios: &[
-            Scenario {
-                name: "guest_exec_passes_output_input_and_status",
-                script: "lab/guest-exec.sh",
-                arguments: &[],
-            },
-            Scenario {
-                name: "guest_exec_serves_many_callers_at_once",
-                script: "lab/guest-exec-concurrent.sh",
-                arguments: &[],
-            },
-            Scenario { name: "guests_leave_the_aperture_free", script: "lab/aperture.sh", arguments: &[] },
-            Scenario { name: "a_script_gets_a_picture", script: "lab/screenshot.sh", arguments: &[] },
-            Scenario {
-                name: "guest_exec_tells_of_a_guest_that_dies",
-                script: "lab/guest-dies.sh",
-                arguments: &[],
-            },
+            show("guest_exec_passes_output_input_and_status", "lab/guest-exec.sh", &[]),
+            show("guest_exec_serves_many_callers_at_once", "lab/guest-exec-concurrent.sh", &[]),
+            show("guests_leave_the_aperture_free", "lab/aperture.sh", &[]),
+            show("a_script_gets_a_picture", "lab/screenshot.sh", &[]),
+            show("guest_exec_tells_of_a_guest_that_dies", "lab/guest-dies.sh", &[]),
         ],
         ..PLAIN
     },
     // A healthy broker, two vCPUs; dom0's kernel poisons what it frees.
     Boot {
         name: "lending",
+        on_lend: Some("lending@lend"),
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
@@ -125,7 +145,7 @@ pub const BOOTS: &[Boot] = &[
             show("increments_of_absent_pages_get_lost_without_the_driver", "counters-lost.sh", &["100"]),
             show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
             show("every_instruction_works_on_a_revoked_memfd", "instructions.sh", &["memfd", "16K"]),
-            show("a_rep_stos_outstanding_means_later", "later.sh", &[]),
+            stock("a_rep_stos_outstanding_means_later", "later.sh", &[], "Later"),
             show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
             show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
@@ -138,12 +158,16 @@ pub const BOOTS: &[Boot] = &[
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
+            lend("locked_counters_are_exact_through_5000_revocations", "locked-revoked.sh", &[]),
+            lend("what_is_lent_for_reading_cannot_be_written", "read-only.sh", &[]),
+            lend("a_lost_page_is_a_precise_fault_or_zeros", "loss-precise.sh", &[]),
         ],
         ..PLAIN
     },
     // The borrower's kernel module: a touch of an absent page is a page fault of the guest's kernel.
     Boot {
         name: "frontend",
+        on_lend: Some("frontend@lend"),
         frontend: true,
         timeout_s: 900,
         scenarios: &[
@@ -208,6 +232,7 @@ pub const BOOTS: &[Boot] = &[
     // As long as all of the above together, so beside them.
     Boot {
         name: "migrations",
+        on_lend: Some("migrations@lend"),
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
@@ -216,6 +241,7 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "pressure",
+        on_lend: Some("pressure@lend"),
         timeout_s: 600,
         vcpus: 2,
         scenarios: &[
@@ -228,6 +254,7 @@ pub const BOOTS: &[Boot] = &[
     // about stale access prove something: a broken broker fails them.
     Boot {
         name: "fallback",
+        on_lend: Some("fallback@lend"),
         vcpus: 2,
         timeout_s: 1500,
         scenarios: &[
@@ -245,6 +272,7 @@ pub const BOOTS: &[Boot] = &[
     // Borrowers that do their worst: see boot/scenarios/BUGS.md.
     Boot {
         name: "borrowers",
+        on_lend: Some("borrowers@lend"),
         guests: 2,
         vcpus: 2,
         timeout_s: 900,
@@ -259,7 +287,7 @@ pub const BOOTS: &[Boot] = &[
         vcpus: 2,
         pcpus: 2,
         timeout_s: 1500,
-        scenarios: &[show("two_processors_survive_20000_adds", "race.sh", &["20000"])],
+        scenarios: &[stock("two_processors_survive_20000_adds", "race.sh", &["20000"], "the pause bracket")],
         ..PLAIN
     },
     Boot {
@@ -267,7 +295,12 @@ pub const BOOTS: &[Boot] = &[
         vcpus: 2,
         pcpus: 2,
         timeout_s: 900,
-        scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &["8"])],
+        scenarios: &[stock(
+            "without_the_pause_bracket_the_guest_dies",
+            "race-control.sh",
+            &["8"],
+            "the pause bracket",
+        )],
         ..PLAIN
     },
     // The faults of Xen that boot/xen mends: what kills somebody on stock Xen is harmless on the other.

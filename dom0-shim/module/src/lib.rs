@@ -12,6 +12,7 @@ mod attach;
 mod descriptor;
 mod errno;
 mod force;
+mod frames;
 mod frontend;
 mod hypervisor;
 mod leases;
@@ -21,6 +22,7 @@ mod lookup;
 mod page_in;
 mod permissions;
 mod revoke;
+mod visits;
 mod waiter;
 mod worker;
 

@@ -5,7 +5,7 @@
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_shim_core::regions::Phase;
+use xenlend_shim_core::regions::{Phase, Region};
 
 use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::region::RegionObject;
@@ -32,11 +32,15 @@ impl Errand {
     /// The thread's main function.
     pub fn run(&self) {
         // An interruption from before the thread could be interrupted shows in the region's phase.
-        if let Some((object, address)) = self.link.locked(|state| target(state, self.lease, self.page)) {
+        let (target, read_only) = self.link.locked(|state| {
+            let read_only = state.core.region(self.lease).is_some_and(Region::is_read_only);
+            (target(state, self.lease, self.page), read_only)
+        });
+        if let Some((object, address)) = target {
             if let Some(space) = AddressSpace::enter(&object) {
                 let mapping = space.lock_mapping();
                 // Whatever comes of it: the worker looks for itself.
-                let _ = mapping.fault(address, true);
+                let _ = mapping.fault(address, !read_only);
             }
         }
         drop(self.link.locked(|state| {

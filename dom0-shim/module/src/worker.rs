@@ -46,6 +46,7 @@ pub fn work(link: &Shared<Link>) {
         return;
     };
     loop {
+        let visits_left = scratch.visits.turn(link);
         match next(link, &mut scratch) {
             Next::Stop => return,
             Next::Force(cause) => force::revoke_all(link, cause),
@@ -70,7 +71,7 @@ pub fn work(link: &Shared<Link>) {
             Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(link, ticket, outcome),
             Next::AskAgain(lease) => ask_again(link, lease),
             Next::Wait(seen) => {
-                link.wait(seen, 0, Mode::Idle);
+                link.wait(seen, visits_left, Mode::Idle);
             }
         }
     }
@@ -118,11 +119,12 @@ fn serve(link: &Shared<Link>, scratch: &mut Scratch) {
 /// Brings the window of a page in that a task of the borrower waits for.
 fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
     let Some((object, _)) = enter(link, lease, page) else { return PageInEnd::GaveUp };
-    let Some(space) = AddressSpace::enter(&object) else {
-        lose(link, lease);
-        return PageInEnd::GaveUp;
-    };
-    Job { link, lease, page, laters: MAX_LATERS }.run(&object, &space, scratch)
+    let job = Job { link, lease, page, laters: MAX_LATERS };
+    if let Some(space) = AddressSpace::enter(&object) {
+        return job.run(&object, &space, scratch);
+    }
+    lose(link, lease);
+    job.run_with_zeros(scratch)
 }
 
 /// Does the access of the request, and says whether a page is wanted.

@@ -6,6 +6,7 @@ mod count;
 mod count_moving;
 mod draw;
 mod driver;
+mod fault;
 mod fill;
 mod hunt;
 mod instructions;
@@ -13,8 +14,8 @@ mod later;
 mod odd;
 mod pin;
 mod steer;
-mod straddle;
 mod stos;
+mod straddle;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -73,6 +74,8 @@ enum Job {
     UntilBus(driver::UntilBus),
     /// Reads from an absent page on into one that faults, while the vCPU is being sent interrupts
     Straddle(straddle::Straddle),
+    /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
+    Fault(fault::Fault),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -110,6 +113,7 @@ fn main() -> Result<()> {
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
         Job::Straddle(job) => job.run(aperture),
+        Job::Fault(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }

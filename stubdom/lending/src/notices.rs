@@ -14,6 +14,7 @@ use crate::counters::count;
 use crate::hypervisor::{BorrowerLink, LenderLink, SendError};
 use crate::lease::Lease;
 use crate::lending_table::{PageRange, PageState};
+use crate::wanted::Asker;
 
 /// What can be said of pages now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +78,14 @@ impl Broker<'_> {
         if let Some(end) = self.borrower.wanted.covers(lease, pages.first) {
             return Ok(Some(end.min(pages.end)));
         }
-        if self.borrower.wanted.is_full() {
+        if self.borrower.wanted.is_full_for_tasks(self.capabilities.faults_retry) {
             return Ok(None);
         }
         let question = self.borrower.wanted.question(lease, pages);
         match lender.send(&question) {
             Ok(()) => {
                 count(&mut self.counters.wants, 1);
-                self.borrower.wanted.asked(lease, pages);
+                self.borrower.wanted.asked(Asker::Task, lease, pages);
                 Ok(Some(pages.end))
             }
             Err(SendError::Full) => {

@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use xenlend_lending::broker::{Broker, LinkState, Turn};
 use xenlend_lending::capabilities::Capabilities;
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
+use xenlend_lending::hypervisor::{one_by_one, Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
 use xenlend_lending::lease::{LeaseEvent, LeaseState};
-use xenlend_lending::lending_table::PageSlot;
+use xenlend_lending::lending_table::{FrameRun, PageSlot};
 use xenlend_lending::vcpu_slot::VcpuSlot;
-use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::ToBroker;
+use xenlend_protocol::message::{Rights, ToBroker};
 
 use crate::coverage::Coverage;
 use crate::fault::Fault;
@@ -201,26 +200,28 @@ impl Hands {
 }
 
 impl Hypervisor for Hands {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        if self.sim.config.has(Fault::SkipUnmap) {
-            // Adding over what was left behind would kill the borrower: that is another bug.
-            for step in 0..count {
-                let _ = self.sim.xen.borrow_mut().remove(first.0 + step, mfn.0 + u64::from(step), 1, None);
+    fn add(&mut self, runs: &[FrameRun], _rights: Rights) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            if self.sim.config.has(Fault::SkipUnmap) {
+                // Adding over what was left behind would kill the borrower: that is another bug.
+                for (page, mfn) in (pages.first..pages.end).zip(mfn.0..) {
+                    let _ = self.sim.xen.borrow_mut().remove(page, mfn, 1, None);
+                }
             }
-        }
-        self.call(first.0, mfn.0, count, Xen::Add)
+            self.call(pages.first, mfn.0, pages.page_count(), Xen::Add)
+        })
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        match self.sim.config.fault {
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| match self.sim.config.fault {
             Some(Fault::SkipUnmap) => Ok(()),
             Some(Fault::AcknowledgeFirst) => {
-                self.delayed.push((first.0, mfn.0, count));
+                self.delayed.push((pages.first, mfn.0, pages.page_count()));
                 self.sim.broker_pending.set(true);
                 Ok(())
             }
-            _ => self.call(first.0, mfn.0, count, Xen::Remove),
-        }
+            _ => self.call(pages.first, mfn.0, pages.page_count(), Xen::Remove),
+        })
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {

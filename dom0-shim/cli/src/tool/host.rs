@@ -45,6 +45,8 @@ pub trait Host {
     /// Removes it and what else is kept in files; fine if there is none.
     fn remove_record(&mut self, guest: &str) -> Outcome<()>;
 
+    /// Whether Xen knows lent frames, as far as this borrower is concerned.
+    fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool>;
     /// The link of a borrower in the module.
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>>;
     /// Makes it.

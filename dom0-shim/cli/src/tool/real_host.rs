@@ -145,6 +145,10 @@ impl Host for RealHost {
         record_file::remove(&paths::record(guest))
     }
 
+    fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool> {
+        module("XENLEND_XEN", borrower, |device| device.is_lend_aware(borrower))
+    }
+
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
         module("XENLEND_STATUS", borrower, |device| device.status(borrower))
     }

@@ -52,11 +52,14 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         return Err(Failure::UnusableName(name.clone()));
     }
     let guest = host.find_guest(name)?.ok_or_else(|| Failure::NoSuchGuest(name.clone()))?;
-    guest.check()?;
+    // What no Xen can do comes first: of such a guest nothing can be asked.
+    guest.check(true)?;
     let life = host.life(guest.domid)?;
     if !life.can_run() {
         return Err(Failure::NotAlive { guest: name.clone(), domid: guest.domid, life });
     }
+    let lend_aware = host.is_lend_aware(guest.domid)?;
+    guest.check(lend_aware)?;
     clear_the_way(host, &guest)?;
     let claim = if reserves_any(&guest) {
         None
@@ -74,6 +77,7 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         phase: Phase::Starting,
         aperture,
         check: request.check,
+        lend_aware,
         bars: request.bars.iter().map(|(text, _)| text.clone()).collect(),
         supervisor: None,
         last: None,

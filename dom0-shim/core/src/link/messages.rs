@@ -3,7 +3,7 @@
 
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, MAX_ACCESS_BYTES, VERSION};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, MAX_ACCESS_BYTES, VERSION};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::RingMemory;
 
@@ -65,11 +65,17 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     self.fail(Reason::Incompatible);
                     Ok(())
                 }
+                FromBroker::OtherKind { .. } => {
+                    self.fail(Reason::OtherXen);
+                    Ok(())
+                }
                 _ => Err(BreachKind::OutOfTurn),
             };
         }
         match message {
-            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } => Err(BreachKind::OutOfTurn),
+            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } | FromBroker::OtherKind { .. } => {
+                Err(BreachKind::OutOfTurn)
+            }
             FromBroker::RegionSet { lease, result } => {
                 let Some(region) = self.answered(lease)? else { return Ok(()) };
                 match region.phase {
@@ -96,6 +102,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     self.fail(Reason::RemoveFailed);
                 }
                 Ok(())
+            }
+            FromBroker::Presented { outcome: PresentOutcome::Later, .. }
+                if !self.config.kind.pauses_around_adds() =>
+            {
+                Err(BreachKind::OutOfTurn)
             }
             FromBroker::Presented { ticket, outcome } => self.on_presented(ticket, outcome),
             FromBroker::Invalidated { sequence, result } => {
@@ -138,7 +149,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     }
 
     fn on_welcome(&mut self, version: u16, features: u32, aperture_pages: u32) {
-        if version != VERSION || features != 0 || aperture_pages != self.config.aperture.pages() {
+        if features != self.config.kind.wire_features() {
+            self.fail(Reason::OtherXen);
+            return;
+        }
+        if version != VERSION || aperture_pages != self.config.aperture.pages() {
             self.fail(Reason::Incompatible);
             return;
         }
@@ -155,6 +170,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         operation: AccessOperation,
         wants_page: bool,
     ) -> Result<(), BreachKind> {
+        if !self.config.kind.completes_accesses() {
+            return Err(BreachKind::OutOfTurn);
+        }
         add(&mut self.counters.stage2_faults, 1);
         let length = match &operation {
             AccessOperation::Read { length } => usize::from(*length),

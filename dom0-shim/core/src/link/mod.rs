@@ -33,6 +33,7 @@ use crate::events::{self, Cursor, Event, EventLog};
 use crate::histogram::Histogram;
 use crate::in_flight::InFlight;
 use crate::invalidation::Invalidations;
+use crate::kind::Kind;
 use crate::regions::{Aperture, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
 use crate::request_queue::{Request, RequestQueue};
 use crate::storage::Storage;
@@ -56,6 +57,8 @@ pub enum Reason {
     Lied = 6,
     /// The borrower's domain has died: there is nothing left to lend to.
     BorrowerGone = 7,
+    /// It has found another kind of Xen than the lender.
+    OtherXen = 8,
 }
 
 /// Where a link stands.
@@ -97,6 +100,8 @@ pub struct Config {
     pub aperture: Aperture,
     /// `ATTACH_*`
     pub flags: u32,
+    /// What Xen can do for the borrower.
+    pub kind: Kind,
 }
 
 /// Memory for the tables of a link.
@@ -180,7 +185,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// # Errors
     /// If it was said before.
     pub fn greet(&mut self) -> Result<(), NotSent> {
-        self.send(&ToBroker::Hello { oldest: VERSION, newest: VERSION, features: 0 }, Priority::Normal)
+        let features = self.config.kind.wire_features();
+        self.send(&ToBroker::Hello { oldest: VERSION, newest: VERSION, features }, Priority::Normal)
     }
 
     /// Fixed facts.
@@ -258,7 +264,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// # Errors
     /// What it breaks.
     pub fn plan_region(&self, request: &RegionRequest, owner: u32) -> Result<Plan, RegionError> {
-        self.regions.plan(request, &self.config.aperture, owner)
+        self.regions.plan(request, &self.config.aperture, owner, self.config.kind.unsupported_flags())
     }
 
     /// The region of a lease.
@@ -362,7 +368,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             reason,
             regions: self.regions.iter().count() as u32,
             protocol_version: u32::from(self.version),
-            flags: self.config.flags,
+            flags: self.config.flags | self.config.kind.status_flags(),
             aperture_address: self.config.aperture.address,
             aperture_size: self.config.aperture.size,
             counters,

@@ -30,6 +30,8 @@ struct Want {
     end: AperturePage,
     laters: u8,
     given_up: bool,
+    /// There is nothing that could be lent at its first page.
+    failed: bool,
     /// Its first page is waited for by a thread of its own.
     waits: bool,
 }
@@ -77,6 +79,8 @@ pub enum PageInEnd {
     Later,
     /// It could not be.
     GaveUp,
+    /// There is nothing that could be lent.
+    Refused,
     /// Somebody has to be waited for who may never answer.
     Waits,
 }
@@ -101,13 +105,15 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if self.wants.unanswered.iter().any(|want| want.ticket == ticket) {
             return Err(BreachKind::UnexpectedAnswer);
         }
-        let want = Want { ticket, lease, first, end, laters: 0, given_up: false, waits: false };
+        let want =
+            Want { ticket, lease, first, end, laters: 0, given_up: false, failed: false, waits: false };
         self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
     /// What to do for the oldest want, if there is one.
     pub fn next_want(&mut self) -> Option<NextWant> {
         let is_lending = self.is_lending();
+        let completes_accesses = self.config.kind.completes_accesses();
         let want = self.wants.unanswered.front_mut()?;
         let ticket = want.ticket;
         let answer = |outcome| Some(NextWant::Answer { ticket, outcome });
@@ -124,7 +130,15 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if want.waits {
             return answer(WantedOutcome::Waits);
         }
-        if want.given_up || want.laters > MAX_LATERS || region.phase != Phase::Active || !is_lending {
+        if want.failed && !completes_accesses {
+            return answer(WantedOutcome::Failed);
+        }
+        if want.failed
+            || want.given_up
+            || want.laters > MAX_LATERS
+            || region.phase != Phase::Active
+            || !is_lending
+        {
             return answer(WantedOutcome::Unavailable);
         }
         Some(NextWant::PageIn { ticket, lease: want.lease, page: want.first })
@@ -146,6 +160,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     return;
                 }
                 PageInEnd::GaveUp => want.given_up = true,
+                PageInEnd::Refused => want.failed = true,
                 PageInEnd::Waits => {
                     want.waits = true;
                     if let Some(region) = self.regions.get_mut(want.lease) {

@@ -237,6 +237,7 @@ pub fn frame_facts(pfn: u64) -> FrameFacts {
         m2p_pfn: frame.m2p_pfn,
         has_page: frame.has_page != 0,
         is_special: frame.is_special != 0,
+        is_zero_page: frame.is_zero_page != 0,
         is_device_memory: frame.is_device_memory != 0,
     }
 }
