@@ -219,7 +219,7 @@ pub const BOOTS: &[Boot] = &[
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
         scenarios: &[
-            show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["2000"]),
+            show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["300"]),
             show("every_instruction_works_with_the_driver_on_two_vcpus", "instructions.sh", &["own", "4"]),
             show("locked_counters_are_exact_with_the_driver", "locked-counter.sh", &[]),
             show("locked_counters_in_pages_that_move_are_exact", "counters-moving.sh", &["2000"]),
