@@ -160,7 +160,6 @@ pub const BOOTS: &[Boot] = &[
             show("no_stale_access_without_zaps", "stale-own.sh", &["500"]),
             show("munmap_revokes_without_zaps", "process-end.sh", &["unmap"]),
             show("sigkill_revokes_without_zaps", "process-end.sh", &["kill"]),
-            show("closing_the_descriptor_revokes_without_zaps", "process-end.sh", &["close"]),
         ],
         ..PLAIN
     },
