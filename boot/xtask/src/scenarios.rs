@@ -132,7 +132,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "frontend",
         frontend: true,
-        timeout_s: 900,
+        timeout_s: 1500,
         scenarios: &[
             show("memory_is_shared_through_the_driver", "frontend-shared.sh", &[]),
             show("odd_uses_of_a_mapping_have_their_results", "frontend-odd.sh", &[]),
