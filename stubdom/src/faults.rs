@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Broken contracts on demand, for scenarios that must notice them. Only with the Cargo feature `faults`.
 
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError};
+use xenlend_lending::hypervisor::{
+    one_by_one, Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError,
+};
 use xenlend_lending::ioreq::{Request, STATE_READY};
-use xenlend_protocol::frame::{AperturePage, Mfn};
-use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_lending::lending_table::{FrameRun, PageRange};
+use xenlend_protocol::frame::Mfn;
+use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 
 use crate::start_error::StartError;
@@ -54,7 +57,7 @@ pub struct FaultyHypervisor<H> {
     /// The sound one.
     pub inner: H,
     fault: Option<Fault>,
-    delayed: heapless::Vec<(AperturePage, Mfn, u32), DELAYED>,
+    delayed: heapless::Vec<FrameRun, DELAYED>,
     overlooked: heapless::Vec<u16, OVERLOOKED>,
     /// Seen after all, and not completed yet.
     seen: heapless::Vec<u16, OVERLOOKED>,
@@ -83,27 +86,28 @@ impl<H: Hypervisor> FaultyHypervisor<H> {
     /// Does what was put off. Xen refuses where the lender has withdrawn the frames meanwhile, as it may
     /// once they are acknowledged: those entries stay until their pages are added again.
     pub fn start_turn(&mut self) {
-        for (first, mfn, count) in &self.delayed {
-            let _ = self.inner.remove(*first, *mfn, *count);
+        for run in &self.delayed {
+            let _ = self.inner.remove(&[*run]);
         }
         self.delayed.clear();
     }
 }
 
 impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+    fn add(&mut self, runs: &[FrameRun], rights: Rights) -> Result<(), Partial> {
         // Adding over an entry would kill the borrower: that is not the fault wanted. What was left behind
         // goes first, one page at a time, since Xen stops at the first page that has none. It does not
         // look at the frame, and these may be named again.
         self.start_turn();
         if matches!(self.fault, Some(Fault::SkipUnmap | Fault::AckFirst)) {
-            for offset in 0..count {
-                if let (Some(page), Some(mfn)) = (first.checked_add(offset), mfn.checked_add(offset.into())) {
-                    let _ = self.inner.remove(page, mfn, 1);
+            for run in runs {
+                for (page, mfn) in (run.pages.first..run.pages.end).zip(run.mfn.0..) {
+                    let pages = PageRange { first: page, end: page + 1 };
+                    let _ = self.inner.remove(&[FrameRun { pages, mfn: Mfn(mfn) }]);
                 }
             }
         }
-        self.inner.add(first, mfn, count)?;
+        self.inner.add(runs, rights)?;
         for vcpu in core::mem::take(&mut self.overlooked) {
             // As many fit in as were overlooked; one that does not is only served later.
             let _ = self.seen.push(vcpu);
@@ -111,14 +115,14 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
         Ok(())
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
         match self.fault {
             Some(Fault::SkipUnmap) => Ok(()),
-            Some(Fault::AckFirst) => match self.delayed.push((first, mfn, count)) {
+            Some(Fault::AckFirst) => one_by_one(runs, |run| match self.delayed.push(run) {
                 Ok(()) => Ok(()),
-                Err(_) => self.inner.remove(first, mfn, count),
-            },
-            _ => self.inner.remove(first, mfn, count),
+                Err(run) => self.inner.remove(&[run]),
+            }),
+            _ => self.inner.remove(runs),
         }
     }
 

@@ -33,8 +33,9 @@ pub fn handle(driver: &Driver, fault: &Fault<'_>, huge: bool) -> Outcome {
         match answer {
             Answer::Insert(pages) => Next::Done(insert(state, fault, aperture, touch.page, pages)),
             Answer::InsertHuge(first) => {
-                add(&mut counters.entries_2mib, 1);
-                Next::Done(fault.insert_huge(aperture.frame(first)))
+                let outcome = fault.insert_huge(aperture.frame(first));
+                add(&mut counters.entries_2mib, u64::from(outcome == NOPAGE));
+                Next::Done(outcome)
             }
             Answer::Smaller => Next::Done(FALLBACK),
             Answer::Bus => {

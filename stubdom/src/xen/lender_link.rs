@@ -10,6 +10,7 @@ use xenlend_xen_abi::event_channel::Port;
 
 use super::event_channel;
 use crate::memory::window::WindowFrame;
+use crate::work;
 
 /// The link with the lender.
 pub struct Link {
@@ -56,6 +57,10 @@ impl LenderLink for Link {
         match self.to_lender.send(message, priority) {
             Ok(()) => {
                 self.sent = true;
+                work::message();
+                if priority == Priority::Reserved {
+                    work::acknowledged();
+                }
                 Ok(())
             }
             Err(ring::SendError::Full) => Err(SendError::Full),
@@ -65,6 +70,12 @@ impl LenderLink for Link {
     }
 
     fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind> {
-        self.from_lender.receive()
+        let received = self.from_lender.receive();
+        match received {
+            Ok(Some(_)) => work::message(),
+            Ok(None) => work::found_empty(),
+            Err(_) => {}
+        }
+        received
     }
 }

@@ -79,6 +79,9 @@ impl Watch {
         }
         let link = if record.phase == Phase::BrokerGone { None } else { host.link(self.guest_domid)? };
         let condemned = link.is_some_and(|l| LinkState::from_raw(l.state.into()) == LinkState::Condemned);
+        if record.phase == Phase::BrokerGone && record.lend_aware {
+            return Ok(Next::Wait);
+        }
         if record.phase != Phase::BrokerGone && !condemned {
             let again = record.phase == Phase::Up && self.frontend.turn(host, &record, say)?;
             return Ok(if again { Next::Sample } else { Next::Wait });
@@ -88,6 +91,10 @@ impl Watch {
             // mapped of its pages the driver's kernel keeps until that is destroyed.
             host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
             self.told_frontend = true;
+        }
+        if record.lend_aware {
+            // The module has dismissed the broker: nobody waits for it.
+            return Ok(Next::Wait);
         }
         let stuck = self.stuck_vcpus(host, guest)?;
         if stuck.is_empty() {
@@ -123,13 +130,22 @@ impl Watch {
             // The guest's driver lets its programs know.
             host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
         }
+        if record.lend_aware {
+            // Ends with the broker being dismissed: no vCPU waits for it any more.
+            host.detach(record.guest_domid)?;
+        }
         record.phase = Phase::BrokerGone;
         host.save_record(record)?;
         say(format!(
-            "the broker of guest {} is {}: the module revokes without it, the guest runs on; a vCPU of it that \
-             touches an absent page waits for ever",
+            "the broker of guest {} is {}: {}",
             record.guest,
-            broker.word()
+            broker.word(),
+            if record.lend_aware {
+                "the link has ended, the guest runs on; an access to its aperture faults"
+            } else {
+                "the module revokes without it, the guest runs on; a vCPU of it that touches an absent page \
+                 waits for ever"
+            }
         ));
         Ok(())
     }
