@@ -302,10 +302,10 @@ pub const BOOTS: &[Boot] = &[
         )],
         ..PLAIN
     },
-    // The faults of Xen that boot/xen mends: what kills somebody on stock Xen is harmless on the other.
+    // The faults of Xen that boot/xen mends: what kills somebody on stock Xen is harmless on the mended one.
     Boot {
         name: "race-mended",
-        xen: Flavour::Lend,
+        xen: Flavour::Mended,
         vcpus: 2,
         pcpus: 2,
         timeout_s: 900,
@@ -326,7 +326,7 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "stos-mended",
-        xen: Flavour::Lend,
+        xen: Flavour::Mended,
         vcpus: 2,
         broker: false,
         timeout_s: 600,
@@ -353,10 +353,20 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "debug-mended",
-        xen: Flavour::LendDebug,
+        xen: Flavour::MendedDebug,
         scenarios: &[
             show("a_granted_lent_page_is_refused", "hostile.sh", &["grant"]),
             show("a_string_that_ends_in_a_lent_page_is_stored", "hostile.sh", &["string"]),
+        ],
+        ..PLAIN
+    },
+    // The same with all patches: a lent page has a type of its own there.
+    Boot {
+        name: "debug-lend",
+        xen: Flavour::LendDebug,
+        scenarios: &[
+            show("a_granted_page_of_a_lent_type_is_refused", "hostile.sh", &["grant"]),
+            show("a_string_that_ends_in_a_page_of_a_lent_type_is_stored", "hostile.sh", &["string"]),
         ],
         ..PLAIN
     },
