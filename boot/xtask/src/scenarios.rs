@@ -370,4 +370,19 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // Xen's own part of lending: the operations from dom0, nobody else being there. With assertions too.
+    Boot {
+        name: "lend-probe",
+        xen: Flavour::Lend,
+        broker: false,
+        scenarios: &[show("xen_lends_revokes_and_refuses", "lend-probe.sh", &[])],
+        ..PLAIN
+    },
+    Boot {
+        name: "lend-probe-debug",
+        xen: Flavour::LendDebug,
+        broker: false,
+        scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
+        ..PLAIN
+    },
 ];
