@@ -42,6 +42,9 @@ struct xenlend_map {
 
 int xenlend_core_init(void);
 void xenlend_core_exit(void);
+/* The driver is on the bus, or has left it. */
+void xenlend_core_loaded(void);
+void xenlend_core_unloading(void);
 /* A descriptor's state, or NULL. */
 void *xenlend_core_open(void);
 void xenlend_core_release(void *descriptor);
@@ -63,6 +66,7 @@ void xenlend_core_remove(struct xenbus_device *device);
 /* Parameters, constant after loading. */
 bool xenlend_module_zaps(void);
 bool xenlend_module_prefaults(void);
+u64 xenlend_module_aperture_bytes(void);
 
 /* --- device.c ------------------------------------------------------------- */
 
@@ -91,6 +95,9 @@ void xenlend_fault_forget(void *kept);
 /* --- aperture.c ----------------------------------------------------------- */
 
 u32 xenlend_aperture_address_bits(void);
+/* Takes free address space for this driver, once. */
+int xenlend_aperture_reserve(u64 bytes, u64 lowest, u64 highest, u64 *address);
+void xenlend_aperture_give_back(void);
 bool xenlend_aperture_has_ram(u64 address, u64 bytes);
 /* Nobody else gets these addresses. */
 int xenlend_aperture_claim(u64 address, u64 bytes);
@@ -109,6 +116,9 @@ void xenlend_work_cancel(void);
 /* --- bus.c ---------------------------------------------------------------- */
 
 int xenlend_bus_register(void);
+/* Tells dom0's tool where the aperture may be, or that it may not be there any more. */
+int xenlend_bus_offer(u64 first_frame, u64 pages);
+void xenlend_bus_withdraw(void);
 void xenlend_bus_unregister(void);
 u16 xenlend_bus_backend(struct xenbus_device *device);
 /* A number among the backend's nodes. */

@@ -4,6 +4,7 @@
 use xenlend_lending::hypervisor::{
     one_by_one, Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError,
 };
+use xenlend_lending::ioreq::{Request, STATE_READY};
 use xenlend_lending::lending_table::{FrameRun, PageRange};
 use xenlend_protocol::frame::Mfn;
 use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
@@ -13,6 +14,9 @@ use crate::start_error::StartError;
 
 /// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
 const DELAYED: usize = 64;
+
+/// vCPUs whose requests [`Fault::LateStos`] can keep in mind; others are served at once.
+const OVERLOOKED: usize = 8;
 
 /// What to do wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Fault {
     Loop,
     /// Panic at the first `Invalidate`.
     Panic,
+    /// Overlook a `rep stos` until some page was added: so its page may be added while it is outstanding.
+    LateStos,
 }
 
 impl Fault {
@@ -38,7 +44,10 @@ impl Fault {
             "ack-first" => Ok(Self::AckFirst),
             "loop" => Ok(Self::Loop),
             "panic" => Ok(Self::Panic),
-            _ => Err(StartError::CommandLine("fault= is none of skip-unmap, ack-first, loop, panic")),
+            "late-stos" => Ok(Self::LateStos),
+            _ => Err(StartError::CommandLine(
+                "fault= is none of skip-unmap, ack-first, loop, panic, late-stos",
+            )),
         }
     }
 }
@@ -49,12 +58,29 @@ pub struct FaultyHypervisor<H> {
     pub inner: H,
     fault: Option<Fault>,
     delayed: heapless::Vec<FrameRun, DELAYED>,
+    overlooked: heapless::Vec<u16, OVERLOOKED>,
+    /// Seen after all, and not completed yet.
+    seen: heapless::Vec<u16, OVERLOOKED>,
 }
 
 impl<H: Hypervisor> FaultyHypervisor<H> {
     /// Wraps a sound one.
     pub fn new(inner: H, fault: Option<Fault>) -> Self {
-        Self { inner, fault, delayed: heapless::Vec::new() }
+        let (overlooked, seen) = (heapless::Vec::new(), heapless::Vec::new());
+        Self { inner, fault, delayed: heapless::Vec::new(), overlooked, seen }
+    }
+
+    /// Whether this new request is to be overlooked.
+    fn overlooks(&mut self, vcpu: u16, claim: &IoreqClaim) -> bool {
+        let Request::Access(access) = Request::check(claim) else { return false };
+        if self.fault != Some(Fault::LateStos)
+            || claim.state != STATE_READY
+            || !access.kills_if_added()
+            || self.seen.contains(&vcpu)
+        {
+            return false;
+        }
+        self.overlooked.contains(&vcpu) || self.overlooked.push(vcpu).is_ok()
     }
 
     /// Does what was put off. Xen refuses where the lender has withdrawn the frames meanwhile, as it may
@@ -81,7 +107,12 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
                 }
             }
         }
-        self.inner.add(runs, rights)
+        self.inner.add(runs, rights)?;
+        for vcpu in core::mem::take(&mut self.overlooked) {
+            // As many fit in as were overlooked; one that does not is only served later.
+            let _ = self.seen.push(vcpu);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
@@ -96,7 +127,8 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
-        self.inner.request(vcpu)
+        let claim = self.inner.request(vcpu)?;
+        (!self.overlooks(vcpu, &claim)).then_some(claim)
     }
 
     fn accept(&mut self, vcpu: u16) {
@@ -104,6 +136,7 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 
     fn complete(&mut self, vcpu: u16, data: u64) {
+        self.seen.retain(|seen| *seen != vcpu);
         self.inner.complete(vcpu, data);
     }
 

@@ -84,6 +84,9 @@ pub fn run(
     let outcome = lab_run::carry_out(workspace, &arguments, &mut |data| {
         for (name, status, milliseconds) in marks.borrow_mut().read(data) {
             let Some(scenario) = chosen.iter().find(|scenario| scenario.name == name) else { continue };
+            if boot.panic.is_some() {
+                continue;
+            }
             let verdict = match status {
                 0 => Verdict::Passed,
                 status => Verdict::Failed(format!("status {status}")),
@@ -91,6 +94,13 @@ pub fn run(
             tell(&Outcome { name: scenario.name, verdict, time: Duration::from_millis(milliseconds) });
         }
     })?;
+    if let Some(words) = boot.panic {
+        let verdict = judge_panic(folder, words)?;
+        for scenario in chosen {
+            tell(&Outcome { name: scenario.name, verdict: verdict.clone(), time: Duration::ZERO });
+        }
+        return Ok(());
+    }
     let marks = marks.into_inner();
     let why = outcome.trouble.unwrap_or_else(|| format!("the run ended with status {}", outcome.status));
     for scenario in chosen.iter().filter(|scenario| !marks.seen.contains_key(scenario.name)) {
@@ -98,6 +108,18 @@ pub fn run(
         tell(&Outcome { name: scenario.name, verdict, time: Duration::ZERO });
     }
     Ok(())
+}
+
+/// Whether Xen has panicked with these words.
+fn judge_panic(folder: &Path, words: &str) -> Result<Verdict> {
+    let serial = folder.join("logs/serial.log");
+    let said = std::fs::read(&serial).with_context(|| serial.display().to_string())?;
+    let said = String::from_utf8_lossy(&said);
+    match said.lines().find(|line| line.contains(words)) {
+        Some(_) if said.contains("Panic on CPU") => Ok(Verdict::Passed),
+        Some(_) => Ok(Verdict::Failed("Xen went on".to_owned())),
+        None => Ok(Verdict::Failed(format!("Xen did not say {words:?}"))),
+    }
 }
 
 /// What the emulator may have spoiled in a boot, from its report; nothing if there is none.

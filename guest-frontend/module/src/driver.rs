@@ -8,6 +8,7 @@ use xenlend_front_core::frontend::Frontend;
 use xenlend_front_core::prefault::MAX_PREFAULTS;
 
 use crate::bus::Bus;
+use crate::kernel_api::aperture::Reservation;
 use crate::kernel_api::bus::Device;
 use crate::kernel_api::grant::OwnedRing;
 use crate::kernel_api::lock::Mutex;
@@ -37,6 +38,8 @@ pub struct Driver {
     state: Mutex<State>,
     wait: WaitQueue,
     next_descriptor: AtomicU64,
+    /// Address space that is kept for an aperture.
+    pub space: Mutex<Option<Reservation>>,
     /// Without zaps: the newest sequence that would have been zapped.
     kept: AtomicU64,
 }
@@ -52,6 +55,7 @@ impl Driver {
             state: Mutex::new(state)?,
             wait: WaitQueue::new()?,
             next_descriptor: AtomicU64::new(0),
+            space: Mutex::new(None)?,
             kept: AtomicU64::new(0),
         })
     }

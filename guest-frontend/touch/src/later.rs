@@ -2,21 +2,21 @@
 //! A `rep stos` outstanding on one vCPU while another asks for the same page. On stock Xen, mapping
 //! the page at that moment would kill this guest: the broker has to say Later, and both must finish.
 
-use std::arch::asm;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{hint, thread};
 
 use anyhow::{bail, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
-use xenlend_touch::memory::{Memory, PAGE_BYTES};
+use xenlend_touch::memory::PAGE_BYTES;
 
 use crate::pin::pin_to_vcpu;
 use crate::steer::ask_lender;
+use crate::stos::Shape;
 
 #[derive(Args)]
 pub struct Later {
-    /// The page
+    /// Where the pages are: one, or two for a border
     #[arg(value_parser = parse_number)]
     offset: u64,
     /// The command for the lender's program that takes it away
@@ -24,6 +24,9 @@ pub struct Later {
     /// How often
     #[arg(long, default_value_t = 50)]
     rounds: usize,
+    /// What is stored
+    #[arg(long, value_enum, default_value_t = Shape::Page)]
+    shape: Shape,
 }
 
 /// Lets two threads start a round together: each counts itself in and waits for the other.
@@ -38,24 +41,14 @@ impl Gate {
     }
 }
 
-fn store_page(memory: Memory, value: u8) {
-    // SAFETY: exactly one page, inside the mapping; the direction flag is clear by the ABI.
-    unsafe {
-        asm!(
-            "rep stosb",
-            inout("rdi") memory.pointer(0, PAGE_BYTES) => _,
-            inout("rcx") PAGE_BYTES => _,
-            in("al") value,
-        );
-    }
-}
-
 impl Later {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
-        let memory = aperture.map(self.offset, PAGE_BYTES as u64)?;
+        let shape = self.shape;
+        let memory = shape.map(aperture, self.offset)?;
+        let (first, elements, size) = shape.extent();
         let (start, end) = (Gate(AtomicUsize::new(0)), Gate(AtomicUsize::new(0)));
         let rounds = self.rounds;
-        store_page(memory, 0);
+        shape.store(memory, 0);
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 pin_to_vcpu(1)?;
@@ -74,10 +67,11 @@ impl Later {
             for round in 1..=rounds {
                 let revoked = ask_lender(&self.revoke);
                 start.pass(round);
-                store_page(memory, (round % 251) as u8);
+                shape.store(memory, (round % 251) as u8);
                 end.pass(round);
                 revoked?;
-                if let Some(at) = (0..PAGE_BYTES).find(|at| usize::from(memory.read_u8(*at)) != round % 251) {
+                let mut stored = first..first + elements * size;
+                if let Some(at) = stored.find(|at| usize::from(memory.read_u8(*at)) != round % 251) {
                     bail!("round {round}: byte {at:#x} is {:#x}", memory.read_u8(at));
                 }
             }

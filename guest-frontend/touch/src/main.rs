@@ -3,6 +3,7 @@
 //! (exit status 1) when what it saw was wrong.
 
 mod count;
+mod count_moving;
 mod draw;
 mod driver;
 mod fault;
@@ -13,6 +14,8 @@ mod later;
 mod odd;
 mod pin;
 mod steer;
+mod straddle;
+mod stos;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -53,10 +56,14 @@ enum Job {
     Hunt(hunt::Hunt),
     /// Increments one counter from several threads with locked instructions
     Count(count::Count),
+    /// Increments counters in pages that move between bursts, with locked instructions on two vCPUs
+    CountMoving(count_moving::CountMoving),
     /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
     Instructions(instructions::Instructions),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
+    /// Stores once with `rep stos`
+    Stos(stos::Stos),
     /// Prints what the driver says: link, leases, counters
     Driver,
     /// Has the driver bring pages in, and waits for it
@@ -67,6 +74,8 @@ enum Job {
     UntilBus(driver::UntilBus),
     /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
     Fault(fault::Fault),
+    /// Reads from an absent page on into one that faults, while the vCPU is being sent interrupts
+    Straddle(straddle::Straddle),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -95,13 +104,16 @@ fn main() -> Result<()> {
         Job::Draw(job) => job.run(aperture),
         Job::Hunt(job) => job.run(aperture),
         Job::Count(job) => job.run(aperture),
+        Job::CountMoving(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
+        Job::Stos(job) => job.run(aperture),
         Job::Driver => driver::print(),
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
         Job::Fault(job) => job.run(aperture),
+        Job::Straddle(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }

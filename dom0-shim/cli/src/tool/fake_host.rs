@@ -255,6 +255,10 @@ impl Host for FakeHost {
         Ok(self.world.nodes.get(path).cloned())
     }
 
+    fn await_node(&mut self, path: &str, _timeout: Duration) -> Outcome<Option<String>> {
+        self.read_node(path)
+    }
+
     fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>> {
         self.step("attach_frontend")?;
         match self.attach_answers.pop_front().unwrap_or(Ok(None)) {

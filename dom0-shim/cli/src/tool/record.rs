@@ -82,6 +82,9 @@ pub struct Record {
     pub supervisor: Option<Supervisor>,
     /// The module's last word, once the link has ended.
     pub last: Option<LastStatus>,
+    /// The arguments that bring up the domain that follows this one, if one is to be brought up.
+    #[serde(default)]
+    pub again: Option<Vec<String>>,
 }
 
 #[cfg(test)]
@@ -102,6 +105,7 @@ pub mod tests {
             bars: vec!["0000:00:01.0/0".to_owned()],
             supervisor: Some(Supervisor { pid: 4242, start_ticks: 17 }),
             last: None,
+            again: None,
         }
     }
 

@@ -26,6 +26,7 @@ pub fn request() -> UpRequest {
         image: PathBuf::from("/broker"),
         arguments: String::new(),
         timeout: Duration::from_secs(30),
+        again: None,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::descriptor::{self, Descriptor};
 use crate::driver::Driver;
 use crate::errno::{EINVAL, ENOMEM};
 use crate::link::Link;
-use crate::{bus, fault, work};
+use crate::{bus, fault, space, work};
 
 static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -42,6 +42,16 @@ extern "C" fn xenlend_core_exit() {
     let driver = DRIVER.swap(ptr::null_mut(), Ordering::AcqRel);
     // SAFETY: set by `xenlend_core_init`; device, descriptors and work item are gone.
     drop(unsafe { Shared::<Driver>::from_raw(driver) });
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_loaded() {
+    *driver().space.lock() = space::reserve();
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_unloading() {
+    space::give_back(driver());
 }
 
 #[no_mangle]

@@ -15,3 +15,9 @@ pub fn prefaults() -> bool {
     // SAFETY: as above.
     unsafe { ffi::xenlend_module_prefaults() }
 }
+
+/// How much address space is reserved for an aperture, in bytes; may be anything.
+pub fn aperture_bytes() -> u64 {
+    // SAFETY: as above.
+    unsafe { ffi::xenlend_module_aperture_bytes() }
+}
