@@ -43,6 +43,7 @@ pub enum FrameRefusal {
 
 /// What the kernel says about a frame that a page-table entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "what the kernel says of a frame, one by one")]
 pub struct FrameFacts {
     /// Linux's number of it.
     pub pfn: u64,

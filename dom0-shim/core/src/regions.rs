@@ -33,6 +33,7 @@ pub enum Phase {
 }
 
 /// A region.
+#[allow(clippy::struct_excessive_bools, reason = "each can be so while the others are not")]
 pub struct Region<S: Storage> {
     /// Its lease.
     pub lease: LeaseId,

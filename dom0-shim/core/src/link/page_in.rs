@@ -39,6 +39,7 @@ pub struct PageIn {
 
 impl PageIn {
     /// The same for a page of zeros, since there is nothing to lend.
+    #[must_use]
     pub fn with_zeros(&self) -> Self {
         Self { first: self.page, count: 1, zeros: true, ..*self }
     }
