@@ -43,7 +43,7 @@ pub enum FrameRefusal {
 
 /// What the kernel says about a frame that a page-table entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "what the kernel says of a frame, one by one")]
+#[allow(clippy::struct_excessive_bools, reason = "facts of their own: each combination occurs")]
 pub struct FrameFacts {
     /// Linux's number of it.
     pub pfn: u64,

@@ -33,7 +33,7 @@ pub enum Phase {
 }
 
 /// A region.
-#[allow(clippy::struct_excessive_bools, reason = "each can be so while the others are not")]
+#[allow(clippy::struct_excessive_bools, reason = "beside the phase, and of their own")]
 pub struct Region<S: Storage> {
     /// Its lease.
     pub lease: LeaseId,

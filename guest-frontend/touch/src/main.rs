@@ -14,8 +14,8 @@ mod later;
 mod odd;
 mod pin;
 mod steer;
-mod straddle;
 mod stos;
+mod straddle;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -72,10 +72,10 @@ enum Job {
     Events(driver::Events),
     /// Touches a page as fast as it can until it is gone, which must end in SIGBUS
     UntilBus(driver::UntilBus),
-    /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
-    Fault(fault::Fault),
     /// Reads from an absent page on into one that faults, while the vCPU is being sent interrupts
     Straddle(straddle::Straddle),
+    /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
+    Fault(fault::Fault),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -112,8 +112,8 @@ fn main() -> Result<()> {
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
-        Job::Fault(job) => job.run(aperture),
         Job::Straddle(job) => job.run(aperture),
+        Job::Fault(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }
