@@ -221,7 +221,6 @@ pub const BOOTS: &[Boot] = &[
             show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["300"]),
             show("every_instruction_works_with_the_driver_on_two_vcpus", "instructions.sh", &["own", "4"]),
             show("locked_counters_are_exact_with_the_driver", "locked-counter.sh", &[]),
-            show("locked_counters_in_pages_that_move_are_exact", "counters-moving.sh", &["2000"]),
             show("no_stale_access_to_frames_with_the_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_with_the_driver", "stale-holes.sh", &["2000"]),
             show("no_stale_access_over_migrations_with_the_driver", "stale-display.sh", &["500"]),
