@@ -194,6 +194,16 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // The whole of it at once: guests with the driver, a broker each.
+    Boot {
+        name: "four-guests",
+        guests: 4,
+        guest_memory_mib: 192,
+        frontend: true,
+        timeout_s: 1500,
+        scenarios: &[show("one_hostile_guest_costs_the_others_nothing", "four-guests.sh", &[])],
+        ..PLAIN
+    },
     Boot {
         name: "race",
         vcpus: 2,
