@@ -281,6 +281,16 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // The whole of it at once: guests with the driver, a broker each.
+    Boot {
+        name: "four-guests",
+        guests: 4,
+        guest_memory_mib: 192,
+        frontend: true,
+        timeout_s: 1500,
+        scenarios: &[show("one_hostile_guest_costs_the_others_nothing", "four-guests.sh", &[])],
+        ..PLAIN
+    },
     Boot {
         name: "race",
         vcpus: 2,
@@ -341,22 +351,22 @@ pub const BOOTS: &[Boot] = &[
         name: "grant-control",
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at common/grant_table.c"),
-        scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "hostile.sh", &["grant"])],
+        scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "lent-page.sh", &["grant"])],
         ..PLAIN
     },
     Boot {
         name: "string-control",
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at arch/x86/hvm/emulate.c"),
-        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "hostile.sh", &["string"])],
+        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "lent-page.sh", &["string"])],
         ..PLAIN
     },
     Boot {
         name: "debug-mended",
         xen: Flavour::MendedDebug,
         scenarios: &[
-            show("a_granted_lent_page_is_refused", "hostile.sh", &["grant"]),
-            show("a_string_that_ends_in_a_lent_page_is_stored", "hostile.sh", &["string"]),
+            show("a_granted_lent_page_is_refused", "lent-page.sh", &["grant"]),
+            show("a_string_that_ends_in_a_lent_page_is_stored", "lent-page.sh", &["string"]),
         ],
         ..PLAIN
     },
@@ -365,8 +375,8 @@ pub const BOOTS: &[Boot] = &[
         name: "debug-lend",
         xen: Flavour::LendDebug,
         scenarios: &[
-            show("a_granted_page_of_a_lent_type_is_refused", "hostile.sh", &["grant"]),
-            show("a_string_that_ends_in_a_page_of_a_lent_type_is_stored", "hostile.sh", &["string"]),
+            show("a_granted_page_of_a_lent_type_is_refused", "lent-page.sh", &["grant"]),
+            show("a_string_that_ends_in_a_page_of_a_lent_type_is_stored", "lent-page.sh", &["string"]),
         ],
         ..PLAIN
     },
