@@ -23,7 +23,7 @@ void xenlend_address_space_leave(struct xenlend_region *region)
 	mmput_async(region->mm);
 }
 
-int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool single)
+static int xenlend_copy_from(void *to, unsigned long from, size_t bytes, bool single)
 {
 	if (!single)
 		return copy_from_user(to, (const void __user *)from, bytes) ? -EFAULT : 0;
@@ -39,7 +39,7 @@ int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool 
 	}
 }
 
-int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes, bool single)
+static int xenlend_copy_to(unsigned long to, const void *from, size_t bytes, bool single)
 {
 	if (!single)
 		return copy_to_user((void __user *)to, from, bytes) ? -EFAULT : 0;
@@ -53,4 +53,24 @@ int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes
 	default:
 		return put_user(*(const u64 *)from, (u64 __user *)to);
 	}
+}
+
+int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool single)
+{
+	int error;
+
+	pagefault_disable();
+	error = xenlend_copy_from(to, from, bytes, single);
+	pagefault_enable();
+	return error;
+}
+
+int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes, bool single)
+{
+	int error;
+
+	pagefault_disable();
+	error = xenlend_copy_to(to, from, bytes, single);
+	pagefault_enable();
+	return error;
 }

@@ -30,6 +30,8 @@ bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned lon
 			     unsigned long end, bool may_sleep, struct xenlend_region *region,
 			     unsigned long sequence);
 void xenlend_core_work(void *link);
+/* Takes over the errand. */
+void xenlend_core_wait(void *errand);
 void xenlend_core_put_link(void *link);
 
 /* --- module.c ------------------------------------------------------------- */
@@ -52,6 +54,8 @@ bool xenlend_xen_is_domain(void);
 u32 xenlend_xen_version(void);
 u32 xenlend_xen_physical_address_bits(void);
 long xenlend_xen_call(u32 call, void *argument);
+/* `buffers`: so many struct xen_dm_op_buf. */
+long xenlend_xen_dm_op(u16 domain, u32 count, void *buffers);
 
 /* --- notifier.c ----------------------------------------------------------- */
 
@@ -70,7 +74,10 @@ unsigned long xenlend_region_read_begin(struct xenlend_region *region);
 /* Kernel thread only. False: the process is gone. */
 bool xenlend_address_space_enter(struct xenlend_region *region);
 void xenlend_address_space_leave(struct xenlend_region *region);
-/* `single`: bytes is 1, 2, 4 or 8 and the address a multiple of it: one access of the processor. */
+/*
+ * No fault is taken: -EFAULT if a page is not there. `single`: bytes is 1, 2, 4 or 8 and the address a
+ * multiple of it: one access of the processor.
+ */
 int xenlend_address_space_read(void *to, unsigned long from, size_t bytes, bool single);
 int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes, bool single);
 
@@ -89,15 +96,18 @@ struct xenlend_frame {
 	u64 m2p_pfn;
 	u32 has_page;
 	u32 is_special;
+	u32 is_zero_page;
 	u32 is_device_memory;
 };
 
 void xenlend_mapping_lock(struct xenlend_region *region);
 void xenlend_mapping_unlock(struct xenlend_region *region);
-/* False: nothing is mapped there. The following four under the mapping lock. */
+/* False: nothing is mapped there. The following five under the mapping lock. */
 bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, struct xenlend_vma *vma);
 /* 1: the lock was let go of meanwhile. */
 int xenlend_mapping_fault(struct xenlend_region *region, unsigned long address, bool write);
+/* 1: somebody would have to be waited for. The lock is held all the time. */
+int xenlend_mapping_try_fault(struct xenlend_region *region, unsigned long address, bool write);
 int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable);
 /* pfns: HMM_PFN_* in and out. -EBUSY: begin again. */
 int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
@@ -106,10 +116,19 @@ int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence,
 void xenlend_mapping_mark_written(u64 pfn);
 void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame);
 
+/* --- zeros.c -------------------------------------------------------------- */
+
+/* A machine frame of zeros that nobody else has; may sleep. False: memory is short. */
+bool xenlend_zeros_new(u64 *mfn);
+/* Does not sleep. */
+void xenlend_zeros_free(u64 mfn);
+
 /* --- worker.c ------------------------------------------------------------- */
 
 /* Runs xenlend_core_work(link) once; takes over one reference of the link. */
 struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower);
+/* Runs xenlend_core_wait(errand) once, which it takes over if a thread could be made. */
+struct xenlend_worker *xenlend_worker_start_waiter(void *errand, u16 borrower);
 /* Ends whatever killable wait it is in. */
 void xenlend_worker_interrupt(struct xenlend_worker *worker);
 void xenlend_worker_put(struct xenlend_worker *worker);

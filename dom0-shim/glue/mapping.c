@@ -51,6 +51,23 @@ int xenlend_mapping_fault(struct xenlend_region *region, unsigned long address, 
 	return error ? error : unlocked;
 }
 
+int xenlend_mapping_try_fault(struct xenlend_region *region, unsigned long address, bool write)
+{
+	struct vm_area_struct *vma = vma_lookup(region->mm, address);
+	unsigned int flags = FAULT_FLAG_REMOTE | FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_RETRY_NOWAIT;
+	vm_fault_t result;
+
+	if (!vma || !(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
+		return -EFAULT;
+	result = handle_mm_fault(vma, address, flags | (write ? FAULT_FLAG_WRITE : 0), NULL);
+	if (result & VM_FAULT_ERROR)
+		return vm_fault_to_errno(result, 0);
+	/* Without a wait the lock is only let go of by what is done. */
+	if (result & VM_FAULT_COMPLETED)
+		mmap_read_lock(region->mm);
+	return !!(result & VM_FAULT_RETRY);
+}
+
 int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable)
 {
 	struct follow_pfnmap_args args = { .address = address };
@@ -111,9 +128,10 @@ void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 						    IORES_DESC_NONE) != REGION_DISJOINT;
 	frame->has_page = pfn_valid(pfn);
 	frame->is_special = false;
+	frame->is_zero_page = false;
 	if (!frame->has_page)
 		return;
 	page = pfn_to_page(pfn);
-	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page) ||
-			    is_zero_pfn(pfn);
+	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page);
+	frame->is_zero_page = is_zero_pfn(pfn);
 }

@@ -23,9 +23,18 @@ static int xenlend_worker_main(void *link)
 	return 0;
 }
 
-struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower)
+/* Waits for one page, and ends. */
+static int xenlend_waiter_main(void *errand)
 {
-	struct task_struct *task = kthread_create(xenlend_worker_main, link, "xenlend/%u", borrower);
+	allow_kernel_signal(SIGKILL);
+	xenlend_core_wait(errand);
+	module_put_and_kthread_exit(0);
+	return 0;
+}
+
+static struct xenlend_worker *xenlend_worker_make(int (*main)(void *), void *of, const char *name, u16 borrower)
+{
+	struct task_struct *task = kthread_create(main, of, name, borrower);
 
 	if (IS_ERR(task))
 		return NULL;
@@ -33,6 +42,16 @@ struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower)
 	__module_get(THIS_MODULE);
 	wake_up_process(task);
 	return (struct xenlend_worker *)task;
+}
+
+struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower)
+{
+	return xenlend_worker_make(xenlend_worker_main, link, "xenlend/%u", borrower);
+}
+
+struct xenlend_worker *xenlend_worker_start_waiter(void *errand, u16 borrower)
+{
+	return xenlend_worker_make(xenlend_waiter_main, errand, "xenlend-wait/%u", borrower);
 }
 
 void xenlend_worker_interrupt(struct xenlend_worker *worker)

@@ -27,6 +27,11 @@ u32 xenlend_xen_physical_address_bits(void)
 	return boot_cpu_data.x86_phys_bits;
 }
 
+long xenlend_xen_dm_op(u16 domain, u32 count, void *buffers)
+{
+	return HYPERVISOR_dm_op(domain, count, buffers);
+}
+
 long xenlend_xen_call(u32 call, void *argument)
 {
 	return privcmd_call(call, (unsigned long)argument, 0, 0, 0, 0);

@@ -46,6 +46,16 @@ struct xenlend_attach {
 	__u32 event_channel;		/* out: the lender's port, unbound, for the broker */
 };
 
+/*
+ * What the running Xen can do for this borrower, whether or not it has a link. flags: XENLEND_STATUS_LEND_AWARE.
+ * Errors: EPERM; ENXIO, EPROTO as XENLEND_ATTACH; ENOENT no such domain; EINVAL reserved not 0.
+ */
+struct xenlend_xen {
+	__u16 borrower;
+	__u16 reserved;
+	__u32 flags;			/* out */
+};
+
 /* Ends the link: revokes everything, whatever state the broker is in. ENOENT. */
 struct xenlend_detach {
 	__u16 borrower;
@@ -109,7 +119,7 @@ struct xenlend_detach_frontend {
 /* --- on a bound descriptor ------------------------------------------------ */
 
 /* xenlend_region.flags */
-#define XENLEND_REGION_READONLY		(1u << 1)	/* EOPNOTSUPP on stock Xen */
+#define XENLEND_REGION_READONLY		(1u << 1)	/* EOPNOTSUPP on stock Xen; the mapping need not be writable */
 #define XENLEND_REGION_LOSS_FAULT	(1u << 8)	/* else lost pages read as zeros */
 #define XENLEND_REGION_WRITE_BACK	(1u << 9)	/* EOPNOTSUPP on stock Xen */
 
@@ -165,6 +175,7 @@ enum xenlend_reason {
 	XENLEND_REASON_REMOVE_FAILED = 5,	/* it could not remove an entry */
 	XENLEND_REASON_LIED = 6,		/* check mode: acknowledged without removing */
 	XENLEND_REASON_BORROWER_GONE = 7,
+	XENLEND_REASON_OTHER_XEN = 8,		/* module and broker have found different kinds of Xen */
 };
 
 enum xenlend_link_state {
@@ -179,7 +190,7 @@ struct xenlend_counters {
 	__u64 invalidations;		/* notifier calls that touched present pages */
 	__u64 unrelated_invalidations;	/* notifier calls that cost no message */
 	__u64 revoked_pages;
-	__u64 stage2_faults;		/* Access messages from the broker */
+	__u64 stage2_faults;		/* Access messages from the broker; none on lend-aware Xen */
 	__u64 page_ins;			/* lookups that ended in a Present */
 	__u64 adds_2mib;
 	__u64 adds_4kib;
@@ -187,7 +198,7 @@ struct xenlend_counters {
 	__u64 retries;			/* page-ins that an invalidation overtook */
 	__u64 migrations_to_vram;	/* a region's page came back in a BAR after RAM */
 	__u64 migrations_to_ram;
-	__u64 dom0_mapping_hypercalls;	/* XEN_DOMCTL_memory_mapping by the lender itself */
+	__u64 dom0_mapping_hypercalls;	/* removals of entries by the lender itself */
 	__u64 pause_brackets;
 	__u64 messages_sent;
 	__u64 messages_received;
@@ -202,8 +213,11 @@ struct xenlend_counters {
 	__u64 revoke_ns_p50;		/* from a log-linear histogram: within 7 % */
 	__u64 revoke_ns_p99;
 	__u64 wants;			/* Want messages: tasks of the borrower that sleep for pages */
-	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend */
+	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend, 2 when that broke its contract */
 };
+
+/* xenlend_status.flags: Xen knows lent frames (`boot/xen`); else they are mapped as MMIO. */
+#define XENLEND_STATUS_LEND_AWARE	(1u << 16)
 
 struct xenlend_status {
 	__u16 borrower;			/* in: this one; or with next != 0 the first with a domid >= this */
@@ -213,7 +227,7 @@ struct xenlend_status {
 	__u32 reason;			/* enum xenlend_reason */
 	__u32 regions;
 	__u32 protocol_version;
-	__u32 flags;
+	__u32 flags;			/* XENLEND_ATTACH_*, XENLEND_STATUS_* */
 	__u64 aperture_address;
 	__u64 aperture_size;
 	struct xenlend_counters counters;
@@ -226,6 +240,7 @@ struct xenlend_status {
 /* ENOENT when there is no (further) link. Needs CAP_SYS_ADMIN on an unbound descriptor. */
 #define XENLEND_STATUS		_IOWR(XENLEND_IOC_MAGIC, 0x14, struct xenlend_status)
 #define XENLEND_SET_USER_MEMORY_REGION _IOW(XENLEND_IOC_MAGIC, 0x15, struct xenlend_region)
+#define XENLEND_XEN		_IOWR(XENLEND_IOC_MAGIC, 0x20, struct xenlend_xen)
 #define XENLEND_ATTACH_FRONTEND	_IOWR(XENLEND_IOC_MAGIC, 0x16, struct xenlend_attach_frontend)
 #define XENLEND_DETACH_FRONTEND	_IOW(XENLEND_IOC_MAGIC, 0x17, struct xenlend_detach_frontend)
 

@@ -7,6 +7,23 @@
 
 #include "glue.h"
 
+/* Free address space that is this driver's from loading to unloading. Not busy: a claim goes inside. */
+static struct resource xenlend_aperture_own = { .name = "xenlend", .flags = IORESOURCE_MEM };
+
+int xenlend_aperture_reserve(u64 bytes, u64 lowest, u64 highest, u64 *address)
+{
+	int error = allocate_resource(&iomem_resource, &xenlend_aperture_own, bytes, lowest, highest, PMD_SIZE,
+				      NULL, NULL);
+
+	*address = xenlend_aperture_own.start;
+	return error;
+}
+
+void xenlend_aperture_give_back(void)
+{
+	release_resource(&xenlend_aperture_own);
+}
+
 u32 xenlend_aperture_address_bits(void)
 {
 	return boot_cpu_data.x86_phys_bits;

@@ -50,6 +50,17 @@ void xenlend_bus_unregister(void)
 	xenbus_unregister_driver(&xenlend_bus_driver);
 }
 
+/* This domain's own folder for what it has to tell. */
+int xenlend_bus_offer(u64 first_frame, u64 pages)
+{
+	return xenbus_printf(XBT_NIL, "data", "xenlend-aperture", "%#llx %llu", first_frame, pages);
+}
+
+void xenlend_bus_withdraw(void)
+{
+	xenbus_rm(XBT_NIL, "data", "xenlend-aperture");
+}
+
 u16 xenlend_bus_backend(struct xenbus_device *device)
 {
 	return device->otherend_id;

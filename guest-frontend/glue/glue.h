@@ -42,6 +42,9 @@ struct xenlend_map {
 
 int xenlend_core_init(void);
 void xenlend_core_exit(void);
+/* The driver is on the bus, or has left it. */
+void xenlend_core_loaded(void);
+void xenlend_core_unloading(void);
 /* A descriptor's state, or NULL. */
 void *xenlend_core_open(void);
 void xenlend_core_release(void *descriptor);
@@ -58,6 +61,13 @@ void xenlend_core_backend_changed(struct xenbus_device *device, u32 state);
 bool xenlend_core_has_let_go(u32 state);
 void xenlend_core_remove(struct xenbus_device *device);
 
+/* --- module.c ------------------------------------------------------------- */
+
+/* Parameters, constant after loading. */
+bool xenlend_module_zaps(void);
+bool xenlend_module_prefaults(void);
+u64 xenlend_module_aperture_bytes(void);
+
 /* --- device.c ------------------------------------------------------------- */
 
 int xenlend_device_register(void);
@@ -73,6 +83,11 @@ void xenlend_mapping_adopt(struct file *file);
 int xenlend_mapping_make(struct vm_area_struct *area);
 /* Takes bytes of the aperture out of every page table; 0 bytes: everything from there on. */
 void xenlend_mapping_zap(u64 offset, u64 bytes);
+/* Whether any program has anything mapped. */
+bool xenlend_mapping_is_mapped(void);
+/* Whether single pages can be inserted without memory; if not, has it so, which may wait for memory. */
+bool xenlend_fault_has_table(struct vm_fault *fault);
+int xenlend_fault_make_table(struct vm_fault *fault);
 /* Each a vm_fault_t; the pages are inside the mapping and the fault's locks are held. */
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame);
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame);
@@ -83,6 +98,9 @@ void xenlend_fault_forget(void *kept);
 /* --- aperture.c ----------------------------------------------------------- */
 
 u32 xenlend_aperture_address_bits(void);
+/* Takes free address space for this driver, once. */
+int xenlend_aperture_reserve(u64 bytes, u64 lowest, u64 highest, u64 *address);
+void xenlend_aperture_give_back(void);
 bool xenlend_aperture_has_ram(u64 address, u64 bytes);
 /* Nobody else gets these addresses. */
 int xenlend_aperture_claim(u64 address, u64 bytes);
@@ -101,6 +119,9 @@ void xenlend_work_cancel(void);
 /* --- bus.c ---------------------------------------------------------------- */
 
 int xenlend_bus_register(void);
+/* Tells dom0's tool where the aperture may be, or that it may not be there any more. */
+int xenlend_bus_offer(u64 first_frame, u64 pages);
+void xenlend_bus_withdraw(void);
 void xenlend_bus_unregister(void);
 u16 xenlend_bus_backend(struct xenbus_device *device);
 /* A number among the backend's nodes. */

@@ -6,6 +6,7 @@
 #include <linux/mount.h>
 #include <linux/pfn_t.h>
 #include <linux/pseudo_fs.h>
+#include <linux/rwsem.h>
 #include <linux/userfaultfd_k.h>
 
 #include "glue.h"
@@ -16,6 +17,12 @@ static_assert((__force u32)VM_FAULT_SIGBUS == 0x2);
 static_assert((__force u32)VM_FAULT_NOPAGE == 0x100);
 static_assert((__force u32)VM_FAULT_RETRY == 0x400);
 static_assert((__force u32)VM_FAULT_FALLBACK == 0x800);
+
+/*
+ * Page tables are made before the driver's mutex, since that may wait for memory of the program's cgroup. An
+ * entry of 2 MiB must not appear meanwhile: it is made by whoever gets this without waiting.
+ */
+static DECLARE_RWSEM(xenlend_tables);
 
 static struct vfsmount *xenlend_mount;
 static struct inode *xenlend_inode;
@@ -59,6 +66,11 @@ void xenlend_mapping_adopt(struct file *file)
 void xenlend_mapping_zap(u64 offset, u64 bytes)
 {
 	unmap_mapping_range(xenlend_inode->i_mapping, offset, bytes, 1);
+}
+
+bool xenlend_mapping_is_mapped(void)
+{
+	return mapping_mapped(xenlend_inode->i_mapping);
 }
 
 static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
@@ -112,8 +124,16 @@ static void xenlend_mapping_open(struct vm_area_struct *area)
 		zap_vma_ptes(from, from->vm_start, from->vm_end - from->vm_start);
 }
 
+/* Without zaps the end of the last mapping is what the work item waits for; it is out of the tree by now. */
+static void xenlend_mapping_close(struct vm_area_struct *area)
+{
+	if (!xenlend_module_zaps())
+		xenlend_work_queue();
+}
+
 static const struct vm_operations_struct xenlend_mapping_operations = {
 	.open = xenlend_mapping_open,
+	.close = xenlend_mapping_close,
 	.fault = xenlend_mapping_fault,
 	.huge_fault = xenlend_mapping_huge_fault,
 };
@@ -139,6 +159,22 @@ int xenlend_mapping_make(struct vm_area_struct *area)
 	return 0;
 }
 
+bool xenlend_fault_has_table(struct vm_fault *fault)
+{
+	return !pmd_none(READ_ONCE(*fault->pmd));
+}
+
+int xenlend_fault_make_table(struct vm_fault *fault)
+{
+	int error = 0;
+
+	down_read(&xenlend_tables);
+	if (!xenlend_fault_has_table(fault))
+		error = apply_to_page_range(fault->vma->vm_mm, fault->address & PAGE_MASK, PAGE_SIZE, NULL, NULL);
+	up_read(&xenlend_tables);
+	return error;
+}
+
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)
 {
 	struct vm_area_struct *area = fault->vma;
@@ -152,8 +188,13 @@ u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)
 
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame)
 {
-	return (__force u32)vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV),
-					       fault->flags & FAULT_FLAG_WRITE);
+	vm_fault_t result;
+
+	if (!down_write_trylock(&xenlend_tables))
+		return (__force u32)VM_FAULT_FALLBACK;
+	result = vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV), fault->flags & FAULT_FLAG_WRITE);
+	up_write(&xenlend_tables);
+	return (__force u32)result;
 }
 
 /* The mapping may go with its locks; its file keeps the module. */

@@ -24,13 +24,16 @@ pub const MAX_ACCESS_BYTES: usize = 256;
 pub const MAX_INVALIDATIONS: usize = 8;
 /// [`FromBroker::Want`] messages that may be unanswered at once.
 pub const MAX_WANTED: usize = 8;
+/// Feature bit: the side has asked Xen, and it is lend-aware. A link has it or has it not on both
+/// sides; [`FromBroker::OtherKind`] refuses every other.
+pub const FEATURE_LEND_AWARE: u32 = 1 << 0;
 /// Encoded size of the largest message, without ring framing, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 384;
 
 /// What the borrower sees of a page that the lender cannot bring back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LossPolicy {
-    /// Reads give zeros, writes go nowhere.
+    /// Reads give zeros, writes go nowhere. On lend-aware Xen the lender presents zeros of its own.
     Zeros,
     /// A fault in the borrower where Xen and the borrower allow one; zeros and
     /// a word to the frontend where they do not.
@@ -65,7 +68,7 @@ pub enum ToBroker {
         oldest: u16,
         /// Highest version spoken.
         newest: u16,
-        /// Feature bits offered; none is defined in version 1.
+        /// Feature bits offered: [`FEATURE_LEND_AWARE`]. Bits that the broker does not know are ignored.
         features: u32,
     },
     /// Makes pages `first .. first + count` of the aperture a lease. Nothing is present yet.
@@ -153,6 +156,12 @@ pub enum ToBroker {
         ticket: u32,
         /// How it ended.
         outcome: WantedOutcome,
+    },
+    /// What made wants of this lease end with [`WantedOutcome::Waits`] is over: whoever waits for such
+    /// a page asks again.
+    AskAgain {
+        /// The lease.
+        lease: LeaseId,
     },
 }
 
@@ -249,8 +258,8 @@ pub enum FromBroker {
         /// `attachment` of the request.
         attachment: u32,
     },
-    /// Make these pages present: a task of the borrower sleeps until they are, no vCPU does.
-    /// At most [`MAX_WANTED`] are unanswered.
+    /// Make these pages present: a task of the borrower sleeps until they are. With
+    /// [`FEATURE_LEND_AWARE`] a vCPU may stand still for them too. At most [`MAX_WANTED`] are unanswered.
     Want {
         /// Echoed in the answer; no two unanswered ones have the same.
         ticket: u32,
@@ -260,6 +269,17 @@ pub enum FromBroker {
         first: AperturePage,
         /// Number of pages, all inside the lease.
         count: u32,
+    },
+    /// The borrower broke the contract of its own link, which stays attached, and unserved, until it is
+    /// detached.
+    BorrowerClosed {
+        /// The attachment.
+        attachment: u32,
+    },
+    /// Answer to `Hello`: lender and broker have not found the same kind of Xen. The link is over.
+    OtherKind {
+        /// Feature bits that the broker would have offered.
+        features: u32,
     },
 }
 
@@ -333,4 +353,10 @@ pub enum WantedOutcome {
     Lost,
     /// Not now: an access to the page decides.
     Unavailable,
+    /// The lender waits for somebody who may never answer, for the first page that is absent.
+    /// An [`ToBroker::AskAgain`] follows when that has ended.
+    Waits,
+    /// The first page that is absent cannot be brought in, as far as the lender knows for good, and is not
+    /// declared lost. Only with [`FEATURE_LEND_AWARE`]: an access that waits for it ends as lost.
+    Failed,
 }

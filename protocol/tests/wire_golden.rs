@@ -22,7 +22,7 @@ use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
-    WantedOutcome,
+    WantedOutcome, FEATURE_LEND_AWARE,
 };
 use xenlend_protocol::refusal::{
     AddFailure, AttachFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure,
@@ -161,6 +161,29 @@ fn broker_incompatible() {
 }
 
 #[test]
+fn lend_aware_is_bit_0() {
+    // 0; 1; 1; 1
+    golden(
+        &ToBroker::Hello { oldest: 1, newest: 1, features: FEATURE_LEND_AWARE },
+        &[0x00, 0x01, 0x01, 0x01],
+    );
+    // 0; version 1; features 1; 512 pages; capacity 64 = 40
+    let features = FEATURE_LEND_AWARE;
+    golden(
+        &FromBroker::Welcome { version: 1, features, aperture_pages: 512, lease_capacity: 64 },
+        &[0x00, 0x01, 0x01, 0x80, 0x04, 0x40],
+    );
+}
+
+#[test]
+fn broker_other_kind() {
+    // 12 = 0c; 1
+    golden(&FromBroker::OtherKind { features: FEATURE_LEND_AWARE }, &[0x0c, 0x01]);
+    // 12; 0
+    golden(&FromBroker::OtherKind { features: 0 }, &[0x0c, 0x00]);
+}
+
+#[test]
 fn region_set_with_every_refusal() {
     // 2; lease 3, 300; Ok 0
     golden(&FromBroker::RegionSet { lease: LEASE, result: Ok(()) }, &[0x02, 0x03, 0xac, 0x02, 0x00]);
@@ -296,8 +319,8 @@ fn closed_with_every_blame_and_breach() {
 fn no_variant_has_been_added_without_a_vector() {
     fn to_broker(message: &ToBroker) {
         use ToBroker::{
-            AttachBorrower, Completed, DetachBorrower, DropRegion, Forced, Hello, Invalidate, Lost, Present,
-            SetRegion, Wanted,
+            AskAgain, AttachBorrower, Completed, DetachBorrower, DropRegion, Forced, Hello, Invalidate, Lost,
+            Present, SetRegion, Wanted,
         };
         match message {
             Hello { .. }
@@ -310,13 +333,14 @@ fn no_variant_has_been_added_without_a_vector() {
             | Lost { .. }
             | AttachBorrower { .. }
             | DetachBorrower { .. }
-            | Wanted { .. } => {}
+            | Wanted { .. }
+            | AskAgain { .. } => {}
         }
     }
     fn from_broker(message: &FromBroker) {
         use FromBroker::{
-            Access, BorrowerAttached, BorrowerDetached, Closed, Incompatible, Invalidated, Presented,
-            RegionDropped, RegionSet, Want, Welcome,
+            Access, BorrowerAttached, BorrowerClosed, BorrowerDetached, Closed, Incompatible, Invalidated,
+            OtherKind, Presented, RegionDropped, RegionSet, Want, Welcome,
         };
         match message {
             Welcome { .. }
@@ -329,7 +353,9 @@ fn no_variant_has_been_added_without_a_vector() {
             | Closed { .. }
             | BorrowerAttached { .. }
             | BorrowerDetached { .. }
-            | Want { .. } => {}
+            | Want { .. }
+            | BorrowerClosed { .. }
+            | OtherKind { .. } => {}
         }
     }
     fn from_borrower(message: &FromBorrower) {
@@ -396,7 +422,11 @@ fn no_variant_has_been_added_without_a_vector() {
         match (failure, wanted) {
             (
                 Grant { .. } | EventChannel { .. } | InUse,
-                WantedOutcome::Present | WantedOutcome::Lost | WantedOutcome::Unavailable,
+                WantedOutcome::Present
+                | WantedOutcome::Lost
+                | WantedOutcome::Unavailable
+                | WantedOutcome::Waits
+                | WantedOutcome::Failed,
             ) => {}
         }
     }
@@ -412,11 +442,13 @@ fn no_variant_has_been_added_without_a_vector() {
     let _ = (to_broker, from_broker, from_borrower, to_borrower, refusal, breach, of_messages, of_leases);
     let _ = of_attachments;
     // Zeros enough for the fields of any message.
-    for behind in [11, 12, 127] {
+    for behind in [12, 13, 127] {
         let mut bytes = [0; 384];
-        bytes[0] = behind;
         for length in 1..40 {
+            bytes[0] = behind;
             assert_eq!(decode::<ToBroker>(&bytes[..length]), Err(Undecodable));
+            // This direction has one more.
+            bytes[0] = behind.max(13);
             assert_eq!(decode::<FromBroker>(&bytes[..length]), Err(Undecodable));
         }
     }
@@ -433,5 +465,5 @@ fn no_variant_has_been_added_without_a_vector() {
     // Attach failure, wanted outcome.
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3]), Err(Undecodable));
     assert_eq!(decode::<FromBroker>(&[8, 0, 1, 3, 0]), Err(Undecodable));
-    assert_eq!(decode::<ToBroker>(&[10, 0, 3]), Err(Undecodable));
+    assert_eq!(decode::<ToBroker>(&[10, 0, 5]), Err(Undecodable));
 }

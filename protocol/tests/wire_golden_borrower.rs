@@ -44,11 +44,20 @@ fn wanting() {
         &[0x0a, 0x07, 0x03, 0xac, 0x02, 0x80, 0x04, 0x80, 0x01],
     );
     // 10; ticket 300; the outcome's place
-    for (outcome, place) in
-        [WantedOutcome::Present, WantedOutcome::Lost, WantedOutcome::Unavailable].into_iter().zip(0x00..)
-    {
+    let outcomes = [
+        WantedOutcome::Present,
+        WantedOutcome::Lost,
+        WantedOutcome::Unavailable,
+        WantedOutcome::Waits,
+        WantedOutcome::Failed,
+    ];
+    for (outcome, place) in outcomes.into_iter().zip(0x00..) {
         golden(&ToBroker::Wanted { ticket: 300, outcome }, &[0x0a, 0xac, 0x02, place]);
     }
+    // 11; attachment 300
+    golden(&FromBroker::BorrowerClosed { attachment: 300 }, &[0x0b, 0xac, 0x02]);
+    // 11; lease 3, 300
+    golden(&ToBroker::AskAgain { lease: LEASE }, &[0x0b, 0x03, 0xac, 0x02]);
 }
 
 #[test]

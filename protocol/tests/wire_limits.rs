@@ -75,6 +75,7 @@ fn the_largest_messages_to_the_broker_fit() {
         ),
         (ToBroker::DetachBorrower { attachment: u32::MAX }, 1 + 5),
         (ToBroker::Wanted { ticket: u32::MAX, outcome: WantedOutcome::Unavailable }, 1 + 5 + 1),
+        (ToBroker::AskAgain { lease: LEASE }, 1 + 8),
     ];
     for (message, expected) in sizes {
         assert_eq!(size(&message), expected, "{message:?}");
@@ -96,6 +97,7 @@ fn the_largest_messages_from_the_broker_fit() {
             1 + 3 + 5 + 5 + 3,
         ),
         (FromBroker::Incompatible { oldest: u16::MAX, newest: u16::MAX }, 1 + 3 + 3),
+        (FromBroker::OtherKind { features: u32::MAX }, 1 + 5),
         (FromBroker::RegionSet { lease: LEASE, result: Err(refusal) }, 1 + 8 + 1 + 1 + 5),
         (FromBroker::RegionDropped { lease: LEASE, result: Err(failure) }, 1 + 8 + 1 + 5 + 3),
         (

@@ -30,11 +30,11 @@ impl Departure {
         if broker.link_state() != LinkState::LenderGone {
             return;
         }
-        let requests = &arguments::sound_hypervisor(hypervisor).requests;
+        let requests = arguments::sound_hypervisor(hypervisor).requests();
         let step = match self {
             Self::NotBegun => requests.disable().map(|()| *self = Self::Begun),
             Self::Begun if broker.is_finished(hypervisor) => {
-                match arguments::sound_hypervisor(hypervisor).requests.destroy() {
+                match arguments::sound_hypervisor(hypervisor).requests().destroy() {
                     Ok(()) => panic::power_off(format_args!("the lender is gone: leaving the borrower")),
                     refused => refused,
                 }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Broken contracts on demand, for scenarios that must notice them. Only with the Cargo feature `faults`.
 
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError};
+use xenlend_lending::hypervisor::{
+    one_by_one, Errno, Hypervisor, IoreqClaim, LenderLink, Partial, SendError,
+};
 use xenlend_lending::ioreq::{Request, STATE_READY};
-use xenlend_protocol::frame::{AperturePage, Mfn};
-use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_lending::lending_table::{FrameRun, PageRange};
+use xenlend_protocol::frame::Mfn;
+use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 
+use crate::attack::Attack;
 use crate::start_error::StartError;
+use crate::xen::lender_link::Link;
 
 /// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
 const DELAYED: usize = 64;
@@ -28,6 +33,8 @@ pub enum Fault {
     Panic,
     /// Overlook a `rep stos` until some page was added: so its page may be added while it is outstanding.
     LateStos,
+    /// Attack the lender from the first `Invalidate` on.
+    Attack(Attack),
 }
 
 impl Fault {
@@ -42,9 +49,11 @@ impl Fault {
             "loop" => Ok(Self::Loop),
             "panic" => Ok(Self::Panic),
             "late-stos" => Ok(Self::LateStos),
-            _ => Err(StartError::CommandLine(
-                "fault= is none of skip-unmap, ack-first, loop, panic, late-stos",
-            )),
+            "flood" => Ok(Self::Attack(Attack::Flood)),
+            "backwards" => Ok(Self::Attack(Attack::Backwards)),
+            "garbage" => Ok(Self::Attack(Attack::Garbage)),
+            "changing" => Ok(Self::Attack(Attack::Changing)),
+            _ => Err(StartError::CommandLine("fault= names no fault")),
         }
     }
 }
@@ -54,7 +63,7 @@ pub struct FaultyHypervisor<H> {
     /// The sound one.
     pub inner: H,
     fault: Option<Fault>,
-    delayed: heapless::Vec<(AperturePage, Mfn, u32), DELAYED>,
+    delayed: heapless::Vec<FrameRun, DELAYED>,
     overlooked: heapless::Vec<u16, OVERLOOKED>,
     /// Seen after all, and not completed yet.
     seen: heapless::Vec<u16, OVERLOOKED>,
@@ -83,27 +92,28 @@ impl<H: Hypervisor> FaultyHypervisor<H> {
     /// Does what was put off. Xen refuses where the lender has withdrawn the frames meanwhile, as it may
     /// once they are acknowledged: those entries stay until their pages are added again.
     pub fn start_turn(&mut self) {
-        for (first, mfn, count) in &self.delayed {
-            let _ = self.inner.remove(*first, *mfn, *count);
+        for run in &self.delayed {
+            let _ = self.inner.remove(&[*run]);
         }
         self.delayed.clear();
     }
 }
 
 impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+    fn add(&mut self, runs: &[FrameRun], rights: Rights) -> Result<(), Partial> {
         // Adding over an entry would kill the borrower: that is not the fault wanted. What was left behind
         // goes first, one page at a time, since Xen stops at the first page that has none. It does not
         // look at the frame, and these may be named again.
         self.start_turn();
         if matches!(self.fault, Some(Fault::SkipUnmap | Fault::AckFirst)) {
-            for offset in 0..count {
-                if let (Some(page), Some(mfn)) = (first.checked_add(offset), mfn.checked_add(offset.into())) {
-                    let _ = self.inner.remove(page, mfn, 1);
+            for run in runs {
+                for (page, mfn) in (run.pages.first..run.pages.end).zip(run.mfn.0..) {
+                    let pages = PageRange { first: page, end: page + 1 };
+                    let _ = self.inner.remove(&[FrameRun { pages, mfn: Mfn(mfn) }]);
                 }
             }
         }
-        self.inner.add(first, mfn, count)?;
+        self.inner.add(runs, rights)?;
         for vcpu in core::mem::take(&mut self.overlooked) {
             // As many fit in as were overlooked; one that does not is only served later.
             let _ = self.seen.push(vcpu);
@@ -111,14 +121,14 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
         Ok(())
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
         match self.fault {
             Some(Fault::SkipUnmap) => Ok(()),
-            Some(Fault::AckFirst) => match self.delayed.push((first, mfn, count)) {
+            Some(Fault::AckFirst) => one_by_one(runs, |run| match self.delayed.push(run) {
                 Ok(()) => Ok(()),
-                Err(_) => self.inner.remove(first, mfn, count),
-            },
-            _ => self.inner.remove(first, mfn, count),
+                Err(run) => self.inner.remove(&[run]),
+            }),
+            _ => self.inner.remove(runs),
         }
     }
 
@@ -149,26 +159,33 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 }
 
-/// A link that may stop at an `Invalidate`.
-pub struct FaultyLink<L> {
+/// A link that may stop at an `Invalidate`, or attack.
+pub struct FaultyLink {
     /// The sound one.
-    pub inner: L,
+    pub inner: Link,
     fault: Option<Fault>,
+    /// The one `Invalidate` before the attack has been taken.
+    taken: bool,
 }
 
-impl<L: LenderLink> FaultyLink<L> {
+impl FaultyLink {
     /// Wraps a sound one.
-    pub fn new(inner: L, fault: Option<Fault>) -> Self {
-        Self { inner, fault }
+    pub fn new(inner: Link, fault: Option<Fault>) -> Self {
+        Self { inner, fault, taken: false }
     }
 }
 
-impl<L: LenderLink> LenderLink for FaultyLink<L> {
+impl LenderLink for FaultyLink {
     fn send(&mut self, message: &FromBroker) -> Result<(), SendError> {
         self.inner.send(message)
     }
 
     fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind> {
+        // Its pages are removed and the acknowledgement lies in the ring: what changes under the lender's
+        // eyes is sound at first, and no lie about what is mapped.
+        if let (true, Some(Fault::Attack(Attack::Changing))) = (self.taken, self.fault) {
+            self.inner.pages.attack(Attack::Changing);
+        }
         let received = self.inner.receive();
         if matches!(received, Ok(Some(ToBroker::Invalidate { .. }))) {
             match self.fault {
@@ -176,6 +193,8 @@ impl<L: LenderLink> LenderLink for FaultyLink<L> {
                     core::hint::spin_loop();
                 },
                 Some(Fault::Panic) => panic!("as the command line asked for"),
+                Some(Fault::Attack(Attack::Changing)) => self.taken = true,
+                Some(Fault::Attack(attack)) => self.inner.pages.attack(attack),
                 _ => {}
             }
         }

@@ -12,8 +12,9 @@ use core::fmt::Write;
 
 use heapless::String;
 use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn};
-use xenlend_lending::capabilities::Capabilities;
+use xenlend_xen_abi::dm_op::IO_RANGE_MEMORY;
 use xenlend_xen_abi::errno;
+use xenlend_xen_abi::lend::IO_RANGE_LENT;
 use xenlend_xen_abi::version::XenVersion;
 use xenlend_xen_abi::PAGE_SIZE;
 
@@ -30,13 +31,17 @@ use crate::xen::borrower_link::BorrowerRings;
 use crate::xen::domctl::BorrowerControl;
 use crate::xen::event_channel::{self, WaitSet};
 use crate::xen::foreign_memory::ForeignMemory;
-use crate::xen::hypervisor::XenHypervisor;
+use crate::xen::hypervisor::{XenHypervisor, XenKind};
 use crate::xen::ioreq_server::IoreqServer;
+use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
 use crate::xen::lender_link::Link;
+use crate::xen::stock_hypervisor::StockHypervisor;
 use crate::xen::xenstore::Xenstore;
 use crate::xen::{console, dm_op, grant_table, hypercall, shared_info, time};
 
 mod arguments;
+#[cfg(feature = "faults")]
+mod attack;
 mod config;
 mod departure;
 #[cfg(feature = "faults")]
@@ -47,6 +52,7 @@ mod single;
 mod start_error;
 mod start_info;
 mod trace;
+mod work;
 mod xen;
 
 global_asm!(include_str!("entry.s"), options(att_syntax));
@@ -138,7 +144,10 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
     xenstore.write("xenlend/broker/state", b"starting")?;
     let arguments = Arguments::parse(command_line)?;
     let config = Config::read(xenstore)?;
-    let control = BorrowerControl::probe(*xen, config.borrower)?;
+    let kind = XenKind::ask(config.borrower)?;
+    xenstore.write("xenlend/broker/xen", kind.name().as_bytes())?;
+    xenstore.write("xenlend/broker/xen-reason", kind.reason().as_bytes())?;
+    log!("{} Xen: {}", kind.name(), kind.reason());
 
     let pages = [window.take()?, window.take()?, window.take()?];
     for (reference, page) in config.rings.into_iter().zip(pages) {
@@ -156,43 +165,59 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
 
     let vcpus = vcpu_count(&config)?;
     let (aperture, slots) = (storage(config.aperture_pages as usize)?, storage(vcpus.into())?);
-    let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, aperture, slots, Capabilities::STOCK).map_err(
+    let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, aperture, slots, kind.capabilities()).map_err(
         |error| match error {
             ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
             ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
         },
     )?;
 
-    let requests = IoreqServer::create(
-        config.borrower,
-        config.aperture_gfn,
-        config.aperture_pages.into(),
-        vcpus,
-        window,
-        &mut waits,
-    )?;
-    let memory = ForeignMemory::new(config.borrower, window)?;
-    let aperture_gfn = config.aperture_gfn;
-    let hypervisor = XenHypervisor { control, aperture_gfn, requests, memory };
+    let hypervisor = hypervisor(kind, *xen, &config, vcpus, window, &mut waits)?;
     log!(
-        "domain {} borrows {} pages from gfn {:#x} of domain {}; {vcpus} vCPUs, interface version {:#x}, \
-         heap {} KiB used, {} KiB free",
+        "domain {} borrows {} pages from gfn {:#x} of domain {}; {vcpus} vCPUs, heap {} KiB used, {} KiB free",
         config.borrower,
         config.aperture_pages,
         config.aperture_gfn,
         config.lender,
-        control.version(),
         heap::usage().0 / 1024,
         heap::usage().1 / 1024
     );
     xenstore.write("xenlend/broker/version", env!("CARGO_PKG_VERSION").as_bytes())?;
-    xenstore.write("xenlend/broker/xen", b"stock")?;
     // It takes its server off the borrower when its lender has gone, and ends: `xenlend down` may wait for it.
     xenstore.write("xenlend/broker/feature-leave", b"1")?;
     xenstore.write("xenlend/broker/state", b"connected")?;
     heap::lock();
     let (hypervisor, link) = (arguments.hypervisor(hypervisor), arguments.link(link));
     Ok(Service { broker, hypervisor, link, borrower, waits })
+}
+
+/// The implementation for a kind of Xen, with its server on the borrower.
+fn hypervisor(
+    kind: XenKind,
+    xen: XenVersion,
+    config: &Config,
+    vcpus: u16,
+    window: &mut Window,
+    waits: &mut WaitSet,
+) -> Result<XenHypervisor, StartError> {
+    let Config { borrower, lender, aperture_gfn, .. } = *config;
+    let mut server = |range| {
+        let frames = config.aperture_pages.into();
+        IoreqServer::create(borrower, range, aperture_gfn, frames, vcpus, window, waits)
+    };
+    match kind {
+        XenKind::Stock => {
+            let control = BorrowerControl::probe(xen, borrower)?;
+            log!("interface version {:#x}", control.version());
+            let requests = server(IO_RANGE_MEMORY)?;
+            let memory = ForeignMemory::new(borrower, window)?;
+            Ok(XenHypervisor::Stock(StockHypervisor { control, aperture_gfn, requests, memory }))
+        }
+        XenKind::LendAware => {
+            let requests = server(IO_RANGE_LENT)?;
+            Ok(XenHypervisor::LendAware(LendAwareHypervisor { borrower, lender, aperture_gfn, requests }))
+        }
+    }
 }
 
 /// The borrower's vCPUs: Xen knows best; xenstore's number is for a Xen that cannot say.
@@ -225,6 +250,7 @@ fn serve(mut service: Service) -> ! {
     let mut departure = Departure::default();
     loop {
         waits.clear();
+        work::turn();
         arguments::start_turn(hypervisor);
         let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
         let requests = broker.serve_requests(hypervisor, link);
@@ -247,6 +273,9 @@ fn serve(mut service: Service) -> ! {
             state = broker.link_state();
             record(Event::LinkChanged, now, 0);
             log!("link: {state:?}");
+            if !matches!(state, LinkState::AwaitingHello | LinkState::Connected) {
+                log!("revocations: {}", work::revocations());
+            }
         }
         if broker.borrower_state() != borrower_state {
             borrower_state = broker.borrower_state();

@@ -49,6 +49,20 @@ pub enum StartError {
         /// Xen's error number.
         errno: u16,
     },
+    /// Xen did not say which kind it is.
+    KindOfXen {
+        /// The borrower.
+        borrower: DomainId,
+        /// Xen's error number.
+        errno: u16,
+    },
+    /// A lend-aware Xen that cannot do all that is needed.
+    LendFeatures {
+        /// What it can.
+        has: u32,
+        /// What is needed.
+        wanted: u32,
+    },
     /// A xenstore operation failed.
     Xenstore {
         /// The node.
@@ -104,6 +118,16 @@ impl fmt::Display for StartError {
                 formatter,
                 "no rights over domain {borrower}: {} ({errno}); has it been made this domain's target?",
                 errno::name(errno)
+            ),
+            Self::KindOfXen { borrower, errno } => write!(
+                formatter,
+                "ask Xen how it lends to domain {borrower}: {} ({errno}); on stock Xen the toolstack makes it \
+                 this domain's target, on lend-aware Xen it names this domain its broker: has it?",
+                errno::name(errno)
+            ),
+            Self::LendFeatures { has, wanted } => write!(
+                formatter,
+                "this lend-aware Xen has features {has:#x} of {wanted:#x}: its patches are older than this broker"
             ),
             Self::Xenstore { path, errno } => {
                 write!(formatter, "xenstore {path}: {} ({errno})", errno::name(errno))

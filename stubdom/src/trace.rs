@@ -4,6 +4,9 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use xenlend_lending::hypervisor::Partial;
+use xenlend_lending::lending_table::PageRange;
+
 /// Records kept.
 const RECORDS: usize = 256;
 /// Records that the last words quote.
@@ -49,6 +52,15 @@ pub fn record(event: Event, first: u64, second: u64) {
     let index = TRACE.next.fetch_add(1, Ordering::Relaxed) % RECORDS;
     for (field, value) in TRACE.records[index].iter().zip([event as u64, first, second]) {
         field.store(value, Ordering::Relaxed);
+    }
+}
+
+/// Notes how a change of entries ended.
+pub fn record_outcome(pages: PageRange, result: Result<(), Partial>, done: Event, failed: Event) {
+    let first = u64::from(pages.first);
+    match result {
+        Ok(()) => record(done, first, u64::from(pages.page_count())),
+        Err(Partial { done, errno }) => record(failed, first + u64::from(done), u64::from(errno.0)),
     }
 }
 

@@ -22,8 +22,10 @@ raw 'os error 22' 64 0 $free 4096 "$address"                 # no such slot
 raw 'os error 22' 0 0 $((base + (16 << 20))) 4096 "$address" # resize
 raw 'os error 22' 1 0 $free 0x800000000000 0x1000            # user range wraps
 raw 'os error 17' 1 0 $((base + (16 << 20) + 4096)) 4096 "$address" # overlaps
-raw 'os error 95' 1 2 $free 4096 "$address"                  # read-only, on stock Xen
-raw 'os error 95' 1 512 $free 4096 "$address"                # write-back, on stock Xen
+if ! lend_aware; then
+    raw 'os error 95' 1 2 $free 4096 "$address"                  # read-only
+    raw 'os error 95' 1 512 $free 4096 "$address"                # write-back
+fi
 refused 'os error 22' lender tell L unlend 5
 lender start M >/dev/null
 refused 'os error 2' lender tell M bind 999

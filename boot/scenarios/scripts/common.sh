@@ -3,6 +3,9 @@
 guest=${guest:-g1}
 link=xenlend-$guest
 
+# Whether Xen knows lent memory.
+lend_aware() { [ "${XEN_KIND:-stock}" = lend ]; }
+
 # Says why and fails.
 fail() {
     echo "FAILED: $*" >&2
@@ -62,6 +65,15 @@ await_nothing_left() {
 }
 
 tell() { lender tell L "$@"; }
+# What is not lent: reads as ones, or the program that touches it gets a signal.
+nothing_lent() { # OFFSET
+    if lend_aware; then
+        touch_lent fault "$1" || fail "something is lent at $1"
+    else
+        touch_lent peek "$1" 8 | tee peek
+        grep -q ffffffffffffffff peek
+    fi
+}
 touch_lent() { guest-exec "$guest" xenlend-touch "$@"; }
 status() { tell status; }
 

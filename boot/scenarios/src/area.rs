@@ -10,6 +10,7 @@ use xenlend_touch::memory::{Memory, PAGE_BYTES};
 use crate::drm::{Buffer, Card};
 use crate::mapping::{memory_file, punch_hole, Content, Window};
 use crate::own_frames::OwnFrames;
+use crate::unanswered::Unanswered;
 
 /// Where an area's memory comes from.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub enum Source {
     ReadOnlyFile(File, u64),
     /// Frames of another domain: the mapping is made once.
     Foreign(File),
+    /// This process's own memory, of which no page comes by itself.
+    Unanswered(Unanswered),
 }
 
 /// A window with memory in it.
@@ -89,6 +92,21 @@ impl Area {
         Ok(area)
     }
 
+    /// Memory of which no page comes by itself.
+    pub fn unanswered(bytes: usize) -> Result<Self> {
+        let window = Window::reserve(bytes)?;
+        window.map(0, bytes, Content::Anonymous)?;
+        Ok(Self { window, source: Source::Unanswered(Unanswered::register(window)?) })
+    }
+
+    /// Brings pages of such memory: copies of another area's.
+    pub fn answer(&self, offset: usize, bytes: usize, from: &Self) -> Result<()> {
+        match &self.source {
+            Source::Unanswered(unanswered) => unanswered.answer(self.window, offset, bytes, from.window),
+            other => bail!("{other:?} answers by itself"),
+        }
+    }
+
     /// Its window.
     pub fn window(&self) -> Window {
         self.window
@@ -104,6 +122,7 @@ impl Area {
         let (window, bytes) = (self.window, self.window.bytes());
         match &self.source {
             Source::Anonymous => window.map(0, bytes, Content::Anonymous),
+            Source::Unanswered(_) => bail!("it would answer afterwards"),
             Source::MemoryFile(file) | Source::Foreign(file) => {
                 window.map(0, bytes, Content::File(file.as_fd(), 0))
             }
@@ -143,7 +162,7 @@ impl Area {
             Source::OwnFrames(frames) => {
                 frames.zap((offset / PAGE_BYTES) as u32, (bytes / PAGE_BYTES) as u32)
             }
-            Source::Anonymous => bail!("the contents would be lost"),
+            Source::Anonymous | Source::Unanswered(_) => bail!("the contents would be lost"),
             // A mapping of device memory takes no advice.
             Source::Dumb(..) | Source::Foreign(_) => self.map_again(),
             _ => self.window.drop_entries(offset, bytes),

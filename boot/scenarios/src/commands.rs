@@ -73,6 +73,11 @@ enum Kind {
         #[arg(long)]
         read_only: bool,
     },
+    /// This process's own memory, of which no page comes before `answer`
+    Unanswered {
+        #[arg(value_parser = size)]
+        bytes: usize,
+    },
     /// A frame of another domain
     Foreign {
         domain: u16,
@@ -176,6 +181,15 @@ enum Command {
         #[arg(value_parser = size)]
         bytes: usize,
     },
+    /// Brings pages of unanswered memory: copies of another area's, from the same place
+    Answer {
+        area: String,
+        #[arg(value_parser = size)]
+        start: usize,
+        #[arg(value_parser = size)]
+        bytes: usize,
+        from: String,
+    },
     /// Removes the mapping of a part
     Unmap {
         area: String,
@@ -249,6 +263,7 @@ fn make(kind: Kind) -> Result<Area> {
         Kind::Dumb { driver, count, display } => Area::dumb(&driver, count, display),
         Kind::Own { pages, contiguous } => Area::own_frames(pages, contiguous),
         Kind::File { path, bytes, offset, read_only } => Area::file(&path, offset, bytes, read_only),
+        Kind::Unanswered { bytes } => Area::unanswered(bytes),
         Kind::Foreign { domain, gfn } => Area::foreign(domain, gfn),
     }
 }
@@ -317,6 +332,9 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
         Command::Poke { area, at, value } => lender.memory(&area)?.write_u8(at, value as u8),
         Command::Revoke { area, start, bytes } => lender.area(&area)?.revoke(start, bytes)?,
         Command::Punch { area, start, bytes } => lender.area(&area)?.punch(start, bytes)?,
+        Command::Answer { area, start, bytes, from } => {
+            lender.area(&area)?.answer(start, bytes, lender.area(&from)?)?;
+        }
         Command::Unmap { area, start, bytes } => lender.area(&area)?.window().unmap(start, bytes)?,
         Command::Remap { area } => lender.area(&area)?.map_again()?,
         Command::MoveAway { area } => {

@@ -13,6 +13,7 @@ mod mapping;
 mod own_frames;
 mod play;
 mod session;
+mod unanswered;
 
 use std::process::ExitCode;
 

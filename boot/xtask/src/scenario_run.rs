@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::hypervisor::Flavour;
 use crate::lab_run::{self, Arguments};
 use crate::parts::Parts;
 use crate::report::Report;
@@ -56,7 +57,7 @@ pub fn run(
     crate::digest::remove(folder)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let script = folder.join("script.sh");
-    std::fs::write(&script, script_of(chosen)).with_context(|| script.display().to_string())?;
+    std::fs::write(&script, script_of(chosen, boot.xen)).with_context(|| script.display().to_string())?;
     let scripts = workspace.root.join("boot/scenarios/scripts");
     let arguments = Arguments {
         script,
@@ -80,6 +81,7 @@ pub fn run(
         parts: parts.clone(),
     };
     let marks = RefCell::new(Marks::default());
+    let start = Instant::now();
     let outcome = lab_run::carry_out(workspace, &arguments, &mut |data| {
         for (name, status, milliseconds) in marks.borrow_mut().read(data) {
             let Some(scenario) = chosen.iter().find(|scenario| scenario.name == name) else { continue };
@@ -96,7 +98,7 @@ pub fn run(
     if let Some(words) = boot.panic {
         let verdict = judge_panic(folder, words)?;
         for scenario in chosen {
-            tell(&Outcome { name: scenario.name, verdict: verdict.clone(), time: Duration::ZERO });
+            tell(&Outcome { name: scenario.name, verdict: verdict.clone(), time: start.elapsed() });
         }
         return Ok(());
     }
@@ -137,8 +139,10 @@ pub fn folder_of(workspace: &Workspace, boot: &Boot) -> PathBuf {
 }
 
 /// The script of a boot.
-fn script_of(scenarios: &[Scenario]) -> String {
-    let mut script = String::from(
+fn script_of(scenarios: &[Scenario], xen: Flavour) -> String {
+    let kind = if matches!(xen, Flavour::Lend | Flavour::LendDebug) { "lend" } else { "stock" };
+    let mut script = format!("export XEN_KIND={kind}\n");
+    script.push_str(
         "export OUT_ROOT=$OUT\n\
          now() { read -r up _ </proc/uptime; echo \"${up%.*}${up#*.}0\"; }\n\
          scenario() {\n\
@@ -151,7 +155,7 @@ fn script_of(scenarios: &[Scenario]) -> String {
          status=$?\n",
     );
     let _ = writeln!(script, "echo \"{MARK}$name $status $(($(now) - start))\"\n}}");
-    for Scenario { name, script: file, arguments } in scenarios {
+    for Scenario { name, script: file, arguments, .. } in scenarios {
         let arguments: Vec<String> = arguments.iter().map(|argument| format!(" '{argument}'")).collect();
         let _ = writeln!(script, "scenario {name} {SCRIPTS}/{file}{}", arguments.concat());
     }
@@ -189,7 +193,8 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{script_of, Marks, Scenario};
+    use super::{script_of, Flavour, Marks, Scenario};
+    use crate::scenarios::On;
 
     #[test]
     fn marks_are_found_whatever_pieces_they_come_in() {
@@ -205,11 +210,14 @@ mod tests {
 
     #[test]
     fn every_scenario_is_called_with_its_arguments() {
-        let script = script_of(&[Scenario {
+        let scenarios = [Scenario {
             name: "a_thing_holds",
             script: "x/y.sh",
             arguments: &["1", "two words"],
-        }]);
+            on: On::Any,
+        }];
+        let script = script_of(&scenarios, Flavour::Lend);
+        assert!(script.starts_with("export XEN_KIND=lend\n"));
         assert!(script.contains("scenario a_thing_holds /usr/lib/xenlend-scenarios/x/y.sh '1' 'two words'\n"));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::build_root::BuildRoot;
 use crate::command::run as run_command;
@@ -16,7 +17,7 @@ use crate::hypervisor::Flavour;
 use crate::parts::Parts;
 use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
-use crate::scenarios::{Boot, Scenario, BOOTS};
+use crate::scenarios::{Boot, On, Scenario, BOOTS};
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
@@ -31,6 +32,9 @@ pub struct Arguments {
     /// Run only the scenarios whose boot or name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// The Xen of the scenarios: Debian's own, the patched one, or both
+    #[arg(long, value_enum, default_value_t)]
+    xen: Kinds,
     /// Do not run the checks on the host
     #[arg(long)]
     no_host: bool,
@@ -39,6 +43,40 @@ pub struct Arguments {
     no_lab: bool,
     #[command(flatten)]
     parts: Parts,
+}
+
+/// The kinds of Xen to run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Kinds {
+    /// Debian's own
+    #[default]
+    Stock,
+    /// With the patches of boot/xen
+    Lend,
+    /// One after the other
+    Both,
+}
+
+impl Kinds {
+    /// The boots: those with the patched Xen have names of their own.
+    fn boots(self) -> Vec<Boot> {
+        let lend =
+            BOOTS.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
+        match self {
+            Self::Stock => BOOTS.to_vec(),
+            Self::Lend => lend.collect(),
+            Self::Both => BOOTS.iter().copied().chain(lend).collect(),
+        }
+    }
+}
+
+/// Whether a scenario of a boot is shown on its Xen.
+fn is_shown(boot: &Boot, scenario: &Scenario) -> bool {
+    match scenario.on {
+        On::Any => true,
+        On::Stock(_) => boot.xen == Flavour::Stock,
+        On::Lend => boot.xen == Flavour::Lend,
+    }
 }
 
 /// What was run, and how much of it failed.
@@ -164,13 +202,15 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
 
 /// The scenarios, as many boots at a time as this machine has processors for.
 fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) -> Result<()> {
-    let chosen: VecDeque<(&Boot, Vec<Scenario>)> = BOOTS
+    let boots = arguments.xen.boots();
+    let chosen: VecDeque<(&Boot, Vec<Scenario>)> = boots
         .iter()
         .map(|boot| {
             let wanted = |scenario: &&Scenario| {
-                arguments.only.as_ref().is_none_or(|only| {
+                let named = arguments.only.as_ref().is_none_or(|only| {
                     scenario.name.contains(only.as_str()) || boot.name.contains(only.as_str())
-                })
+                });
+                named && is_shown(boot, scenario)
             };
             (boot, boot.scenarios.iter().filter(wanted).copied().collect())
         })
@@ -273,4 +313,36 @@ fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &P
 /// How a scenario is called in the output.
 fn title(boot: &Boot, scenario: &str) -> String {
     format!("{}: {scenario}", boot.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_shown, Flavour, Kinds, On};
+
+    #[test]
+    fn each_kind_has_boots_of_its_own_names() {
+        let names = |kinds: Kinds| kinds.boots().iter().map(|boot| boot.name).collect::<Vec<_>>();
+        let (stock, lend) = (names(Kinds::Stock), names(Kinds::Lend));
+        assert!(stock.contains(&"lending") && lend.contains(&"lending@lend"));
+        assert_eq!(names(Kinds::Both), [stock, lend].concat());
+        assert!(Kinds::Lend
+            .boots()
+            .iter()
+            .all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
+        assert!(Kinds::Stock.boots().iter().all(|boot| boot.xen != Flavour::Lend));
+    }
+
+    #[test]
+    fn what_is_about_one_kind_is_shown_on_it_alone() {
+        for boot in Kinds::Both.boots() {
+            for scenario in boot.scenarios {
+                let expected = match scenario.on {
+                    On::Any => true,
+                    On::Stock(way) => !way.is_empty() && !boot.name.ends_with("@lend"),
+                    On::Lend => boot.name.ends_with("@lend"),
+                };
+                assert_eq!(is_shown(&boot, scenario), expected, "{} {}", boot.name, scenario.name);
+            }
+        }
+    }
 }

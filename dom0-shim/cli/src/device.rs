@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::descriptor::BorrowerFd;
 use crate::ioctl;
-use crate::layout::{self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, Status};
+use crate::layout::{self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, Status, Xen};
 
 /// The device that the kernel module makes.
 pub const DEVICE_PATH: &str = "/dev/xen/xenlend";
@@ -95,6 +95,16 @@ impl Device {
     pub fn attach(&self, mut request: Attach) -> io::Result<Attached> {
         ioctl::attach(&self.file, &mut request)?;
         Ok(Attached { ring_refs: request.ring_refs, event_channel: request.event_channel })
+    }
+
+    /// Whether the running Xen knows lent frames, as far as this borrower is concerned.
+    ///
+    /// # Errors
+    /// As the header says for `XENLEND_XEN`.
+    pub fn is_lend_aware(&self, borrower: u16) -> io::Result<bool> {
+        let mut request = Xen { borrower, ..Xen::default() };
+        ioctl::xen(&self.file, &mut request)?;
+        Ok(request.flags & layout::STATUS_LEND_AWARE != 0)
     }
 
     /// Ends the link: everything is revoked when this returns.

@@ -6,13 +6,19 @@ use std::os::fd::AsFd;
 
 use rustix::ioctl::{ioctl, Setter, Updater};
 
-use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status};
+use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status, Xen};
 use crate::number;
 
 /// `XENLEND_ATTACH`; fills in the ring references and the event channel.
 pub(crate) fn attach(fd: impl AsFd, request: &mut Attach) -> io::Result<()> {
     // SAFETY: the number encodes exactly `Attach`, plain integers that the kernel reads and writes.
     Ok(unsafe { ioctl(fd, Updater::<{ number::ATTACH }, Attach>::new(request)) }?)
+}
+
+/// `XENLEND_XEN`; fills in the flags.
+pub(crate) fn xen(fd: impl AsFd, request: &mut Xen) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Xen`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::XEN }, Xen>::new(request)) }?)
 }
 
 /// `XENLEND_DETACH`.

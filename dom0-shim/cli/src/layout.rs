@@ -11,6 +11,8 @@ pub const RING_REFS: usize = 3;
 pub const MAX_REGIONS: u32 = 64;
 /// `XENLEND_ATTACH_CHECK`: verify every acknowledgement.
 pub const ATTACH_CHECK: u32 = 1 << 0;
+/// `XENLEND_STATUS_LEND_AWARE`: Xen knows lent frames.
+pub const STATUS_LEND_AWARE: u32 = 1 << 16;
 /// `XENLEND_REGION_READONLY`: refused on stock Xen.
 pub const REGION_READONLY: u32 = 1 << 1;
 /// `XENLEND_REGION_LOSS_FAULT`: lost pages fault instead of reading as zeros.
@@ -56,6 +58,16 @@ pub struct Attach {
     pub vcpus: u32,
     pub ring_refs: [u32; RING_REFS],
     pub event_channel: u32,
+}
+
+/// `struct xenlend_xen`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct Xen {
+    pub borrower: u16,
+    pub reserved: u16,
+    pub flags: u32,
 }
 
 /// `struct xenlend_detach`.
@@ -189,6 +201,7 @@ pub struct Status {
 }
 
 const _: () = assert!(size_of::<Attach>() == 48);
+const _: () = assert!(size_of::<Xen>() == 8);
 const _: () = assert!(size_of::<Detach>() == 8);
 const _: () = assert!(size_of::<AllowBar>() == 24);
 const _: () = assert!(size_of::<Bind>() == 8);

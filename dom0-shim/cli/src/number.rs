@@ -3,7 +3,7 @@
 
 use rustix::ioctl::{opcode, Opcode};
 
-use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status};
+use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status, Xen};
 
 /// `XENLEND_IOC_MAGIC`.
 pub const MAGIC: u8 = 0xC5;
@@ -19,6 +19,8 @@ pub const BIND: Opcode = opcode::write::<Bind>(MAGIC, 0x13);
 pub const STATUS: Opcode = opcode::read_write::<Status>(MAGIC, 0x14);
 /// `XENLEND_SET_USER_MEMORY_REGION`.
 pub const SET_USER_MEMORY_REGION: Opcode = opcode::write::<RawRegion>(MAGIC, 0x15);
+/// `XENLEND_XEN`.
+pub const XEN: Opcode = opcode::read_write::<Xen>(MAGIC, 0x20);
 /// `XENLEND_ATTACH_FRONTEND`.
 pub const ATTACH_FRONTEND: Opcode = opcode::read_write::<AttachFrontend>(MAGIC, 0x16);
 /// `XENLEND_DETACH_FRONTEND`.

@@ -62,6 +62,7 @@ wire_words! {
         RemoveFailed = 5, "remove-failed", "the broker could not remove an entry";
         Lied = 6, "lied", "the broker acknowledged an invalidation without removing the entries";
         BorrowerGone = 7, "borrower-gone", "the guest's domain has died";
+        OtherXen = 8, "other-xen", "module and broker have found different kinds of Xen";
     }
 }
 
@@ -89,6 +90,6 @@ mod tests {
             assert_eq!(FrameRefusal::from_raw(raw).raw(), raw);
         }
         assert_eq!(Reason::from_raw(6), Reason::Lied);
-        assert_eq!(Reason::from_raw(8), Reason::Unknown(8));
+        assert_eq!(Reason::from_raw(9), Reason::Unknown(9));
     }
 }

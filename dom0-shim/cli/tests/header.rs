@@ -12,7 +12,7 @@ use c_header::{ask_the_c_compiler, forgotten, Beliefs};
 
 use xenlend::layout::{
     self, AllowBar, Attach, AttachFrontend, Bind, Counters, Detach, DetachFrontend, RawEvent, RawRegion,
-    Status,
+    Status, Xen,
 };
 use xenlend::{number, FrameRefusal, LinkState, Reason};
 
@@ -34,6 +34,7 @@ fn structure_beliefs() -> Beliefs {
             event_channel
         ]
     );
+    believe_struct!(beliefs, Xen, "xenlend_xen", [borrower, reserved, flags]);
     believe_struct!(beliefs, Detach, "xenlend_detach", [borrower, reserved]);
     believe_struct!(
         beliefs,
@@ -112,7 +113,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 44] = [
+    let pairs: [(&str, u64); 47] = [
         ("XENLEND_API_VERSION", 1),
         ("XENLEND_ATTACH", number::ATTACH.into()),
         ("XENLEND_DETACH", number::DETACH.into()),
@@ -122,6 +123,9 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_SET_USER_MEMORY_REGION", number::SET_USER_MEMORY_REGION.into()),
         ("XENLEND_ATTACH_FRONTEND", number::ATTACH_FRONTEND.into()),
         ("XENLEND_DETACH_FRONTEND", number::DETACH_FRONTEND.into()),
+        ("XENLEND_XEN", number::XEN.into()),
+        ("XENLEND_STATUS_LEND_AWARE", layout::STATUS_LEND_AWARE.into()),
+        ("XENLEND_REASON_OTHER_XEN", Reason::OtherXen.raw().into()),
         ("XENLEND_FRONTEND_NONE", layout::FRONTEND_NONE.into()),
         ("XENLEND_FRONTEND_GRANT", layout::FRONTEND_GRANT.into()),
         ("XENLEND_FRONTEND_EVENT_CHANNEL", layout::FRONTEND_EVENT_CHANNEL.into()),

@@ -43,6 +43,7 @@ pub enum FrameRefusal {
 
 /// What the kernel says about a frame that a page-table entry names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts of their own: each combination occurs")]
 pub struct FrameFacts {
     /// Linux's number of it.
     pub pfn: u64,
@@ -52,17 +53,20 @@ pub struct FrameFacts {
     pub m2p_pfn: u64,
     /// Whether Linux has a page structure for it.
     pub has_page: bool,
-    /// Whether that page is reserved, a page table, of an allocator, or the zero page.
+    /// Whether that page is reserved, a page table, or of an allocator.
     pub is_special: bool,
+    /// Whether it is the kernel's page of zeros.
+    pub is_zero_page: bool,
     /// Whether it is inside some device's memory, as this kernel knows it.
     pub is_device_memory: bool,
 }
 
-/// Judges a frame.
+/// Judges a frame. The kernel's page of zeros may be lent for reading: all that a process has not written to is
+/// that page.
 ///
 /// # Errors
 /// Why it may not be lent.
-pub fn judge(facts: &FrameFacts, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
+pub fn judge(facts: &FrameFacts, bars: &Bars, read_only: bool) -> Result<(Mfn, FrameKind), FrameRefusal> {
     if facts.pfn >= MFN_LIMIT {
         // A page-table entry that names a frame of another domain reads as no number of ours.
         return Err(FrameRefusal::Foreign);
@@ -83,7 +87,10 @@ pub fn judge(facts: &FrameFacts, bars: &Bars) -> Result<(Mfn, FrameKind), FrameR
     if facts.m2p_pfn != facts.pfn {
         return Err(FrameRefusal::Foreign);
     }
-    if !facts.has_page || facts.is_special {
+    if facts.is_zero_page && facts.has_page && read_only {
+        return Ok((mfn, FrameKind::Ram));
+    }
+    if !facts.has_page || facts.is_special || facts.is_zero_page {
         return Err(FrameRefusal::Special);
     }
     Ok((mfn, FrameKind::Ram))
@@ -114,6 +121,7 @@ mod tests {
             m2p_pfn: pfn,
             has_page: true,
             is_special: false,
+            is_zero_page: false,
             is_device_memory: false,
         }
     }
@@ -131,35 +139,52 @@ mod tests {
 
     #[test]
     fn own_ram_and_named_bars_pass() {
-        assert_eq!(judge(&ram(5, 0x1234), &bars()), Ok((Mfn(0x1234), FrameKind::Ram)));
-        assert_eq!(judge(&mmio(0xfd3e8), &bars()), Ok((Mfn(0xfd3e8), FrameKind::Bar)));
+        assert_eq!(judge(&ram(5, 0x1234), &bars(), false), Ok((Mfn(0x1234), FrameKind::Ram)));
+        assert_eq!(judge(&mmio(0xfd3e8), &bars(), false), Ok((Mfn(0xfd3e8), FrameKind::Bar)));
     }
 
     #[test]
     fn frames_of_other_domains_do_not() {
         let granted = FrameFacts { p2m_entry: 0x1234 | P2M_FOREIGN, ..ram(5, 0) };
-        assert_eq!(judge(&granted, &bars()), Err(FrameRefusal::Foreign));
+        assert_eq!(judge(&granted, &bars(), false), Err(FrameRefusal::Foreign));
         let moved = FrameFacts { m2p_pfn: 6, ..ram(5, 0x1234) };
-        assert_eq!(judge(&moved, &bars()), Err(FrameRefusal::Foreign));
+        assert_eq!(judge(&moved, &bars(), false), Err(FrameRefusal::Foreign));
         let mapped_by_frame = FrameFacts { is_device_memory: false, ..mmio(0x12_3456) };
-        assert_eq!(judge(&mapped_by_frame, &bars()), Err(FrameRefusal::Foreign));
+        assert_eq!(judge(&mapped_by_frame, &bars(), false), Err(FrameRefusal::Foreign));
         let no_number_of_ours = FrameFacts { pfn: u64::MAX >> 12, ..ram(5, 0x1234) };
-        assert_eq!(judge(&no_number_of_ours, &bars()), Err(FrameRefusal::Foreign));
+        assert_eq!(judge(&no_number_of_ours, &bars(), false), Err(FrameRefusal::Foreign));
     }
 
     #[test]
     fn special_frames_do_not() {
-        assert_eq!(judge(&FrameFacts { is_special: true, ..ram(5, 9) }, &bars()), Err(FrameRefusal::Special));
-        assert_eq!(judge(&FrameFacts { has_page: false, ..ram(5, 9) }, &bars()), Err(FrameRefusal::Special));
+        assert_eq!(
+            judge(&FrameFacts { is_special: true, ..ram(5, 9) }, &bars(), false),
+            Err(FrameRefusal::Special)
+        );
+        assert_eq!(
+            judge(&FrameFacts { has_page: false, ..ram(5, 9) }, &bars(), false),
+            Err(FrameRefusal::Special)
+        );
         let ballooned = FrameFacts { p2m_entry: P2M_INVALID, ..ram(5, 9) };
-        assert_eq!(judge(&ballooned, &bars()), Err(FrameRefusal::Special));
+        assert_eq!(judge(&ballooned, &bars(), false), Err(FrameRefusal::Special));
+    }
+
+    #[test]
+    fn the_page_of_zeros_is_for_reading_only() {
+        let zero_page = FrameFacts { is_special: true, is_zero_page: true, ..ram(5, 9) };
+        assert_eq!(judge(&zero_page, &bars(), false), Err(FrameRefusal::Special));
+        assert_eq!(judge(&zero_page, &bars(), true), Ok((Mfn(9), FrameKind::Ram)));
+        let foreign = FrameFacts { m2p_pfn: 6, ..zero_page };
+        assert_eq!(judge(&foreign, &bars(), true), Err(FrameRefusal::Foreign));
+        let special = FrameFacts { is_zero_page: false, ..zero_page };
+        assert_eq!(judge(&special, &bars(), true), Err(FrameRefusal::Special));
     }
 
     #[test]
     fn other_mmio_and_msix_tables_do_not() {
-        assert_eq!(judge(&mmio(0xfcfff), &bars()), Err(FrameRefusal::OtherMmio));
-        assert_eq!(judge(&mmio(0xfe000), &bars()), Err(FrameRefusal::Msix));
+        assert_eq!(judge(&mmio(0xfcfff), &bars(), false), Err(FrameRefusal::OtherMmio));
+        assert_eq!(judge(&mmio(0xfe000), &bars(), false), Err(FrameRefusal::Msix));
         // RAM whose number lies in a BAR is judged as RAM.
-        assert_eq!(judge(&ram(0xfd000, 7), &bars()), Ok((Mfn(7), FrameKind::Ram)));
+        assert_eq!(judge(&ram(0xfd000, 7), &bars(), false), Ok((Mfn(7), FrameKind::Ram)));
     }
 }

@@ -19,11 +19,14 @@
 
 pub mod bars;
 pub mod counters;
+pub mod dm_op;
 pub mod domctl;
 pub mod events;
+pub mod frames;
 pub mod histogram;
 pub mod in_flight;
 pub mod invalidation;
+pub mod kind;
 pub mod lendable;
 pub mod link;
 pub mod mirror;

@@ -13,6 +13,8 @@ use crate::storage::Storage;
 const PRESENT: u64 = 1 << 63;
 /// The page is part of a 2 MiB entry, which is only ever removed whole.
 const LARGE: u64 = 1 << 62;
+/// The frame is a page of zeros of the lender's kernel, which nobody else has.
+const ZEROS: u64 = 1 << 61;
 const MFN_MASK: u64 = (1 << 40) - 1;
 
 /// Present entries of one size with consecutive pages and frames; never leaves an
@@ -27,6 +29,8 @@ pub struct Run {
     pub count: u32,
     /// One 2 MiB entry instead of 4 KiB entries.
     pub large: bool,
+    /// The lender's own page of zeros, to be freed; always one page.
+    pub zeros: bool,
 }
 
 /// What became present, in entries.
@@ -98,6 +102,11 @@ impl<S: Storage> Mirror<S> {
         entries
     }
 
+    /// Records a page of zeros of the lender's own. It must lie in the region.
+    pub fn set_zeros(&mut self, page: AperturePage, mfn: Mfn) {
+        self.put(page.0, PRESENT | ZEROS | mfn.0 & MFN_MASK);
+    }
+
     /// The first present entries that reach into these pages: a 2 MiB entry whole, also
     /// where it begins before them.
     pub fn find(&self, first: AperturePage, count: u32) -> Option<Run> {
@@ -139,7 +148,11 @@ impl<S: Storage> Mirror<S> {
         if entry & LARGE != 0 {
             let start = page & !FRAMES_PER_2MIB.saturating_sub(1);
             let mfn = Mfn(self.entry(start) & MFN_MASK);
-            return Run { page: AperturePage(start), mfn, count: FRAMES_PER_2MIB, large: true };
+            return Run { page: AperturePage(start), mfn, count: FRAMES_PER_2MIB, large: true, zeros: false };
+        }
+        if entry & ZEROS != 0 {
+            let mfn = Mfn(entry & MFN_MASK);
+            return Run { page: AperturePage(page), mfn, count: 1, large: false, zeros: true };
         }
         let mut count = 1u32;
         while page.saturating_add(count) < limit {
@@ -149,7 +162,7 @@ impl<S: Storage> Mirror<S> {
             }
             count = count.saturating_add(1);
         }
-        Run { page: AperturePage(page), mfn: Mfn(entry & MFN_MASK), count, large: false }
+        Run { page: AperturePage(page), mfn: Mfn(entry & MFN_MASK), count, large: false, zeros: false }
     }
 
     fn end(&self) -> u32 {

@@ -33,6 +33,7 @@ pub enum Phase {
 }
 
 /// A region.
+#[allow(clippy::struct_excessive_bools, reason = "beside the phase, and of their own")]
 pub struct Region<S: Storage> {
     /// Its lease.
     pub lease: LeaseId,
@@ -54,8 +55,14 @@ pub struct Region<S: Storage> {
     pub first_page_kind: Option<FrameKind>,
     /// Declared lost for good.
     pub is_lost: bool,
+    /// Its process is gone and the lender presents zeros instead.
+    pub is_zeroed: bool,
     /// Answers about the lease that the broker owes.
     pub answers_due: u32,
+    /// A thread waits in it for a page that somebody else has to bring.
+    pub is_waited_in: bool,
+    /// The broker has been told so, and has to ask again when that has ended.
+    pub asks_again: bool,
 }
 
 /// One place of the table.
@@ -160,6 +167,7 @@ impl<S: Storage> Regions<S> {
         request: &RegionRequest,
         aperture: &Aperture,
         owner: u32,
+        unsupported: u32,
     ) -> Result<Plan, RegionError> {
         let index = u16::try_from(request.slot).map_err(|_| RegionError::Invalid)?;
         let slot = self.slots.get(usize::from(index)).ok_or(RegionError::Invalid)?;
@@ -183,7 +191,7 @@ impl<S: Storage> Regions<S> {
         if request.flags & !(REGION_READONLY | REGION_LOSS_FAULT | REGION_WRITE_BACK) != 0 {
             return Err(RegionError::Invalid);
         }
-        if request.flags & (REGION_READONLY | REGION_WRITE_BACK) != 0 {
+        if request.flags & unsupported != 0 {
             return Err(RegionError::Unsupported);
         }
         let aligned =
@@ -218,7 +226,10 @@ impl<S: Storage> Regions<S> {
                 mirror,
                 first_page_kind: None,
                 is_lost: false,
+                is_zeroed: false,
                 answers_due: 0,
+                is_waited_in: false,
+                asks_again: false,
             });
         }
     }
@@ -253,6 +264,11 @@ impl<S: Storage> Regions<S> {
 }
 
 impl<S: Storage> Region<S> {
+    /// Lent for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.flags & REGION_READONLY != 0
+    }
+
     /// The pages whose bytes in the process overlap `start .. end`.
     pub fn pages_of(&self, start: u64, end: u64) -> Option<(AperturePage, u32)> {
         let size = u64::from(self.count).saturating_mul(PAGE_SIZE);

@@ -41,6 +41,15 @@ pub enum Work {
     },
 }
 
+/// In an offset, which is below 4096: the access is set aside. A mark elsewhere would take memory for each.
+const SET_ASIDE: u16 = 1 << 15;
+
+impl Request {
+    fn is_set_aside(&self) -> bool {
+        matches!(self.work, Work::Access { offset, .. } if offset & SET_ASIDE != 0)
+    }
+}
+
 /// No place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -101,6 +110,50 @@ impl<S: DerefMut<Target = [Option<Request>]>> RequestQueue<S> {
         self.head = self.place(1);
         self.length = self.length.saturating_sub(1);
         request
+    }
+
+    /// Puts an access at the end that is not for the worker before [`Self::take_back`]. Gives back what is
+    /// no access, or finds no place.
+    ///
+    /// # Errors
+    /// The request.
+    #[allow(clippy::result_large_err, reason = "it is the caller's own")]
+    pub fn set_aside(&mut self, mut request: Request) -> Result<(), Request> {
+        if self.length >= self.places.len() {
+            return Err(request);
+        }
+        let Work::Access { offset, .. } = &mut request.work else { return Err(request) };
+        *offset |= SET_ASIDE;
+        // There is a place.
+        let _ = self.push(request);
+        Ok(())
+    }
+
+    /// Takes the oldest that is not set aside.
+    pub fn pop_ready(&mut self) -> Option<Request> {
+        for _ in 0..self.length {
+            let request = self.pop()?;
+            if !request.is_set_aside() {
+                return Some(request);
+            }
+            // There is a place: it was taken out.
+            let _ = self.push(request);
+        }
+        None
+    }
+
+    /// What is set aside, of a lease or of all, is for the worker again. True if anything was.
+    pub fn take_back(&mut self, lease: Option<LeaseId>) -> bool {
+        let mut found = false;
+        for request in self.places.iter_mut().flatten() {
+            if request.is_set_aside() && lease.is_none_or(|lease| lease == request.lease) {
+                found = true;
+                if let Work::Access { offset, .. } = &mut request.work {
+                    *offset &= !SET_ASIDE;
+                }
+            }
+        }
+        found
     }
 
     /// Whether nothing waits.

@@ -16,7 +16,7 @@ const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
 
 /// Bytes of `struct xenlend_attach`.
 pub const ATTACH_BYTES: usize = 48;
-/// Bytes of `struct xenlend_detach` and of `struct xenlend_bind`.
+/// Bytes of `struct xenlend_detach`, of `struct xenlend_bind`, and of `struct xenlend_xen`.
 pub const DOMAIN_BYTES: usize = 8;
 /// Bytes of `struct xenlend_allow_bar`.
 pub const ALLOW_BAR_BYTES: usize = 24;
@@ -47,8 +47,13 @@ pub const ATTACH_FRONTEND: u32 = request(READ | WRITE, 0x16, ATTACH_FRONTEND_BYT
 /// `XENLEND_DETACH_FRONTEND`
 pub const DETACH_FRONTEND: u32 = request(WRITE, 0x17, DOMAIN_BYTES);
 
+/// `XENLEND_XEN`
+pub const XEN: u32 = request(READ | WRITE, 0x20, DOMAIN_BYTES);
+
 /// `XENLEND_ATTACH_CHECK`
 pub const ATTACH_CHECK: u32 = 1 << 0;
+/// `XENLEND_STATUS_LEND_AWARE`, in the flags of a status only
+pub const STATUS_LEND_AWARE: u32 = 1 << 16;
 /// `XENLEND_REGION_READONLY`
 pub const REGION_READONLY: u32 = 1 << 1;
 /// `XENLEND_REGION_LOSS_FAULT`
@@ -145,7 +150,7 @@ pub struct Status {
     pub regions: u32,
     /// 0 before the connection.
     pub protocol_version: u32,
-    /// `ATTACH_*`
+    /// `ATTACH_*` and `STATUS_*`
     pub flags: u32,
     /// In bytes.
     pub aperture_address: u64,
@@ -202,6 +207,11 @@ impl Attach {
 /// Reads `struct xenlend_detach` or `struct xenlend_bind`; `None` if a reserved field is not 0.
 pub fn decode_domain(bytes: &[u8; DOMAIN_BYTES]) -> Option<u16> {
     (u64_at(bytes, 0) >> 16 == 0).then_some(u16_at(bytes, 0))
+}
+
+/// Writes the answer into `struct xenlend_xen`.
+pub fn encode_xen(bytes: &mut [u8; DOMAIN_BYTES], flags: u32) {
+    put(bytes, 4, &flags.to_le_bytes());
 }
 
 impl AllowBar {

@@ -163,6 +163,8 @@ fn a_frontend_is_attached_once_and_let_go() {
     assert_eq!(pair.link.frontend_state(), FrontendState::Attached);
     assert_eq!(pair.link.frontend_failure(), None);
     assert_eq!(pair.link.status().counters.borrower_attached, 1);
+    pair.say(FromBroker::BorrowerClosed { attachment: second });
+    assert_eq!(pair.link.status().counters.borrower_attached, 2, "the administrator sees who broke it");
     assert_eq!(pair.link.post_attach_frontend([1, 2, 3], 4), Err(NotAttached::Exists));
     pair.link.post_detach_frontend().unwrap();
     assert_eq!(pair.next(), Some(ToBroker::DetachBorrower { attachment: second }));
@@ -187,6 +189,8 @@ fn answers_about_attachments_that_nobody_asked_for_are_breaches() {
     };
     let attached = |attachment| FromBroker::BorrowerAttached { attachment, result: Ok(()) };
     let detached = |attachment| FromBroker::BorrowerDetached { attachment };
+    let closed = |attachment| FromBroker::BorrowerClosed { attachment };
+    assert_eq!(told(&[attached(1), closed(1)], true), None);
     assert_eq!(told(&[attached(1)], true), None);
     for (messages, asked) in [
         (vec![attached(0)], false),
@@ -195,6 +199,9 @@ fn answers_about_attachments_that_nobody_asked_for_are_breaches() {
         (vec![detached(0)], false),
         (vec![detached(1)], true),
         (vec![attached(1), detached(1)], true),
+        (vec![closed(0)], false),
+        (vec![closed(1)], true),
+        (vec![attached(1), closed(1), closed(1)], true),
     ] {
         assert_eq!(told(&messages, asked), Some(Reason::Breach), "{messages:?}");
     }

@@ -32,7 +32,10 @@ fn a_2mib_entry_is_found_and_cleared_whole_from_any_of_its_pages() {
     assert_eq!((entries.of_2mib, entries.of_4kib), (1, 0));
     for page in [512, 700, 1023] {
         let run = mirror.find(AperturePage(page), 1).unwrap();
-        assert_eq!(run, Run { page: AperturePage(512), mfn: Mfn(4096), count: 512, large: true });
+        assert_eq!(
+            run,
+            Run { page: AperturePage(512), mfn: Mfn(4096), count: 512, large: true, zeros: false }
+        );
     }
     assert!(!mirror.has_present(AperturePage(0), 512));
     assert!(!mirror.has_present(AperturePage(1024), 1024));

@@ -55,7 +55,7 @@ impl Xen {
     }
 
     fn remove_all(&mut self) -> Found<u16> {
-        let run = Run { page: AperturePage(0), mfn: Mfn(0x700), count: PAGES, large: false };
+        let run = Run { page: AperturePage(0), mfn: Mfn(0x700), count: PAGES, large: false, zeros: false };
         let xen = std::cell::RefCell::new(std::mem::take(self));
         let found = remove(
             &run,
@@ -97,7 +97,7 @@ fn a_page_that_xen_keeps_is_never_taken_for_removed() {
 
 #[test]
 fn a_borrower_that_is_gone_has_nothing_mapped() {
-    let run = Run { page: AperturePage(0), mfn: Mfn(0x700), count: PAGES, large: false };
+    let run = Run { page: AperturePage(0), mfn: Mfn(0x700), count: PAGES, large: false, zeros: false };
     let mut calls = 0;
     let found = remove::<u16>(
         &run,

@@ -14,6 +14,7 @@ use xenlend_shim_core::request_queue::Work;
 use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
 
 use crate::errno::{Errno, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP};
+use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::event_channel::{Handler, Port};
 use crate::kernel_api::grant::{rings, RingPages};
@@ -21,10 +22,9 @@ use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::worker::Worker;
-use crate::kernel_api::{pci, xen, Core as Module};
+use crate::kernel_api::{pci, Core as Module};
 use crate::leases;
 use crate::link::{Link, Parts};
-use crate::permissions::Permissions;
 use crate::{log_information, page_in};
 
 const DEFAULT_DEADLINE_MS: u32 = 3000;
@@ -46,9 +46,10 @@ pub fn attach(request: &mut Attach) -> Result<(), Errno> {
     request.ring_refs = link.pages.references();
     request.event_channel = link.port.number();
     log_information!(
-        "dom{}: linked to the broker dom{}, aperture {:#x} + {:#x}{}",
+        "dom{}: linked to the broker dom{} on {} Xen, aperture {:#x} + {:#x}{}",
         request.borrower,
         request.broker,
+        if link.kind.is_lend_aware() { "lend-aware" } else { "stock" },
         request.aperture_address,
         request.aperture_size,
         if link.check { ", check mode" } else { "" }
@@ -90,7 +91,7 @@ fn check_domain(hypervisor: Hypervisor, dom_id: u16) -> Result<(), Errno> {
 fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno> {
     let (borrower, broker) = (request.borrower, request.broker);
     let aperture = Aperture { address: request.aperture_address, size: request.aperture_size };
-    let mut permissions = Permissions::new(hypervisor, borrower, broker, aperture.pages())?;
+    let kind = hypervisor.kind(borrower)?;
     let tables = Tables {
         slots: KernelSlice::new(MAX_REGIONS, || Slot::EMPTY).ok_or(ENOMEM)?,
         // One access for each vCPU, one page-in put back for each.
@@ -100,17 +101,16 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
     };
     let pages = Shared::new(RingPages::new(broker)?).ok_or(ENOMEM)?;
     let (to_broker, to_lender) = rings(&pages);
-    let config = Config { borrower, broker, aperture, flags: request.flags };
+    let config = Config { borrower, broker, aperture, flags: request.flags, kind };
     let mut core = CoreLink::new(config, tables, to_broker, to_lender);
     // The ring is empty: there is room.
     core.greet().map_err(|_| ENOSPC)?;
-    hypervisor.set_target(broker, borrower)?;
-    permissions.give_dummy(xen::physical_address_bits())?;
     let port = Port::new(broker)?;
+    let frames = Frames::new(hypervisor, kind, borrower, broker, &aperture)?;
     let deadline_ms = if request.deadline_ms == 0 { DEFAULT_DEADLINE_MS } else { request.deadline_ms };
     let check = request.flags & ATTACH_CHECK != 0;
     let parts =
-        Parts { borrower, broker, aperture, deadline_ms, check, hypervisor, port, pages, permissions, core };
+        Parts { borrower, broker, aperture, deadline_ms, check, kind, hypervisor, port, pages, frames, core };
     let link = Link::new(parts).and_then(Shared::new).ok_or(ENOMEM)?;
     if let Err(error) = start(&link) {
         stop(&link);
@@ -149,9 +149,7 @@ fn stop(link: &Shared<Link>) {
     drop(running);
     drop(handler);
     drop(worker);
-    let mut permissions = link.permissions.lock();
-    let failures = permissions.take_for_good() + permissions.take_dummy();
-    drop(permissions);
+    let failures = link.frames.lock().end();
     link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     drop(module);
 }
@@ -168,6 +166,7 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
     leases::end_regions(&link, &running, None);
     drop(running);
     // No vCPU may be left waiting for an answer that nobody would give any more.
+    link.locked(|state| state.core.take_back_all());
     while let Some(request) = link.locked(|state| state.core.pop_request()) {
         if let Work::Access { id, .. } = request.work {
             let completion = Completion { id, outcome: AccessOutcome::Lost };
@@ -201,10 +200,10 @@ pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
     excluded.extend(table.into_iter().chain(pending));
     let allowed = without(frames, &excluded);
     let mut bars = link.bars.lock();
-    let mut permissions = link.permissions.lock();
-    permissions.give_for_good(&allowed)?;
+    let mut frames = link.frames.lock();
+    frames.give_for_good(&allowed)?;
     if bars.allow(&allowed, &excluded).is_err() {
-        permissions.take_newest(allowed.len());
+        frames.take_newest(allowed.len());
         return Err(ENOSPC);
     }
     request.frames = allowed.iter().map(|run| run.count).sum();

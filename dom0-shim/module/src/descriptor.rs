@@ -7,6 +7,7 @@ use xenlend_shim_core::events::{Cursor, Event};
 use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
+use crate::hypervisor::Hypervisor;
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, PollTable, Woken};
@@ -62,6 +63,15 @@ impl Descriptor {
                 user::write(argument, &bytes).inspect_err(|_| {
                     let _ = attach::detach(call.borrower);
                 })
+            }
+            uapi::XEN => {
+                administrator()?;
+                let mut bytes = user::read(argument)?;
+                let borrower = uapi::decode_domain(&bytes).ok_or(EINVAL)?;
+                let hypervisor = Hypervisor::probe()?;
+                hypervisor.info(borrower)?;
+                uapi::encode_xen(&mut bytes, hypervisor.kind(borrower)?.status_flags());
+                user::write(argument, &bytes)
             }
             uapi::DETACH => {
                 administrator()?;

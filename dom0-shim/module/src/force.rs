@@ -4,14 +4,14 @@
 //! It may run in a notifier, inside reclaim, with a driver's locks held: nothing here
 //! allocates or waits for anybody but Xen.
 
-use xenlend_protocol::frame::AperturePage;
-use xenlend_shim_core::bars::FrameRun;
 use xenlend_shim_core::counters::add;
-use xenlend_shim_core::link::{Cause, ForceEnd, Reason};
+use xenlend_shim_core::frames::Frames;
+use xenlend_shim_core::link::{Cause, ForceEnd, Reason, State};
 use xenlend_shim_core::mirror::Run;
 use xenlend_shim_core::removal;
 
 use crate::errno::{Errno, ENOENT, ESRCH};
+use crate::kernel_api::zeros::Zeros;
 use crate::link::{Link, WaitEnd};
 use crate::{log_error, log_information, log_warning};
 
@@ -31,18 +31,20 @@ pub fn revoke_all(link: &Link, cause: Cause) {
     if !borrower_is_gone {
         log_warning!("dom{}: revoking without the broker dom{}: {:?}", link.borrower, link.broker, reason);
     }
-    let broker_is_gone = hold_broker(link);
+    // On a lend-aware Xen it may go on: what is withdrawn it cannot add.
+    let broker_is_gone =
+        if link.kind.pauses_broker() { hold_broker(link) } else { link.hypervisor.is_gone(link.broker) };
     while let Some((lease, run)) = link.locked(|state| state.core.force_next()) {
         match remove(link, &run) {
             Found::Mapped(_) | Found::DomainGone => {}
             Found::Stuck(error) => end_borrower(link, &run, error),
         }
         while let Some(taken) = link.locked(|state| state.core.force_removed(lease, &run)) {
-            let failures = link.permissions.lock().release(taken.mfn, taken.count);
-            link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
+            take_back(link, &taken);
         }
     }
     match link.locked(|state| state.core.end_force(broker_is_gone)) {
+        ForceEnd::Resume if !link.kind.pauses_broker() => {}
         ForceEnd::Resume => {
             if let Err(error) = link.hypervisor.unpause(link.broker) {
                 log_error!(
@@ -62,6 +64,9 @@ pub fn revoke_all(link: &Link, cause: Cause) {
             link.broker,
             reason
         ),
+    }
+    if !link.kind.pauses_broker() && link.locked(|state| matches!(state.core.state(), State::Condemned(_))) {
+        link.frames.lock().dismiss_broker();
     }
     drop(guard);
 }
@@ -98,23 +103,37 @@ fn hold_broker(link: &Link) -> bool {
 
 /// Removes the entries of a run from this domain, whatever is left of them.
 pub fn remove(link: &Link, run: &Run) -> Found {
-    let call = |page: AperturePage, mfn, left| {
-        let gfn = link.aperture.first_gfn().saturating_add(u64::from(page.0));
-        link.locked(|state| add(&mut state.core.counters().dom0_mapping_hypercalls, 1));
-        link.hypervisor.remove(link.borrower, gfn, mfn, left)
-    };
-    let whole = FrameRun { first: run.mfn, count: u64::from(run.count) };
-    let mut permitted = false;
-    let permit = || {
-        permitted = true;
-        let _ = link.permissions.lock().give_borrower(whole);
-    };
-    let found = removal::remove(run, call, permit);
-    if permitted {
-        let failures = link.permissions.lock().take_spare(whole);
+    without_broker(link, |frames| frames.remove(run))
+}
+
+/// The same if the broker says that nothing is left.
+pub fn verify(link: &Link, run: &Run) -> Found {
+    without_broker(link, |frames| frames.verify(run))
+}
+
+fn without_broker(link: &Link, act: impl FnOnce(&mut dyn Frames) -> removal::Found<u16>) -> Found {
+    let mut frames = link.frames.lock();
+    let found = act(frames.any());
+    let counts = frames.any().take_counts();
+    drop(frames);
+    link.locked(|state| {
+        add(&mut state.core.counters().dom0_mapping_hypercalls, counts.calls);
+        add(&mut state.core.counters().deny_failures, counts.failures);
+    });
+    match found {
+        removal::Found::Mapped(pages) => Found::Mapped(pages),
+        removal::Found::DomainGone => Found::DomainGone,
+        removal::Found::Stuck(error) => Found::Stuck(Errno(error)),
+    }
+}
+
+/// Withdraws the frames of a run that was present and is no more.
+pub fn take_back(link: &Link, run: &Run) {
+    let failures = link.frames.lock().any().withdraw(run.mfn, run.count);
+    if failures > 0 {
         link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     }
-    found
+    drop(Zeros::from_mirror(run));
 }
 
 /// The last resort: a borrower that does not run touches nothing.

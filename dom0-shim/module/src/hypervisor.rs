@@ -2,9 +2,12 @@
 //! The calls to Xen that the lender makes, with their results told apart.
 
 use xenlend_protocol::frame::Mfn;
+use xenlend_shim_core::dm_op::DmOp;
 use xenlend_shim_core::domctl::{
     interface_version, DomainInfo, Domctl, Interface, INFO_DYING, INFO_SHUTDOWN,
 };
+use xenlend_shim_core::frames::DmOps;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::removal::Removed;
 
 use crate::errno::{Errno, EACCES, EINVAL, ENOENT, ENXIO, EOPNOTSUPP, EPERM, EPROTO, ESRCH};
@@ -74,6 +77,17 @@ impl Hypervisor {
         }
     }
 
+    /// What this Xen can do for a borrower.
+    pub fn kind(self, borrower: u16) -> Result<Kind, Errno> {
+        let mut call = DmOp::query(borrower);
+        let mut calls = self;
+        match calls.dm_op(&mut call).map_err(Errno) {
+            Ok(()) => Ok(Kind::of(Some(call.answer().features))),
+            Err(EOPNOTSUPP) => Ok(Kind::of(None)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns when no vCPU of the domain runs.
     pub fn pause(self, dom_id: u16) -> Result<(), Errno> {
         Self::call(self.interface.pause(dom_id)).map(drop)
@@ -108,5 +122,11 @@ impl Hypervisor {
             Err(ESRCH) => Removed::DomainGone,
             Err(error) => Removed::Refused(error),
         }
+    }
+}
+
+impl DmOps for Hypervisor {
+    fn dm_op(&mut self, call: &mut DmOp) -> Result<(), u16> {
+        result(xen::device_model_operation(call)).map(drop).map_err(|error| error.0)
     }
 }

@@ -23,6 +23,7 @@ use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::Mode;
 use crate::link::{Link, Running, WaitEnd};
 use crate::revoke::{self, Pages};
+use crate::waiter;
 
 impl From<RegionError> for Errno {
     fn from(error: RegionError) -> Self {
@@ -166,6 +167,7 @@ fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId) {
                 worker.interrupt();
             }
         }
+        waiter::interrupt(state, lease);
         let region = state.core.begin_end(lease);
         let pages = region.map(|region| Pages { lease, first: region.first, count: region.count });
         let object = state.objects.get_mut(usize::from(lease.index)).and_then(Option::take);

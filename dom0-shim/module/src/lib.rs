@@ -7,10 +7,12 @@
 #![deny(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod access;
 mod attach;
 mod descriptor;
 mod errno;
 mod force;
+mod frames;
 mod frontend;
 mod hypervisor;
 mod leases;
@@ -20,6 +22,8 @@ mod lookup;
 mod page_in;
 mod permissions;
 mod revoke;
+mod visits;
+mod waiter;
 mod worker;
 
 #[allow(unsafe_code)]

@@ -3,10 +3,12 @@
 
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::bars::Bars;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{Cause, Link as CoreLink, Reason};
 use xenlend_shim_core::progress::{Progress, Verdict};
 use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
 
+use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::event_channel::{Handler, Port};
 use crate::kernel_api::grant::{OwnedRing, RingPages};
@@ -18,7 +20,7 @@ use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen, WaitQueue, Woken};
 use crate::kernel_api::worker::Worker;
-use crate::permissions::Permissions;
+use crate::waiter::Waiter;
 
 /// Messages that one drain takes: the event handler's bound.
 const DRAIN_LIMIT: u32 = 64;
@@ -34,6 +36,8 @@ pub struct State {
     pub objects: KernelSlice<Option<RegionObject>>,
     /// The lease that the worker is in the address space of.
     pub worker_in: Option<LeaseId>,
+    /// The thread that waits in each region, by slot.
+    pub waiters: KernelSlice<Option<Waiter>>,
     /// The worker has to end.
     pub stopping: bool,
     /// What the broker had done by the last event.
@@ -65,6 +69,8 @@ pub struct Link {
     pub deadline_ms: u32,
     /// Verify every acknowledgement.
     pub check: bool,
+    /// What Xen can do for the borrower.
+    pub kind: Kind,
     /// Calls to Xen.
     pub hypervisor: Hypervisor,
     /// The broker binds to it.
@@ -77,8 +83,8 @@ pub struct Link {
     pub force: Mutex<()>,
     /// BARs that may be lent from.
     pub bars: Mutex<Bars>,
-    /// Frame permissions.
-    pub permissions: Mutex<Permissions>,
+    /// What Xen lets the broker lend.
+    pub frames: Mutex<Frames>,
     state: SpinLock<State>,
     wait: WaitQueue,
 }
@@ -96,13 +102,15 @@ pub struct Parts {
     /// See [`Link`].
     pub check: bool,
     /// See [`Link`].
+    pub kind: Kind,
+    /// See [`Link`].
     pub hypervisor: Hypervisor,
     /// See [`Link`].
     pub port: Port,
     /// See [`Link`].
     pub pages: Shared<RingPages>,
     /// See [`Link`].
-    pub permissions: Permissions,
+    pub frames: Frames,
     /// See [`State`].
     pub core: Core,
 }
@@ -111,20 +119,23 @@ impl Link {
     /// `None` if memory is short.
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
-        let state = State { core: parts.core, objects, worker_in: None, stopping: false, activity: 0 };
+        let waiters = KernelSlice::new(MAX_REGIONS, || None)?;
+        let state =
+            State { core: parts.core, objects, worker_in: None, waiters, stopping: false, activity: 0 };
         Some(Self {
             borrower: parts.borrower,
             broker: parts.broker,
             aperture: parts.aperture,
             deadline_ms: parts.deadline_ms,
             check: parts.check,
+            kind: parts.kind,
             hypervisor: parts.hypervisor,
             port: parts.port,
             pages: parts.pages,
             running: Mutex::new(Running::default())?,
             force: Mutex::new(())?,
             bars: Mutex::new(Bars::default())?,
-            permissions: Mutex::new(parts.permissions)?,
+            frames: Mutex::new(parts.frames)?,
             state: SpinLock::new(state)?,
             wait: WaitQueue::new()?,
         })

@@ -13,15 +13,20 @@ use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
 use crate::kernel_api::address_space::{
-    frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Vma, HMM_ERROR, HMM_VALID, HMM_WRITE,
+    frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Tried, Vma, HMM_ERROR, HMM_VALID,
+    HMM_WRITE,
 };
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::region::RegionObject;
+use crate::visits::Visits;
 
 /// Faults before an access is given up: only a driver that takes the page away every time, at
 /// once, needs more.
-const MAX_FAULTS_OF_ACCESS: u32 = 1000;
+pub const MAX_FAULTS_OF_ACCESS: u32 = 1000;
+
+/// An entry that may be lent: there, and writable.
+const HMM_USABLE: u64 = HMM_VALID | HMM_WRITE;
 
 /// Memory of a worker.
 pub struct Scratch {
@@ -33,6 +38,8 @@ pub struct Scratch {
     pub window: Window<KernelSlice<u64>>,
     /// Words for `hmm_range_fault`.
     pages: KernelSlice<u64>,
+    /// Pages of zeros where a process has nothing now.
+    pub visits: Visits,
 }
 
 impl Scratch {
@@ -40,7 +47,7 @@ impl Scratch {
     pub fn new() -> Option<Self> {
         let window = Window::new(KernelSlice::new(WINDOW_PAGES, || 0)?);
         let pages = KernelSlice::new(WINDOW_PAGES, || 0)?;
-        Some(Self { request: None, completion: None, window, pages })
+        Some(Self { request: None, completion: None, window, pages, visits: Visits::default() })
     }
 }
 
@@ -67,7 +74,7 @@ pub fn judge_access(
         }
         if let Some((pfn, _)) = mapping.pfn_at(address) {
             let facts = frame_facts(pfn);
-            return judge(&facts, &bars.lock()).map(drop).map_err(LookupEnd::Refused);
+            return judge(&facts, &bars.lock(), false).map(drop).map_err(LookupEnd::Refused);
         }
         mapping.fault(address, write).map_err(refusal_of)?;
     }
@@ -83,6 +90,8 @@ pub enum LookupEnd {
     Refused(FrameRefusal),
     /// Not now: memory is short, or the worker was interrupted.
     GiveUp,
+    /// Somebody has to be waited for, which the worker does not do.
+    Waits,
 }
 
 /// One lookup.
@@ -91,6 +100,8 @@ pub struct Lookup<'a> {
     pub page_in: &'a PageIn,
     /// The process.
     pub space: &'a AddressSpace<'a>,
+    /// Lent for reading only: nothing is faulted in for writing, and nothing needs to be writable.
+    pub read_only: bool,
     /// The region's notifier.
     pub object: &'a RegionObject,
     /// BARs that may be lent from; locked for each frame, never over a fault.
@@ -105,7 +116,7 @@ impl Lookup<'_> {
         let mapping = self.space.lock_mapping();
         let fault = self.address_of(self.page_in.page);
         let vma = mapping.vma_at(fault).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
-        if !vma.writable {
+        if !vma.writable && !self.read_only {
             return Err(LookupEnd::Refused(FrameRefusal::ReadOnly));
         }
         if vma.pfn_mapped {
@@ -150,16 +161,16 @@ impl Lookup<'_> {
         let address = self.address_of(page);
         let mut found = mapping.pfn_at(address);
         // A fault for writing: an entry that is only readable is one too few.
-        if !matches!(found, Some((_, true))) {
-            let faulted = mapping.fault(address, true).map_err(refusal_of)?;
+        if !found.is_some_and(|(_, writable)| writable || self.read_only) {
+            let faulted = mapping.fault(address, !self.read_only).map_err(refusal_of)?;
             if faulted == Faulted::LetGo && mapping.vma_at(address) != Some(vma) {
                 return Err(LookupEnd::Again);
             }
             found = mapping.pfn_at(address);
         }
         match found {
-            Some((pfn, true)) => self.take(page, pfn, scratch),
-            Some((_, false)) => Err(LookupEnd::Refused(FrameRefusal::ReadOnly)),
+            Some((pfn, writable)) if writable || self.read_only => self.take(page, pfn, scratch),
+            Some(_) => Err(LookupEnd::Refused(FrameRefusal::ReadOnly)),
             // Taken away again between the two calls.
             None => Err(LookupEnd::Again),
         }
@@ -181,19 +192,25 @@ impl Lookup<'_> {
         let first_step = ((start - window_start) / PAGE_SIZE) as u32;
         let fault_step = (self.page_in.page.0 - self.page_in.first.0).saturating_sub(first_step);
         let Some(pages) = scratch.pages.get_mut(..count) else { return Err(LookupEnd::GiveUp) };
+        // The look itself asks for no faults: those would wait, for whoever it takes.
         pages.fill(0);
-        if let Some(word) = pages.get_mut(fault_step as usize) {
-            *word = HMM_VALID | HMM_WRITE;
+        mapping.look_at_range(sequence, start, pages).map_err(refusal_of)?;
+        let needed = if self.read_only { HMM_VALID } else { HMM_USABLE };
+        if pages.get(fault_step as usize).is_none_or(|word| word & needed != needed) {
+            let fault = self.address_of(self.page_in.page);
+            return Err(match mapping.try_fault(fault, !self.read_only).map_err(refusal_of)? {
+                Tried::Done => LookupEnd::Again,
+                Tried::WouldWait => LookupEnd::Waits,
+            });
         }
-        mapping.fault_range(sequence, start, pages).map_err(refusal_of)?;
         for step in 0..count {
             let word = scratch.pages.get(step).copied().unwrap_or(0);
-            if word & HMM_ERROR != 0 || word & HMM_VALID == 0 || word & HMM_WRITE == 0 {
+            if word & HMM_ERROR != 0 || word & needed != needed {
                 continue;
             }
             let page = AperturePage(self.page_in.first.0 + first_step + step as u32);
             let judged = self.take(page, hmm_pfn(word), scratch);
-            if judged.is_ok() {
+            if judged.is_ok() && !self.read_only {
                 mark_written(mapping, hmm_pfn(word));
             }
             if page == self.page_in.page {
@@ -205,7 +222,7 @@ impl Lookup<'_> {
 
     fn take(&self, page: AperturePage, pfn: u64, scratch: &mut Scratch) -> Result<(), LookupEnd> {
         let facts = frame_facts(pfn);
-        let (mfn, kind) = judge(&facts, &self.bars.lock()).map_err(LookupEnd::Refused)?;
+        let (mfn, kind) = judge(&facts, &self.bars.lock(), self.read_only).map_err(LookupEnd::Refused)?;
         scratch.window.put(page, mfn, kind);
         Ok(())
     }
@@ -216,7 +233,8 @@ impl Lookup<'_> {
     }
 }
 
-fn refusal_of(error: Errno) -> LookupEnd {
+/// What an error of a fault means.
+pub fn refusal_of(error: Errno) -> LookupEnd {
     match error {
         EBUSY | EAGAIN => LookupEnd::Again,
         ENOMEM | EINTR => LookupEnd::GiveUp,

@@ -4,13 +4,14 @@
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{PresentOutcome, WantedOutcome};
-use xenlend_protocol::refusal::Refusal;
+use xenlend_protocol::refusal::{AddFailure, Refusal};
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::events;
 use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
 use xenlend_shim_core::link::{
     Completion, NotSent, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding, Reason,
 };
+use xenlend_shim_core::regions::Region;
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
@@ -19,13 +20,14 @@ use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::module::adds_unpaused;
 use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::wait::Mode;
+use crate::kernel_api::zeros::Zeros;
 use crate::link::{Link, State};
 use crate::log_warning;
 use crate::lookup::{Lookup, LookupEnd, Scratch};
 use crate::revoke::{self, Pages};
 
 /// Lookups that one page-in makes before it is given up; the next fault asks again.
-const MAX_LOOKUPS: u32 = 16;
+const MAX_LOOKUPS: u32 = 32;
 /// Answers of Later before a page-in is given up.
 pub const MAX_LATERS: u8 = 3;
 
@@ -37,7 +39,7 @@ struct Bracket<'a> {
 
 impl<'a> Bracket<'a> {
     fn begin(link: &'a Link) -> Option<Self> {
-        if adds_unpaused() {
+        if adds_unpaused() || !link.kind.pauses_around_adds() {
             return Some(Self { link, paused: false });
         }
         match link.hypervisor.pause(link.borrower) {
@@ -102,6 +104,16 @@ impl Job<'_> {
         }
     }
 
+    /// The same where there is no process any more.
+    pub fn run_with_zeros(&self, scratch: &mut Scratch) -> PageInEnd {
+        let Ok(page_in) = self.link.locked(|state| state.core.begin_page_in(self.lease, self.page)) else {
+            return PageInEnd::GaveUp;
+        };
+        let end = self.present_zeros(&page_in, scratch);
+        self.link.locked(|state| state.core.end_page_in(&page_in));
+        end
+    }
+
     fn look_up_and_send(
         &self,
         page_in: &PageIn,
@@ -109,19 +121,21 @@ impl Job<'_> {
         space: &AddressSpace<'_>,
         scratch: &mut Scratch,
     ) -> PageInEnd {
+        let read_only = self.is_read_only();
         for _ in 0..MAX_LOOKUPS {
             if !self.link.locked(|state| state.core.restart_page_in(page_in)) {
                 return PageInEnd::GaveUp;
             }
-            let found = Lookup { page_in, space, object, bars: &self.link.bars }.run(scratch);
+            let found = Lookup { page_in, space, read_only, object, bars: &self.link.bars }.run(scratch);
             match found {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
                 Err(LookupEnd::Refused(refusal)) => {
                     refuse(self.link, self.lease, self.page, refusal);
-                    return PageInEnd::GaveUp;
+                    return self.present_zeros(page_in, scratch);
                 }
                 Err(LookupEnd::GiveUp) => return PageInEnd::GaveUp,
+                Err(LookupEnd::Waits) => return PageInEnd::Waits,
             }
             let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
             if let Some(first) = stale {
@@ -151,6 +165,36 @@ impl Job<'_> {
         PageInEnd::GaveUp
     }
 
+    /// There is nothing to lend: presents a page of zeros where that is what the borrower is to see.
+    fn present_zeros(&self, page_in: &PageIn, scratch: &mut Scratch) -> PageInEnd {
+        if !self.link.locked(|state| state.core.presents_zeros(self.lease)) {
+            return PageInEnd::Refused;
+        }
+        let Some(zeros) = Zeros::new() else { return PageInEnd::GaveUp };
+        let page_in = page_in.with_zeros();
+        scratch.window.reset(page_in.first, page_in.count, page_in.page);
+        scratch.window.put(page_in.page, zeros.mfn(), FrameKind::Ram);
+        let extents = scratch.window.next_extents(&mut scratch.window.begin());
+        // From when it is posted the mirror has it.
+        let (sent, posted) = self.send_one(&page_in, &extents, scratch);
+        if posted {
+            zeros.into_mirror();
+        }
+        match sent {
+            Sent::Yes => {
+                let at = Pages { lease: self.lease, first: page_in.page, count: 1 };
+                let stays = self
+                    .link
+                    .locked(|state| state.core.region(self.lease).is_some_and(|region| region.is_zeroed));
+                if !stays {
+                    scratch.visits.begin(self.link, at);
+                }
+                PageInEnd::Present
+            }
+            Sent::Again | Sent::Later | Sent::GiveUp => PageInEnd::GaveUp,
+        }
+    }
+
     fn send_all(&self, page_in: &PageIn, scratch: &mut Scratch) -> Sent {
         let first_page = self.link.locked(|state| state.core.region(self.lease).map(|region| region.first));
         let mut sent = scratch.window.begin();
@@ -160,7 +204,7 @@ impl Job<'_> {
             if extents.is_empty() {
                 return Sent::Yes;
             }
-            let result = self.send_one(page_in, &extents, scratch);
+            let (result, _) = self.send_one(page_in, &extents, scratch);
             if !matches!(result, Sent::Yes) {
                 return result;
             }
@@ -177,10 +221,11 @@ impl Job<'_> {
         }
     }
 
-    fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> Sent {
+    /// Posts one Present and waits for its answer. Says whether it was posted.
+    fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> (Sent, bool) {
         let posted = loop {
             if !self.permit(extents, scratch) {
-                return Sent::GiveUp;
+                return (Sent::GiveUp, false);
             }
             // An invalidation that has ended withdrew nothing that was given after it: such frames are
             // taken back before the borrower is paused, and before any wait.
@@ -195,7 +240,7 @@ impl Job<'_> {
                 if completed {
                     scratch.completion = None;
                 }
-                return self.await_answer(page_in, extents, bracket);
+                return (self.await_answer(page_in, extents, bracket), true);
             }
             drop(bracket);
             if posted != Posted::Full {
@@ -203,15 +248,12 @@ impl Job<'_> {
             }
             self.forbid(extents, scratch);
             if !self.await_room() {
-                return Sent::GiveUp;
+                return (Sent::GiveUp, false);
             }
         };
         self.forbid(extents, scratch);
-        if posted == Posted::Overtaken {
-            Sent::Again
-        } else {
-            Sent::GiveUp
-        }
+        let sent = if posted == Posted::Overtaken { Sent::Again } else { Sent::GiveUp };
+        (sent, false)
     }
 
     fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket<'_>) -> Sent {
@@ -260,6 +302,10 @@ impl Job<'_> {
                 match other {
                     PresentOutcome::Later => Sent::Later,
                     PresentOutcome::Stale => Sent::Again,
+                    // The same frame was lent at another page, and is withdrawn since that was revoked.
+                    PresentOutcome::Failed(AddFailure { errno: 1, .. }) if self.link.kind.is_lend_aware() => {
+                        Sent::Again
+                    }
                     refused => {
                         log_warning!("dom{}: the broker did not add: {:?}", self.link.borrower, refused);
                         Sent::GiveUp
@@ -280,28 +326,22 @@ impl Job<'_> {
     }
 
     fn permit(&self, extents: &Extents, scratch: &Scratch) -> bool {
-        let mut permissions = self.link.permissions.lock();
+        let read_only = self.is_read_only();
         let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
-        for (index, extent) in extents.iter().enumerate() {
-            if is_ram(extent.page) && permissions.acquire(extent).is_err() {
-                for earlier in extents.iter().take(index).filter(|earlier| is_ram(earlier.page)) {
-                    permissions.release(earlier.mfn, earlier.count);
-                }
-                return false;
-            }
+        let released = self.link.frames.lock().any().release(extents, read_only, &is_ram);
+        if let (Err(error), true) = (released, self.link.kind.is_lend_aware()) {
+            log_warning!("dom{}: Xen does not release frames: error {error}", self.link.borrower);
         }
-        true
+        released.is_ok()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.link.locked(|state| state.core.region(self.lease).is_some_and(Region::is_read_only))
     }
 
     fn forbid(&self, extents: &Extents, scratch: &Scratch) {
-        let mut permissions = self.link.permissions.lock();
-        let mut failures = 0;
-        for extent in extents {
-            if matches!(scratch.window.get(extent.page), Some((_, FrameKind::Ram))) {
-                failures += permissions.release(extent.mfn, extent.count);
-            }
-        }
-        drop(permissions);
+        let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
+        let failures = self.link.frames.lock().any().take_back(extents, &is_ram);
         self.link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     }
 }
@@ -334,6 +374,17 @@ pub fn answer_want(link: &Link, ticket: u32, outcome: WantedOutcome) {
             Ok(()) => return,
             Err(end) => force::after(link, end),
         }
+    }
+}
+
+/// Has the broker ask again for what it was told is waited for.
+pub fn ask_again(link: &Link, lease: LeaseId) {
+    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_ask_again(lease) {
+        Err(NotSent::Full) if !state.stopping => None,
+        _ => Some(()),
+    });
+    if let Err(end) = sent {
+        force::after(link, end);
     }
 }
 

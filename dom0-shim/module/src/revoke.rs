@@ -144,10 +144,7 @@ fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
 pub fn clear(link: &Link, pages: &Pages, revoked: bool) {
     let take = |state: &mut State| state.core.take_present(pages.lease, pages.first, pages.count, revoked);
     while let Some(run) = link.locked(take) {
-        let failures = link.permissions.lock().release(run.mfn, run.count);
-        if failures > 0 {
-            link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
-        }
+        force::take_back(link, &run);
     }
 }
 
@@ -160,7 +157,7 @@ fn check(link: &Link, pages: &Pages) -> bool {
     while from.0 < end {
         let left = end.saturating_sub(from.0);
         let Some(run) = link.locked(|state| state.core.find_present(pages.lease, from, left)) else { break };
-        match force::remove(link, &run) {
+        match force::verify(link, &run) {
             Found::Mapped(0) => {}
             Found::DomainGone => break,
             Found::Mapped(mapped) => {

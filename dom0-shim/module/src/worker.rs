@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page-in worker: one thread for each link, which may wait for a page as long as it takes.
+//! The page-in worker: one thread for each link. Of ordinary memory it brings in what can be had without
+//! waiting for anybody; `waiter.rs` waits for the rest.
 //!
 //! Nobody waits for it: neither a notifier, nor the end of a region, nor detach.
 
-use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
+use xenlend_protocol::message::AccessOutcome;
 use xenlend_shim_core::link::{Cause, Completion, NextWant, NotSent, PageInEnd};
-use xenlend_shim_core::regions::Phase;
 use xenlend_shim_core::request_queue::{Request, Work};
 
+use crate::access::access;
 use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::region::RegionObject;
+use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen};
 use crate::kernel_api::worker::resume;
 use crate::link::Link;
-use crate::lookup::{judge_access, LookupEnd, Scratch};
-use crate::page_in::{answer_want, complete, refuse, Job, MAX_LATERS};
-use crate::{force, log_error};
+use crate::lookup::{LookupEnd, Scratch};
+use crate::page_in::{answer_want, ask_again, complete, refuse, Job, MAX_LATERS};
+use crate::waiter::target;
+use crate::{force, log_error, waiter};
 
 /// What the worker does next.
 enum Next {
@@ -26,6 +28,7 @@ enum Next {
     Force(Cause),
     Serve,
     Want(NextWant),
+    AskAgain(LeaseId),
     Wait(Seen),
 }
 
@@ -37,12 +40,13 @@ struct Wanted {
 }
 
 /// The thread's main function.
-pub fn work(link: &Link) {
+pub fn work(link: &Shared<Link>) {
     let Some(mut scratch) = Scratch::new() else {
         log_error!("dom{}: no memory for the page-in worker", link.borrower);
         return;
     };
     loop {
+        let visits_left = scratch.visits.turn(link);
         match next(link, &mut scratch) {
             Next::Stop => return,
             Next::Force(cause) => force::revoke_all(link, cause),
@@ -54,15 +58,20 @@ pub fn work(link: &Link) {
             }
             Next::Want(NextWant::PageIn { ticket, lease, page }) => {
                 let end = bring_in(link, lease, page, &mut scratch);
-                link.locked(|state| {
+                let has_to_start = link.locked(|state| {
                     state.worker_in = None;
                     state.core.on_want_served(ticket, page, end);
+                    end == PageInEnd::Waits && state.core.begin_waiting(lease)
                 });
                 resume();
+                if has_to_start {
+                    waiter::start(link, lease, page);
+                }
             }
             Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(link, ticket, outcome),
+            Next::AskAgain(lease) => ask_again(link, lease),
             Next::Wait(seen) => {
-                link.wait(seen, 0, Mode::Idle);
+                link.wait(seen, visits_left, Mode::Idle);
             }
         }
     }
@@ -85,14 +94,14 @@ fn next(link: &Link, scratch: &mut Scratch) -> Next {
             return Next::Serve;
         }
         // A vCPU that stands still goes before a task that sleeps.
-        match state.core.next_want() {
-            Some(want) => Next::Want(want),
-            None => Next::Wait(link.seen()),
+        if let Some(want) = state.core.next_want() {
+            return Next::Want(want);
         }
+        state.core.next_to_ask_again().map_or_else(|| Next::Wait(link.seen()), Next::AskAgain)
     })
 }
 
-fn serve(link: &Link, scratch: &mut Scratch) {
+fn serve(link: &Shared<Link>, scratch: &mut Scratch) {
     let Some(Request { lease, page, .. }) = scratch.request else { return };
     if let Some((object, address)) = enter(link, lease, page) {
         if let Some(space) = AddressSpace::enter(&object) {
@@ -110,34 +119,57 @@ fn serve(link: &Link, scratch: &mut Scratch) {
 /// Brings the window of a page in that a task of the borrower waits for.
 fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
     let Some((object, _)) = enter(link, lease, page) else { return PageInEnd::GaveUp };
-    let Some(space) = AddressSpace::enter(&object) else {
-        lose(link, lease);
-        return PageInEnd::GaveUp;
-    };
-    Job { link, lease, page, laters: MAX_LATERS }.run(&object, &space, scratch)
+    let job = Job { link, lease, page, laters: MAX_LATERS };
+    if let Some(space) = AddressSpace::enter(&object) {
+        return job.run(&object, &space, scratch);
+    }
+    lose(link, lease);
+    job.run_with_zeros(scratch)
 }
 
 /// Does the access of the request, and says whether a page is wanted.
 #[inline(never)]
-fn perform(link: &Link, space: &AddressSpace<'_>, address: u64, scratch: &mut Scratch) -> Option<Wanted> {
+fn perform(
+    link: &Shared<Link>,
+    space: &AddressSpace<'_>,
+    address: u64,
+    scratch: &mut Scratch,
+) -> Option<Wanted> {
     let Request { lease, page, work } = scratch.request.take()?;
     let (laters, is_wanted) = match work {
         Work::Again { tries } => (tries, true),
         Work::Access { id, offset, operation, wants_page } => {
-            let write = matches!(operation, AccessOperation::Write { .. });
-            let judged = judge_access(space, address, write, &link.bars);
-            let outcome = match judged {
-                Ok(()) => access(space, address.saturating_add(u64::from(offset)), &operation),
-                Err(_) => AccessOutcome::Lost,
-            };
-            if let Err(LookupEnd::Refused(refusal)) = judged {
+            let done = access(space, address, offset, &operation, &link.bars);
+            if done == Err(LookupEnd::Waits) {
+                let work = Work::Access { id, offset, operation, wants_page };
+                set_aside(link, Request { lease, page, work }, scratch);
+                return None;
+            }
+            if let Err(LookupEnd::Refused(refusal)) = done {
                 refuse(link, lease, page, refusal);
             }
-            scratch.completion = Some(Completion { id, outcome });
-            (0, wants_page && judged.is_ok())
+            let is_done = done.is_ok();
+            scratch.completion = Some(Completion { id, outcome: done.unwrap_or(AccessOutcome::Lost) });
+            (0, wants_page && is_done)
         }
     };
     is_wanted.then_some(Wanted { lease, page, laters })
+}
+
+/// Keeps an access whose page somebody else has to bring until he has.
+#[inline(never)]
+fn set_aside(link: &Shared<Link>, request: Request, scratch: &mut Scratch) {
+    let (lease, page) = (request.lease, request.page);
+    let has_to_start = link.locked(|state| match state.core.set_aside(request) {
+        Ok(()) => state.core.begin_waiting(lease),
+        Err(request) => {
+            scratch.request = Some(request);
+            false
+        }
+    });
+    if has_to_start {
+        waiter::start(link, lease, page);
+    }
 }
 
 /// Answers the access if nothing has answered it yet. One that was not even tried had
@@ -155,34 +187,10 @@ fn finish(link: &Link, scratch: &mut Scratch) {
 /// The region's object and the byte of the process behind the page, if the lease is active.
 fn enter(link: &Link, lease: LeaseId, page: AperturePage) -> Option<(RegionObject, u64)> {
     link.locked(|state| {
-        let region = state.core.region(lease)?;
-        if region.phase != Phase::Active || region.is_lost {
-            return None;
-        }
-        let address = region.user_address_of(page)?;
-        let object = state.objects.get(usize::from(lease.index))?.clone()?;
+        let found = target(state, lease, page)?;
         state.worker_in = Some(lease);
-        Some((object, address))
+        Some(found)
     })
-}
-
-/// Does an access on the page, where it is now. The processor's own translation is the sequence
-/// rule: it hits the page's present home or faults it in.
-fn access(space: &AddressSpace<'_>, address: u64, operation: &AccessOperation) -> AccessOutcome {
-    match operation {
-        AccessOperation::Read { length } => {
-            let mut bytes = Vec::<u8, MAX_ACCESS_BYTES>::new();
-            let sized = bytes.resize_default(usize::from(*length));
-            match sized.map(|()| space.read(address, &mut bytes)) {
-                Ok(Ok(())) => AccessOutcome::Read { bytes },
-                _ => AccessOutcome::Lost,
-            }
-        }
-        AccessOperation::Write { bytes } => match space.write(address, bytes) {
-            Ok(()) => AccessOutcome::Written,
-            Err(_) => AccessOutcome::Lost,
-        },
-    }
 }
 
 /// The process is gone for good: so are the pages of its region.

@@ -63,9 +63,48 @@ impl Aperture {
     }
 }
 
+/// Where in the free address space an aperture should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// So many bytes.
+    pub bytes: u64,
+    /// At the lowest free place from here on,
+    pub lowest: u64,
+    /// up to this byte.
+    pub highest: u64,
+}
+
+/// Above what the kernel takes for grants and foreign pages, which begins at the lowest free place; below what
+/// AMD's processors keep for themselves, 12 GiB below 1 TiB.
+const LOWEST: u64 = 256 << 30;
+
+impl Place {
+    /// For so many bytes in a physical address space of so many bits. `None`: nothing is asked for, or it
+    /// is no aperture, or more than a quarter of the address space.
+    #[must_use]
+    pub fn of(bytes: u64, physical_bits: u32) -> Option<Self> {
+        let end = 1_u64.checked_shl(physical_bits)?;
+        let lowest = LOWEST.min(end / 2);
+        let fits = bytes > 0 && bytes <= end / 4 && bytes % (FRAMES * PAGE_SIZE) == 0;
+        fits.then_some(Self { bytes, lowest, highest: end.saturating_sub(1) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Aperture;
+    use super::{Aperture, Place};
+
+    #[test]
+    fn a_place_is_high_and_large_enough() {
+        let place = Place::of(256 << 20, 40).unwrap();
+        assert_eq!((place.lowest, place.highest), (256 << 30, (1 << 40) - 1));
+        assert_eq!(Place::of(2 << 20, 36).unwrap().lowest, 32 << 30);
+        for (bytes, bits) in
+            [(0, 40), (1 << 20, 40), (3 << 20, 40), ((256 << 30) + (2 << 20), 40), (2 << 20, 64)]
+        {
+            assert_eq!(Place::of(bytes, bits), None, "{bytes:#x} {bits}");
+        }
+    }
 
     #[test]
     fn only_a_sane_window_is_taken() {

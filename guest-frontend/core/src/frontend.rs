@@ -243,10 +243,30 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
     ///
     /// # Errors
     /// Why not.
-    pub fn prefault(&mut self, owner: u32, cookie: u64, pages: Pages) -> Result<(), PrefaultRefusal> {
+    pub fn prefault(&mut self, owner: u64, cookie: u64, pages: Pages) -> Result<(), PrefaultRefusal> {
+        self.begin(owner, cookie, pages, None)
+    }
+
+    /// As [`Self::prefault`], but completes at once and leaves the pages to whoever touches them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn decline(&mut self, owner: u64, cookie: u64, pages: Pages) -> Result<(), PrefaultRefusal> {
+        self.effects.wake = true;
+        self.begin(owner, cookie, pages, Some(prefault::UNAVAILABLE))
+    }
+
+    fn begin(
+        &mut self,
+        owner: u64,
+        cookie: u64,
+        pages: Pages,
+        status: Option<u32>,
+    ) -> Result<(), PrefaultRefusal> {
         let lease = self.covering(pages).ok_or(PrefaultRefusal::NoLease)?;
         let number = self.counters.prefaults;
-        let prefault = Prefault::new(owner, cookie, number, lease.serial, pages);
+        let mut prefault = Prefault::new(owner, cookie, number, lease.serial, pages);
+        prefault.status = status;
         if !prefault::insert(&mut self.prefaults, prefault) {
             return Err(PrefaultRefusal::Full);
         }
@@ -261,7 +281,7 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
     }
 
     /// The next event for a descriptor; nothing is taken until [`Self::acknowledge`].
-    pub fn next_event(&self, owner: u32, cursor: Cursor) -> Option<(Event, Receipt)> {
+    pub fn next_event(&self, owner: u64, cursor: Cursor) -> Option<(Event, Receipt)> {
         let completed = self.prefaults.iter().enumerate().find_map(|(place, prefault)| {
             let prefault = prefault.filter(|prefault| prefault.owner == owner)?;
             let (offset, bytes) = page_bytes(prefault.pages);
@@ -280,18 +300,17 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
         })
     }
 
-    /// An event has been copied out: forgets a request that it was about.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
-        if let Receipt::Prefault { place, number } = receipt {
-            // Two readers may have been given the same event, and the place be used again meanwhile.
-            if let Some(place) = self.prefaults.get_mut(place) {
-                *place = place.filter(|prefault| prefault.number != number);
-            }
-        }
+    /// An event has been copied out: forgets a request that it was about. False if another reader of the
+    /// descriptor was given it first; the place in the log is the caller's.
+    pub fn acknowledge(&mut self, receipt: Receipt) -> bool {
+        let Receipt::Prefault { place, number } = receipt else { return true };
+        // The place may be used again meanwhile.
+        let place = self.prefaults.get_mut(place);
+        place.is_some_and(|place| place.take_if(|prefault| prefault.number == number).is_some())
     }
 
     /// A descriptor is closed: nobody reads its completions.
-    pub fn release(&mut self, owner: u32) {
+    pub fn release(&mut self, owner: u64) {
         for place in self.prefaults.iter_mut() {
             if place.is_some_and(|prefault| prefault.owner == owner) {
                 *place = None;

@@ -88,6 +88,16 @@ impl<W: DerefMut<Target = [u64]>> PageSet<W> {
         self.change(pages, |word, mask| *word &= !mask);
     }
 
+    /// Takes those of these pages out that are in another set.
+    pub fn remove_common(&mut self, other: &Self, pages: Pages) {
+        let mut from = pages.first;
+        while let Some(first) = other.first_in(Pages { first: from, end: pages.end }) {
+            let end = other.first_missing(Pages { first, end: pages.end }).unwrap_or(pages.end);
+            self.remove(Pages { first, end });
+            from = end;
+        }
+    }
+
     /// The first of these pages that is in the set.
     pub fn first_in(&self, pages: Pages) -> Option<u32> {
         self.find(pages, |word| word)

@@ -32,7 +32,7 @@ pub const ENDED: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 pub struct Prefault {
     /// The descriptor that asked.
-    pub owner: u32,
+    pub owner: u64,
     /// What it called it.
     pub cookie: u64,
     /// Its own number, which no other request gets.
@@ -68,7 +68,7 @@ pub trait Answers {
 impl Prefault {
     /// A new request.
     #[must_use]
-    pub fn new(owner: u32, cookie: u64, number: u64, serial: u64, pages: Pages) -> Self {
+    pub fn new(owner: u64, cookie: u64, number: u64, serial: u64, pages: Pages) -> Self {
         let next = pages.first;
         Self {
             owner,

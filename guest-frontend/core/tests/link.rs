@@ -262,7 +262,7 @@ fn a_closed_link_ends_everything() {
     assert_eq!(bench.touch(serial, 1), Answer::Bus);
     let (event, receipt) = bench.driver.next_event(9, start).unwrap();
     assert_eq!((event.kind, event.value, event.status), (events::PREFAULTED, 77, 3));
-    bench.driver.acknowledge(receipt);
+    assert!(bench.driver.acknowledge(receipt));
     let (event, _) = bench.driver.next_event(9, start).unwrap();
     assert_eq!((event.kind, event.value), (events::CLOSING, BY_BROKER));
     // A dead link wants no more turns of work.
@@ -279,4 +279,16 @@ fn a_breach_found_while_asking_wants_a_turn() {
     assert_eq!(bench.touch(serial, 1), Answer::Bus);
     assert!(bench.driver.take_effects().work);
     assert_eq!(bench.driver.turn(), Turn::Ended(BY_BREACH));
+}
+
+#[test]
+fn a_lost_page_that_faults_is_mapped_with_no_neighbour_whatever_the_broker_says() {
+    let (mut bench, id, serial) = Bench::with_lease(0, 0, 1024, LossPolicy::Fault);
+    bench.say(lost(id, 3, 2));
+    bench.say(present(id, 0, 1024));
+    bench.say(unavailable(id, 4, 1));
+    assert_eq!(bench.touch(serial, 1), Answer::Insert(Pages { first: 0, end: 3 }));
+    assert_eq!(bench.touch(serial, 5), Answer::Insert(Pages { first: 5, end: 64 }));
+    assert_eq!(bench.touch(serial, 3), Answer::Bus);
+    assert_eq!(bench.touch(serial, 4), Answer::Bus);
 }

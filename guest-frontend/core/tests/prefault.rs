@@ -6,19 +6,21 @@ mod support;
 use support::{lost, present, revoked, unavailable, wait_for, Bench};
 use xenlend_front_core::events::{self, Event};
 use xenlend_front_core::frontend::PrefaultRefusal;
+use xenlend_front_core::link::Answer;
 use xenlend_front_core::page_set::Pages;
 use xenlend_front_core::prefault::{ENDED, LOST, MAX_OF_ONE, MAX_PREFAULTS, PRESENT, UNAVAILABLE};
 use xenlend_protocol::frontend::FromBorrower;
 use xenlend_protocol::message::LossPolicy;
 
-const OWNER: u32 = 5;
+const OWNER: u64 = 5;
 
 /// Takes the completion of the owner's request, which must be there.
 fn completion(bench: &mut Bench) -> Event {
     let cursor = bench.driver.cursor();
     let (event, receipt) = bench.driver.next_event(OWNER, cursor).expect("no completion");
     assert_eq!(event.kind, events::PREFAULTED);
-    bench.driver.acknowledge(receipt);
+    assert!(bench.driver.acknowledge(receipt));
+    assert!(!bench.driver.acknowledge(receipt), "another reader was first");
     event
 }
 
@@ -147,4 +149,36 @@ fn completions_go_to_whoever_asked() {
     bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
     assert!(bench.driver.next_event(OWNER + 1, bench.driver.cursor()).is_none());
     assert_eq!(completion(&mut bench).value, 1);
+}
+
+#[test]
+fn prefaults_leave_room_for_a_task_that_sleeps() {
+    let (mut bench, id, serial) = Bench::with_lease(0, 0, 4096, LossPolicy::Zeros);
+    // Every other page is there: each run asked for is one page, and fills the ring the sooner.
+    for page in (1..4096).step_by(2) {
+        bench.say(present(id, page, 1));
+    }
+    for owner in 0..MAX_PREFAULTS as u64 {
+        let first = owner as u32 * 64;
+        let _ = bench.driver.prefault(owner, 0, Pages { first, end: first + 64 });
+    }
+    assert_eq!(bench.touch(serial, 4094), Answer::Wait, "it was asked for at once");
+    let mut last = None;
+    while let Some(said) = bench.said() {
+        last = Some(said);
+    }
+    assert_eq!(last, Some(wait_for(id, 4094, 1)));
+}
+
+#[test]
+fn one_that_is_declined_completes_and_asks_for_nothing() {
+    let (mut bench, ..) = Bench::with_lease(0, 0, 64, LossPolicy::Zeros);
+    bench.driver.take_effects();
+    bench.driver.decline(OWNER, 7, Pages { first: 0, end: 64 }).unwrap();
+    assert!(bench.driver.take_effects().wake);
+    let event = completion(&mut bench);
+    assert_eq!((event.status, event.value), (UNAVAILABLE, 7));
+    assert_eq!(bench.said(), None);
+    let nowhere = Pages { first: 5000, end: 5001 };
+    assert_eq!(bench.driver.decline(OWNER, 8, nowhere), Err(PrefaultRefusal::NoLease));
 }

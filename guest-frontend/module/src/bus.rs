@@ -71,6 +71,10 @@ pub fn backend_changed(driver: &Driver, device: Device, state: u32) {
         Step::Announce => {
             bus.phase = Phase::Connected;
             device.switch(bus::CONNECTED);
+            // The link may have ended meanwhile, and its Closing have been overwritten.
+            if driver.locked(|state| state.core.link().is_some_and(CoreLink::is_over)) {
+                device.switch(bus::CLOSING);
+            }
             // The broker may have come to the ring after the first notification.
             driver.locked(|state| {
                 if let Some(link) = &state.link {
@@ -151,7 +155,7 @@ impl Bus {
         let pages = Shared::new(pages).ok_or_else(|| memory(ENOMEM))?;
         let port = Port::new(backend).map_err(failure(c"allocating an event channel"))?;
         let number = port.number();
-        let link = Shared::new(Link { port }).ok_or_else(|| memory(ENOMEM))?;
+        let link = Shared::new(Link::new(port)).ok_or_else(|| memory(ENOMEM))?;
         let handler = Handler::bind(&link).map_err(failure(c"binding the event channel"))?;
         // In the borrower's link the first ring is the one towards the borrower.
         let (inbound, outbound) = rings(&pages);

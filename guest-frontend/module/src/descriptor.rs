@@ -5,23 +5,23 @@
 
 use core::ffi::c_ulong;
 
-use xenlend_front_core::events::{Cursor, Event};
+use xenlend_front_core::events::Cursor;
 use xenlend_front_core::frontend::{MapRefusal, Mapped, PrefaultRefusal, Receipt};
 use xenlend_front_core::lease::{Lease, MAX_LEASES};
 use xenlend_front_core::page_set::Pages;
 use xenlend_front_core::uapi;
 
-use crate::driver::Driver;
+use crate::driver::{Core, Driver};
 use crate::errno::{Errno, EACCES, EAGAIN, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTTY, ENXIO, EOPNOTSUPP};
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::shared::Shared;
-use crate::kernel_api::user;
 use crate::kernel_api::wait::{Mode, PollTable, Woken};
+use crate::kernel_api::{parameters, user};
 
 /// A descriptor.
 pub struct Descriptor {
-    number: u32,
+    number: u64,
     cursor: Mutex<Cursor>,
 }
 
@@ -48,12 +48,13 @@ impl Descriptor {
             uapi::GET_LEASES => list_leases(driver, argument),
             uapi::PREFAULT => {
                 let wanted = uapi::decode_prefault(&user::read(argument)?).ok_or(EINVAL)?;
-                driver.locked(|state| state.core.prefault(self.number, wanted.cookie, wanted.pages)).map_err(
-                    |refusal| match refusal {
-                        PrefaultRefusal::NoLease => ENXIO,
-                        PrefaultRefusal::Full => EAGAIN,
-                    },
-                )
+                let begin = if parameters::prefaults() { Core::prefault } else { Core::decline };
+                let begun =
+                    driver.locked(|state| begin(&mut state.core, self.number, wanted.cookie, wanted.pages));
+                begun.map_err(|refusal| match refusal {
+                    PrefaultRefusal::NoLease => ENXIO,
+                    PrefaultRefusal::Full => EAGAIN,
+                })
             }
             uapi::COUNTERS => {
                 let counters = driver.locked(|state| *state.core.counters());
@@ -79,15 +80,17 @@ impl Descriptor {
             let seen = driver.seen();
             let mut written = 0;
             while written < room {
-                let Some((event, receipt)) = self.next_event(driver) else { break };
+                let before = *self.cursor.lock();
+                let next = driver.locked(|state| state.core.next_event(self.number, before));
+                let Some((event, receipt)) = next else { break };
                 let at = buffer + (written * uapi::EVENT_BYTES) as c_ulong;
                 match user::write(at, &uapi::encode_event(&event)) {
                     Err(error) if written == 0 => return Err(error),
                     Err(_) => break,
                     Ok(()) => {}
                 }
-                self.acknowledge(driver, receipt);
-                written += 1;
+                // One that another reader was given first is his; the next takes its place in the buffer.
+                written += usize::from(self.acknowledge(driver, before, receipt));
             }
             if written > 0 {
                 return Ok(written * uapi::EVENT_BYTES);
@@ -104,19 +107,21 @@ impl Descriptor {
     /// `poll()`: whether there is an event.
     pub fn poll(&self, driver: &Driver, table: &PollTable) -> bool {
         driver.wait_queue().poll(table);
-        self.next_event(driver).is_some()
-    }
-
-    fn next_event(&self, driver: &Driver) -> Option<(Event, Receipt)> {
         let cursor = *self.cursor.lock();
-        driver.locked(|state| state.core.next_event(self.number, cursor))
+        driver.locked(|state| state.core.next_event(self.number, cursor)).is_some()
     }
 
-    fn acknowledge(&self, driver: &Driver, receipt: Receipt) {
-        match receipt {
-            Receipt::Place(cursor) => *self.cursor.lock() = cursor,
-            Receipt::Prefault { .. } => driver.locked(|state| state.core.acknowledge(receipt)),
+    /// False if another reader of this descriptor has taken the event that stood at `before`.
+    fn acknowledge(&self, driver: &Driver, before: Cursor, receipt: Receipt) -> bool {
+        if let Receipt::Place(behind) = receipt {
+            let mut cursor = self.cursor.lock();
+            let is_first = *cursor == before;
+            if is_first {
+                *cursor = behind;
+            }
+            return is_first;
         }
+        driver.locked(|state| state.core.acknowledge(receipt))
     }
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver: the core's state under its mutex, and how its effects are carried out.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use xenlend_front_core::events::{Event, MAX_EVENTS};
 use xenlend_front_core::frontend::Frontend;
 use xenlend_front_core::prefault::MAX_PREFAULTS;
 
 use crate::bus::Bus;
+use crate::kernel_api::aperture::Reservation;
 use crate::kernel_api::bus::Device;
 use crate::kernel_api::grant::OwnedRing;
 use crate::kernel_api::lock::Mutex;
@@ -36,7 +37,11 @@ pub struct Driver {
     pub bus: Mutex<Bus>,
     state: Mutex<State>,
     wait: WaitQueue,
-    next_descriptor: AtomicU32,
+    next_descriptor: AtomicU64,
+    /// Address space that is kept for an aperture.
+    pub space: Mutex<Option<Reservation>>,
+    /// Without zaps: the newest sequence that would have been zapped.
+    kept: AtomicU64,
 }
 
 impl Driver {
@@ -49,7 +54,9 @@ impl Driver {
             bus: Mutex::new(Bus::default())?,
             state: Mutex::new(state)?,
             wait: WaitQueue::new()?,
-            next_descriptor: AtomicU32::new(0),
+            next_descriptor: AtomicU64::new(0),
+            space: Mutex::new(None)?,
+            kept: AtomicU64::new(0),
         })
     }
 
@@ -89,7 +96,18 @@ impl Driver {
     }
 
     /// A number for a new descriptor.
-    pub fn number_descriptor(&self) -> u32 {
+    pub fn number_descriptor(&self) -> u64 {
         self.next_descriptor.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What was taken away up to this sequence stays in programs' page tables. Work item only.
+    pub fn keep(&self, sequence: u64) {
+        self.kept.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Up to which sequence; one of an earlier link does no harm, since it is confirmed only when
+    /// nothing is mapped.
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 }

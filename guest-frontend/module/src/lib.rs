@@ -16,6 +16,7 @@ mod driver;
 mod errno;
 mod fault;
 mod link;
+mod space;
 mod work;
 
 #[allow(unsafe_code)]

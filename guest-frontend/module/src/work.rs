@@ -5,7 +5,7 @@ use xenlend_front_core::bus::CLOSING;
 use xenlend_front_core::frontend::Turn;
 
 use crate::driver::Driver;
-use crate::kernel_api::{mapping, work};
+use crate::kernel_api::{mapping, parameters, work};
 use crate::log_error;
 
 /// Messages that one run handles before it lets other work of the kernel run.
@@ -14,9 +14,17 @@ const RUN: u32 = 256;
 /// One run.
 pub fn run(driver: &Driver) {
     for _ in 0..RUN {
-        match driver.locked(|state| state.core.turn()) {
-            Turn::Idle => return,
+        let turn = driver.locked(|state| {
+            let turn = state.core.turn();
+            if let Some(link) = state.link.as_ref().filter(|_| turn != Turn::Idle) {
+                link.note_message();
+            }
+            turn
+        });
+        match turn {
+            Turn::Idle => return confirm_kept(driver),
             Turn::More => {}
+            Turn::Zap(_, Some(sequence)) if !parameters::zaps() => driver.keep(sequence),
             Turn::Zap(pages, sequence) => {
                 // Nothing of these pages can be inserted any more: the core has forgotten that they
                 // are present. What is in the page tables goes now, and only then is that confirmed.
@@ -35,4 +43,13 @@ pub fn run(driver: &Driver) {
         }
     }
     work::queue();
+}
+
+/// Confirms what was not zapped, by a parameter, when no program has anything mapped any more: nothing is left
+/// then that could show another lease at the same place.
+fn confirm_kept(driver: &Driver) {
+    let sequence = driver.kept();
+    if sequence > 0 && !mapping::is_anything_mapped() {
+        driver.locked(|state| state.core.zapped(Some(sequence)));
+    }
 }

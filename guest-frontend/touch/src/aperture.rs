@@ -75,12 +75,19 @@ impl Aperture {
         bail!("no memmap=SIZE$BASE on the kernel's command line")
     }
 
-    /// The running guest's aperture.
+    /// The running guest's aperture: what the command line reserves, or else what the driver has; waits until
+    /// that is connected.
     ///
     /// # Errors
-    /// When the command line names none.
+    /// When neither names one.
     pub fn of_this_guest() -> Result<Self> {
-        Self::from_command_line(&fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?)
+        let line = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+        let reserved = Self::from_command_line(&line);
+        if reserved.is_ok() || !driven::is_loaded() {
+            return reserved;
+        }
+        let info = driven::connected()?.info()?;
+        Ok(Self { base: info.aperture_address, bytes: info.aperture_bytes, way: Way::Driver })
     }
 
     /// Maps a part of the aperture, page aligned, for good.

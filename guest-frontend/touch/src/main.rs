@@ -3,8 +3,10 @@
 //! (exit status 1) when what it saw was wrong.
 
 mod count;
+mod count_moving;
 mod draw;
 mod driver;
+mod fault;
 mod fill;
 mod hunt;
 mod instructions;
@@ -13,6 +15,7 @@ mod odd;
 mod pin;
 mod steer;
 mod stos;
+mod straddle;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -53,6 +56,8 @@ enum Job {
     Hunt(hunt::Hunt),
     /// Increments one counter from several threads with locked instructions
     Count(count::Count),
+    /// Increments counters in pages that move between bursts, with locked instructions on two vCPUs
+    CountMoving(count_moving::CountMoving),
     /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
     Instructions(instructions::Instructions),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
@@ -67,6 +72,10 @@ enum Job {
     Events(driver::Events),
     /// Touches a page as fast as it can until it is gone, which must end in SIGBUS
     UntilBus(driver::UntilBus),
+    /// Reads from an absent page on into one that faults, while the vCPU is being sent interrupts
+    Straddle(straddle::Straddle),
+    /// Makes one access that has to end in SIGSEGV or SIGBUS at its address
+    Fault(fault::Fault),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
 }
@@ -95,6 +104,7 @@ fn main() -> Result<()> {
         Job::Draw(job) => job.run(aperture),
         Job::Hunt(job) => job.run(aperture),
         Job::Count(job) => job.run(aperture),
+        Job::CountMoving(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
         Job::Stos(job) => job.run(aperture),
@@ -102,6 +112,8 @@ fn main() -> Result<()> {
         Job::Prefault(job) => job.run(),
         Job::Events(job) => job.run(),
         Job::UntilBus(job) => job.run(aperture),
+        Job::Straddle(job) => job.run(aperture),
+        Job::Fault(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
     }
 }

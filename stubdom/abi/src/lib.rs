@@ -27,6 +27,7 @@ pub mod grant_table;
 pub mod hvm;
 pub mod hypercall;
 pub mod ioreq;
+pub mod lend;
 pub mod memory;
 pub mod sched;
 pub mod shared_info;

@@ -107,6 +107,12 @@ impl BorrowerSide {
         }
     }
 
+    /// The lender waits no more for what made wants of a lease end without a page: the borrower asks again.
+    pub(crate) fn ask_again(&mut self, id: LeaseId) {
+        self.wanted.ask_again(id);
+        self.news.ask_again(id);
+    }
+
     fn carry_out(&mut self, request: AttachRequest, link: &mut impl BorrowerLink) -> FromBroker {
         match request {
             AttachRequest::Attach { attachment, ring_refs, event_channel } => {
@@ -181,6 +187,10 @@ impl Broker<'_> {
                     }
                     count(&mut self.counters.borrower_breaches, 1);
                     self.borrower.break_off(kind);
+                    if let Some(attachment) = self.borrower.attachment {
+                        self.outbox.owe(FromBroker::BorrowerClosed { attachment });
+                        let _ = self.flush(hypervisor, lender);
+                    }
                 }
                 Err(Broken::Lender(kind)) => {
                     self.close(Breach { blame: Blame::Lender, kind }, hypervisor);

@@ -45,6 +45,8 @@ pub enum LinkState {
     Connected,
     /// No common version; nothing was ever lent.
     Incompatible,
+    /// The lender has found another kind of Xen; nothing was ever lent.
+    OtherKind,
     /// A contract was broken.
     Closed(Breach),
     /// The domain around the broker has said so.
@@ -230,6 +232,9 @@ impl<'a> Broker<'a> {
         hypervisor: &mut impl Hypervisor,
         link: &mut impl LenderLink,
     ) -> Stop {
+        if self.capabilities.faults_retry {
+            return self.serve_fault(vcpu, hypervisor, link);
+        }
         let Some(slot) = self.vcpus.get_mut(usize::from(vcpu)) else { return Stop::Waits };
         if slot.is_idle() {
             let Some(claim) = hypervisor.request(vcpu).filter(|claim| claim.state != STATE_RESPONSE_READY)

@@ -30,6 +30,12 @@ pub struct Counters {
     pub requests: u64,
     /// Of these, those of a kind or shape that this broker does not serve.
     pub unknown_requests: u64,
+    /// Faults answered: run the instruction again.
+    pub faults_retried: u64,
+    /// Faults answered: lost.
+    pub faults_lost: u64,
+    /// Faults answered: a write refused.
+    pub faults_refused: u64,
     /// `Access` messages sent to the lender.
     pub accesses: u64,
     /// Pieces of accesses outside every lease.

@@ -3,10 +3,14 @@
 //!
 //! Implemented by the broker over real hypercalls, by the tests over a fake.
 
-use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
-use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::{AttachFailure, BreachKind};
+
+use crate::lending_table::FrameRun;
+
+/// Runs that one call of [`Hypervisor`] is given at most.
+pub const MAX_RUNS: usize = 64;
 
 /// Xen's error number, positive (`xen/include/public/errno.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +52,18 @@ pub struct IoreqClaim {
 
 /// The effects that lending has on Xen and on the borrower.
 pub trait Hypervisor {
-    /// Adds second-stage entries for `count` frames; the pages must be absent.
+    /// Adds second-stage entries for the frames of up to [`MAX_RUNS`] runs, in order; the pages must be
+    /// absent. Stock Xen gives all rights, whatever is asked for.
     ///
     /// # Errors
     /// The pages before `done` are present then, the others are not.
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial>;
+    fn add(&mut self, runs: &[FrameRun], rights: Rights) -> Result<(), Partial>;
 
-    /// Removes the entries of `count` pages that this broker added from `mfn` on.
+    /// Removes the entries of up to [`MAX_RUNS`] runs that this broker added, in order.
     ///
     /// # Errors
     /// The pages before `done` are absent then, the others still mapped.
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial>;
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial>;
 
     /// The request that a vCPU of the borrower has outstanding, if its state is not NONE.
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim>;
@@ -83,6 +88,22 @@ pub trait Hypervisor {
 
     /// Forgets cached views of the borrower's RAM (its physmap changed).
     fn forget_borrower_memory(&mut self);
+}
+
+/// Handles runs with a call that takes one.
+///
+/// # Errors
+/// That of the first run that failed, counted over all of them.
+pub fn one_by_one(
+    runs: &[FrameRun],
+    mut call: impl FnMut(FrameRun) -> Result<(), Partial>,
+) -> Result<(), Partial> {
+    let mut before: u32 = 0;
+    for run in runs {
+        call(*run).map_err(|Partial { done, errno }| Partial { done: before.saturating_add(done), errno })?;
+        before = before.saturating_add(run.pages.page_count());
+    }
+    Ok(())
 }
 
 /// The two rings of the link with the lender.

@@ -47,6 +47,8 @@ struct Place {
     revoke_all: bool,
     /// All of it has to be called lost.
     lost_all: bool,
+    /// Pages, from the first to the last, for which a task may wait while the lender itself waits.
+    waits: Option<PageRange>,
 }
 
 /// What a piece of news will have changed when it has been sent.
@@ -114,6 +116,29 @@ impl LeaseNews {
     /// Pages of a lease are lost.
     pub(crate) fn lost(&mut self, id: LeaseId, pages: PageRange) {
         self.record(id, pages, Happened::Lost);
+    }
+
+    /// The lender itself waits for these pages of a lease.
+    pub(crate) fn waits(&mut self, id: LeaseId, pages: PageRange) {
+        if self.told(id).is_none() {
+            return;
+        }
+        if let Some(place) = self.places.get_mut(usize::from(id.index)) {
+            let before = place.waits.unwrap_or(pages);
+            let (first, end) = (before.first.min(pages.first), before.end.max(pages.end));
+            place.waits = Some(PageRange { first, end });
+        }
+    }
+
+    /// It does not any more: to call the pages revoked makes whoever waits for one ask again.
+    pub(crate) fn ask_again(&mut self, id: LeaseId) {
+        if self.told(id).is_none() {
+            return;
+        }
+        let place = self.places.get_mut(usize::from(id.index));
+        if let Some(pages) = place.and_then(|place| place.waits.take()) {
+            self.revoked(id, pages);
+        }
     }
 
     /// Every page has been taken away.

@@ -4,7 +4,9 @@
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{FromBroker, PresentOutcome, ToBroker, VERSION};
+use xenlend_protocol::message::{
+    FromBroker, PresentOutcome, ToBroker, WantedOutcome, FEATURE_LEND_AWARE, VERSION,
+};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind, Refusal, RemoveFailure};
 
 use crate::borrower_link::AttachRequest;
@@ -30,8 +32,8 @@ impl Broker<'_> {
         hypervisor: &mut impl Hypervisor,
     ) -> Result<(), Breach> {
         match (self.state, message) {
-            (LinkState::AwaitingHello, ToBroker::Hello { oldest, newest, .. }) => {
-                self.greet(oldest, newest);
+            (LinkState::AwaitingHello, ToBroker::Hello { oldest, newest, features }) => {
+                self.greet(oldest, newest, features);
                 Ok(())
             }
             (LinkState::AwaitingHello, _) | (_, ToBroker::Hello { .. }) => {
@@ -76,24 +78,38 @@ impl Broker<'_> {
             (_, ToBroker::DetachBorrower { attachment }) => {
                 self.borrower.request(AttachRequest::Detach { attachment }).map_err(by_lender)
             }
+            (_, ToBroker::Wanted { outcome: WantedOutcome::Failed, .. })
+                if !self.capabilities.faults_retry =>
+            {
+                Err(by_lender(BreachKind::UnexpectedAnswer))
+            }
             (_, ToBroker::Wanted { ticket, outcome }) => {
-                self.borrower.wanted.answer(ticket, outcome).map_err(by_lender)
+                self.wanted(ticket, outcome, hypervisor).map_err(by_lender)
+            }
+            (_, ToBroker::AskAgain { lease }) => {
+                self.borrower.ask_again(lease);
+                self.vcpus.iter_mut().for_each(|slot| slot.fault.ask_again(lease));
+                Ok(())
             }
         }
     }
 
-    fn greet(&mut self, oldest: u16, newest: u16) {
-        if oldest <= VERSION && VERSION <= newest {
+    fn greet(&mut self, oldest: u16, newest: u16, offered: u32) {
+        let features = self.capabilities.features();
+        if !(oldest..=newest).contains(&VERSION) {
+            self.state = LinkState::Incompatible;
+            self.outbox.owe(FromBroker::Incompatible { oldest: VERSION, newest: VERSION });
+        } else if offered & FEATURE_LEND_AWARE != features {
+            self.state = LinkState::OtherKind;
+            self.outbox.owe(FromBroker::OtherKind { features });
+        } else {
             self.state = LinkState::Connected;
             self.outbox.owe(FromBroker::Welcome {
                 version: VERSION,
-                features: 0,
+                features,
                 aperture_pages: self.aperture.page_count(),
                 lease_capacity: LEASE_CAPACITY,
             });
-        } else {
-            self.state = LinkState::Incompatible;
-            self.outbox.owe(FromBroker::Incompatible { oldest: VERSION, newest: VERSION });
         }
     }
 

@@ -123,9 +123,9 @@ impl PageRange {
     }
 }
 
-/// Present pages that follow each other, in frames that do.
+/// Pages that follow each other, in frames that do: present, or to be made so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PresentRun {
+pub struct FrameRun {
     /// The pages.
     pub pages: PageRange,
     /// Frame of the first page.
@@ -161,12 +161,12 @@ impl<'a> LendingTable<'a> {
     }
 
     /// The first run of present pages in a range.
-    pub fn next_run(&self, range: PageRange) -> Option<PresentRun> {
+    pub fn next_run(&self, range: PageRange) -> Option<FrameRun> {
         self.run(range, PageSlot::is_present)
     }
 
     /// As [`Self::next_run`], of the pages added since [`Self::settle`].
-    pub fn next_fresh_run(&self, range: PageRange) -> Option<PresentRun> {
+    pub fn next_fresh_run(&self, range: PageRange) -> Option<FrameRun> {
         self.run(range, PageSlot::is_fresh)
     }
 
@@ -244,7 +244,7 @@ impl<'a> LendingTable<'a> {
         matches!(self.page(page), PageState::Present { size: EntrySize::TwoMib, .. })
     }
 
-    fn run(&self, range: PageRange, wanted: impl Fn(PageSlot) -> bool) -> Option<PresentRun> {
+    fn run(&self, range: PageRange, wanted: impl Fn(PageSlot) -> bool) -> Option<FrameRun> {
         let mut pages = range.first..range.end.min(self.page_count());
         let first = pages.find(|page| wanted(self.slot(*page)))?;
         let frame = self.slot(first).0 >> MFN_SHIFT;
@@ -255,7 +255,7 @@ impl<'a> LendingTable<'a> {
         let following =
             pages.zip(frame.saturating_add(1)..).take_while(|(page, frame)| follows(page, *frame));
         let end = following.last().map_or(first, |(page, _)| page).saturating_add(1);
-        Some(PresentRun { pages: PageRange { first, end }, mfn: Mfn(frame) })
+        Some(FrameRun { pages: PageRange { first, end }, mfn: Mfn(frame) })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::counters::count;
 use crate::hypervisor::{BorrowerLink, LenderLink, SendError};
 use crate::lease::Lease;
 use crate::lending_table::{PageRange, PageState};
+use crate::wanted::Asker;
 
 /// What can be said of pages now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,12 @@ impl Broker<'_> {
     ) -> Result<Step, Broken> {
         if let Some((want, outcome)) = self.borrower.wanted.answered() {
             let (seen, run) = self.look(want.lease, want.pages);
+            if seen == Seen::Absent && outcome == WantedOutcome::Waits {
+                // Nothing can be said of these pages until the lender waits no more.
+                self.borrower.news.waits(want.lease, run);
+                self.borrower.wanted.told(&want, run.end);
+                return Ok(Step::Done);
+            }
             // Absent though it came: it has been revoked since, and may be asked for again.
             let again = seen == Seen::Absent && outcome == WantedOutcome::Present;
             let message =
@@ -71,14 +78,14 @@ impl Broker<'_> {
         if let Some(end) = self.borrower.wanted.covers(lease, pages.first) {
             return Ok(Some(end.min(pages.end)));
         }
-        if self.borrower.wanted.is_full() {
+        if self.borrower.wanted.is_full_for_tasks(self.capabilities.faults_retry) {
             return Ok(None);
         }
         let question = self.borrower.wanted.question(lease, pages);
         match lender.send(&question) {
             Ok(()) => {
                 count(&mut self.counters.wants, 1);
-                self.borrower.wanted.asked(lease, pages);
+                self.borrower.wanted.asked(Asker::Task, lease, pages);
                 Ok(Some(pages.end))
             }
             Err(SendError::Full) => {

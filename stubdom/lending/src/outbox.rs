@@ -8,9 +8,9 @@ use xenlend_protocol::refusal::BreachKind;
 use crate::counters::{count, Counters};
 use crate::hypervisor::{LenderLink, SendError};
 
-/// One answer, one about the borrower's link, and the last word of a link that ends while
-/// those are kept.
-const CAPACITY: usize = 3;
+/// One answer, one about the borrower's link and one about its end, and the last word of a link that ends
+/// while those are kept.
+const CAPACITY: usize = 4;
 
 /// How far a flush came.
 pub(crate) enum Flushed {

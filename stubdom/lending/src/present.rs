@@ -7,16 +7,16 @@
 use heapless::Vec;
 use xenlend_protocol::extent::{ClaimedExtent, Extent, Granule, GranuleSize};
 use xenlend_protocol::frame::{AperturePage, Mfn, FRAMES_PER_2MIB};
-use xenlend_protocol::message::{PresentOutcome, MAX_EXTENTS};
+use xenlend_protocol::message::{PresentOutcome, Rights, MAX_EXTENTS};
 use xenlend_protocol::refusal::{AddFailure, Refusal, RemoveFailure};
 
 use crate::aperture::Aperture;
 use crate::counters::{count, Counters};
-use crate::hypervisor::{Hypervisor, Partial};
+use crate::hypervisor::{Hypervisor, Partial, MAX_RUNS};
 use crate::invalidation_history::InvalidationHistory;
 use crate::ioreq::{Request, KIND_COPY};
 use crate::lease::Lease;
-use crate::lending_table::{EntrySize, LendingTable, PageRange, PageState};
+use crate::lending_table::{EntrySize, FrameRun, LendingTable, PageRange, PageState};
 use crate::revocation::remove_fresh_pages;
 
 /// What a request to make frames present needs to know of its surroundings.
@@ -27,6 +27,7 @@ pub(crate) struct Surroundings<'h> {
 }
 
 type Extents = Vec<Extent, MAX_EXTENTS>;
+type Runs = Vec<FrameRun, MAX_RUNS>;
 
 /// Handles a `Present` of a lease that is active.
 ///
@@ -57,7 +58,7 @@ pub(crate) fn present(
     if would_kill(table, hypervisor, surroundings, &extents) {
         return Ok(PresentOutcome::Later);
     }
-    let outcome = add_all(table, hypervisor, &extents);
+    let outcome = add_all(table, hypervisor, lease.terms().rights, &extents);
     let undone = match outcome {
         Ok(_) => Ok(()),
         Err(_) => remove_all_fresh(table, hypervisor, counters, &extents),
@@ -149,83 +150,107 @@ struct Added {
     entries_4kib: u32,
 }
 
+/// Adds what is absent, in calls of up to [`MAX_RUNS`] runs.
 fn add_all(
     table: &mut LendingTable<'_>,
     hypervisor: &mut impl Hypervisor,
+    rights: Rights,
     extents: &Extents,
 ) -> Result<Added, AddFailure> {
     let mut added = Added::default();
+    let mut runs = Runs::new();
     for granule in extents.iter().flat_map(Extent::granules) {
-        match granule.size {
-            GranuleSize::FourKib(_) => {
-                let pages = add_absent(table, hypervisor, &granule, EntrySize::FourKib)?;
-                added.entries_4kib = added.entries_4kib.saturating_add(pages);
+        let all = PageRange::new(granule.page, granule.frame_count());
+        let mut left = all;
+        while let Some(pages) = next_absent(table, left) {
+            left.first = pages.end;
+            let mfn = Mfn(granule.mfn.0.saturating_add(u64::from(pages.first.saturating_sub(all.first))));
+            if runs.is_full() {
+                add_runs(table, hypervisor, rights, &mut runs, &mut added)?;
             }
-            GranuleSize::TwoMib(_) => {
-                let pages = add_absent(table, hypervisor, &granule, EntrySize::TwoMib)?;
-                let entries = u16::try_from(pages / FRAMES_PER_2MIB).unwrap_or(u16::MAX);
+            // Always room: it is not full.
+            let _ = runs.push(FrameRun { pages, mfn });
+        }
+    }
+    add_runs(table, hypervisor, rights, &mut runs, &mut added)?;
+    Ok(added)
+}
+
+fn next_absent(table: &LendingTable<'_>, range: PageRange) -> Option<PageRange> {
+    let first = (range.first..range.end).find(|page| !table.is_present(*page))?;
+    let end = (first..range.end).find(|page| table.is_present(*page)).unwrap_or(range.end);
+    Some(PageRange { first, end })
+}
+
+/// Adds runs in one call, and records and counts what became of them.
+fn add_runs(
+    table: &mut LendingTable<'_>,
+    hypervisor: &mut impl Hypervisor,
+    rights: Rights,
+    runs: &mut Runs,
+    added: &mut Added,
+) -> Result<(), AddFailure> {
+    if runs.is_empty() {
+        return Ok(());
+    }
+    let outcome = hypervisor.add(runs, rights);
+    let mut left = match outcome {
+        Ok(()) => u32::MAX,
+        Err(Partial { done, .. }) => done,
+    };
+    for run in runs.iter() {
+        let done = left.min(run.pages.page_count());
+        record_run(table, run, done);
+        let last = run.pages.end.saturating_sub(1);
+        match outcome {
+            Err(Partial { errno, .. }) if done < run.pages.page_count() => {
+                let page = run.pages.first.saturating_add(done);
+                return Err(AddFailure { page: AperturePage(page), errno: errno.0 });
+            }
+            // Xen named no page that failed: it counts as the last one.
+            Err(Partial { errno, .. }) if runs.last() == Some(run) => {
+                return Err(AddFailure { page: AperturePage(last), errno: errno.0 });
+            }
+            _ => {}
+        }
+        match size_of(run) {
+            EntrySize::FourKib => added.entries_4kib = added.entries_4kib.saturating_add(done),
+            EntrySize::TwoMib => {
+                let entries = u16::try_from(done / FRAMES_PER_2MIB).unwrap_or(u16::MAX);
                 added.entries_2mib = added.entries_2mib.saturating_add(entries);
             }
         }
+        left = left.saturating_sub(done);
     }
-    Ok(added)
+    runs.clear();
+    Ok(())
 }
 
-/// Adds the absent pages of a granule, run by run; gives their number. A part of a 4 KiB
-/// granule never holds an aligned 2 MiB, so Xen cannot make one of it.
-fn add_absent(
-    table: &mut LendingTable<'_>,
-    hypervisor: &mut impl Hypervisor,
-    granule: &Granule,
-    size: EntrySize,
-) -> Result<u32, AddFailure> {
-    let all = PageRange::new(granule.page, granule.frame_count());
-    let mut left = all;
-    let mut added: u32 = 0;
-    while !left.is_empty() {
-        if table.is_present(left.first) {
-            left.first = left.first.saturating_add(1);
-            continue;
-        }
-        let end = (left.first..left.end).find(|page| table.is_present(*page)).unwrap_or(left.end);
-        let run = PageRange { first: left.first, end };
-        let mfn = Mfn(granule.mfn.0.saturating_add(u64::from(run.first.saturating_sub(all.first))));
-        add_run(table, hypervisor, run, mfn, size)?;
-        added = added.saturating_add(run.page_count());
-        left.first = end;
-    }
-    Ok(added)
+/// Records that the first `done` pages of a run are present.
+fn record_run(table: &mut LendingTable<'_>, run: &FrameRun, done: u32) {
+    let size = size_of(run);
+    let first = run.pages.first;
+    let end = first.saturating_add(done);
+    // A borrower that put RAM there makes Xen go page by page where 2 MiB were
+    // meant: what is no whole 2 MiB can only be entries of 4 KiB.
+    let whole = match size {
+        EntrySize::FourKib => 0,
+        EntrySize::TwoMib => done.saturating_sub(done % FRAMES_PER_2MIB),
+    };
+    let split = first.saturating_add(whole);
+    table.set_present(PageRange { first, end: split }, run.mfn, size);
+    let rest_mfn = Mfn(run.mfn.0.saturating_add(u64::from(whole)));
+    table.set_present(PageRange { first: split, end }, rest_mfn, EntrySize::FourKib);
 }
 
-fn add_run(
-    table: &mut LendingTable<'_>,
-    hypervisor: &mut impl Hypervisor,
-    run: PageRange,
-    mfn: Mfn,
-    size: EntrySize,
-) -> Result<(), AddFailure> {
-    let pages = run.page_count();
-    match hypervisor.add(AperturePage(run.first), mfn, pages) {
-        Ok(()) => {
-            table.set_present(run, mfn, size);
-            Ok(())
-        }
-        Err(Partial { done, errno }) => {
-            let done = done.min(pages);
-            let end = run.first.saturating_add(done);
-            // A borrower that put RAM there makes Xen go page by page where 2 MiB were
-            // meant: what is no whole 2 MiB can only be entries of 4 KiB.
-            let whole = match size {
-                EntrySize::FourKib => 0,
-                EntrySize::TwoMib => done.saturating_sub(done % FRAMES_PER_2MIB),
-            };
-            let split = run.first.saturating_add(whole);
-            table.set_present(PageRange { first: run.first, end: split }, mfn, size);
-            let rest_mfn = Mfn(mfn.0.saturating_add(u64::from(whole)));
-            table.set_present(PageRange { first: split, end }, rest_mfn, EntrySize::FourKib);
-            let page = end.min(run.end.saturating_sub(1));
-            Err(AddFailure { page: AperturePage(page), errno: errno.0 })
-        }
+/// The size of a run's entries. A granule of 2 MiB is absent in whole entries only, and a part of one of
+/// 4 KiB never holds an aligned 2 MiB, so Xen cannot make one of it.
+fn size_of(run: &FrameRun) -> EntrySize {
+    let aligned = AperturePage(run.pages.first).in_2mib() == 0 && run.mfn.in_2mib() == 0;
+    if aligned && run.pages.page_count() >= FRAMES_PER_2MIB {
+        EntrySize::TwoMib
+    } else {
+        EntrySize::FourKib
     }
 }
 

@@ -11,6 +11,7 @@ use xenlend_protocol::refusal::BreachKind;
 
 use crate::aperture::Aperture;
 use crate::counters::{count, Counters};
+use crate::fault::FaultSlot;
 use crate::hypervisor::{Hypervisor, LenderLink, SendError};
 use crate::ioreq::{Access, Movement, Piece, ALL_ONES};
 use crate::lease_registry::LeaseRegistry;
@@ -29,6 +30,8 @@ type Bytes = Vec<u8, MAX_ACCESS_BYTES>;
 #[derive(Debug, Default)]
 pub struct VcpuSlot {
     serving: Option<Serving>,
+    /// Its fault, on lend-aware Xen.
+    pub(crate) fault: FaultSlot,
     /// Access ids used so far.
     id_counter: u32,
     /// Ids whose answer is still to come, and no longer matters.
@@ -89,7 +92,7 @@ enum Doer {
 impl VcpuSlot {
     /// Whether there is no request in it.
     pub(crate) fn is_idle(&self) -> bool {
-        self.serving.is_none()
+        self.serving.is_none() && self.fault.is_idle()
     }
 
     /// Takes a request up.

@@ -37,6 +37,8 @@ fn working() -> (Bench, LeaseId, u32) {
 /// The rest of the world goes on, and the borrower may come back with a new link.
 fn check_the_others(mut bench: Bench, id: LeaseId, ticket: u32) {
     let added = PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 };
+    let told = FromBroker::BorrowerClosed { attachment: ATTACHMENT };
+    assert_eq!(bench.link.to_lender.drain(..).collect::<Vec<_>>(), [told], "the lender is told");
     assert_eq!(bench.present(id, 0, &[extent(2, 200, 1)]), added);
     assert_eq!(bench.invalidate(1, id, 0, 32), Ok(2), "what was present before is revoked as ever");
     bench.pages.insert(3, vec![9; 4096]);
@@ -91,6 +93,8 @@ fn a_message_that_breaks_the_contract_ends_the_borrowers_link_only() {
         bench.borrower.to_broker.extend(messages.clone());
         assert_eq!(bench.told(), [ToBorrower::Closed { breach: by_borrower(kind) }], "{messages:?}");
         assert_eq!(bench.broker.borrower_state(), BorrowerState::Closed(by_borrower(kind)));
+        let told = FromBroker::BorrowerClosed { attachment: ATTACHMENT };
+        assert_eq!(bench.link.to_lender.drain(..).collect::<Vec<_>>(), [told], "the lender is told");
         // `check_the_others` invalidates anew.
         bench.present(id, 1, &[extent(2, 200, 1)]);
         assert_eq!(bench.invalidate(2, id, 0, 32), Ok(2));

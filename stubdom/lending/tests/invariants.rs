@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Random traffic of a lender that keeps to the protocol, of a borrower with hostile vCPUs and a
+//! On both kinds of Xen: random traffic of a lender that keeps to the protocol, of a borrower with hostile vCPUs and a
 //! frontend that waits for pages, with calls that fail and a ring that is full. After every step: the
 //! table says what Xen has, nothing is present outside a lease, no acknowledged page shows
 //! a frame from before, the borrower lives. In the end: every answer owed has come, in
@@ -10,13 +10,16 @@ mod support;
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
-use support::aperture_pages::{count, page, PAGES};
+use support::aperture_pages::PAGES;
 use support::bench::{
-    copy_in, copy_out, extent, fill, invalidate, lease, lost, present, read, set_region, write, Bench,
+    copy_in, copy_out, extent, fault, fill, invalidate, lease, lost, present, read, set_region, write, Bench,
 };
 use support::fake_borrower::Driver;
 use support::fake_hypervisor::{Entry, ENOMEM, EPERM};
+use support::traffic::{step, Step, INDICES, VCPUS};
 use xenlend_lending::broker::LinkState;
+use xenlend_lending::capabilities::Capabilities;
+use xenlend_lending::fault::{FAULT_FETCH, FAULT_READ, FAULT_SAME_INSTRUCTION, FAULT_WRITE};
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::lease::Lease;
 use xenlend_lending::lending_table::PageRange;
@@ -27,113 +30,6 @@ use xenlend_protocol::message::{
     AccessOutcome, FromBroker, ToBroker, WantedOutcome, MAX_INVALIDATIONS, MAX_WANTED,
 };
 use xenlend_protocol::refusal::{Blame, BreachKind};
-
-const VCPUS: u16 = 3;
-const INDICES: u16 = 4;
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Set {
-        index: u16,
-        first: u32,
-        count: u32,
-    },
-    Drop {
-        index: u16,
-    },
-    Present {
-        index: u16,
-        first: u32,
-        count: u32,
-        aligned: bool,
-        again: bool,
-    },
-    Invalidate {
-        index: u16,
-        first: u32,
-        count: u32,
-    },
-    Lost {
-        index: u16,
-        first: u32,
-        count: u32,
-    },
-    Forced,
-    Request {
-        vcpu: u16,
-        kind: u8,
-        page: u32,
-        offset: u64,
-        count: u32,
-        downwards: bool,
-    },
-    TakeResponse {
-        vcpu: u16,
-    },
-    Answer {
-        lost: bool,
-    },
-    Drain,
-    Turn,
-    Room(usize),
-    FailAdd {
-        done: u32,
-    },
-    FailRemove {
-        done: u32,
-    },
-    PageTables(u32),
-    PlaceRam {
-        page: u32,
-    },
-    /// A task of the borrower waits for pages of a lease that its driver knows.
-    Wait {
-        index: u16,
-        first: u32,
-        count: u32,
-    },
-    /// The driver takes up to so many messages, and confirms its zaps.
-    Listen {
-        messages: usize,
-    },
-    BorrowerRoom(usize),
-    AnswerWant {
-        outcome: WantedOutcome,
-    },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let index = 0..INDICES;
-    prop_oneof![
-        2 => (index.clone(), page(), prop_oneof![Just(512_u32), Just(1536_u32), 1_u32..64])
-            .prop_map(|(index, first, count)| Step::Set { index, first, count }),
-        1 => index.clone().prop_map(|index| Step::Drop { index }),
-        6 => (index.clone(), page(), count(), any::<bool>(), any::<bool>())
-            .prop_map(|(index, first, count, aligned, again)| Step::Present { index, first, count, aligned, again }),
-        3 => (index.clone(), page(), count())
-            .prop_map(|(index, first, count)| Step::Invalidate { index, first, count }),
-        1 => (index, page(), 1_u32..4).prop_map(|(index, first, count)| Step::Lost { index, first, count }),
-        1 => Just(Step::Forced),
-        5 => (0..VCPUS, 0_u8..7, page(), 0_u64..4096, 1_u32..600, any::<bool>()).prop_map(
-            |(vcpu, kind, page, offset, count, downwards)| Step::Request { vcpu, kind, page, offset, count, downwards }
-        ),
-        4 => (0..VCPUS).prop_map(|vcpu| Step::TakeResponse { vcpu }),
-        5 => prop::bool::weighted(0.1).prop_map(|lost| Step::Answer { lost }),
-        3 => Just(Step::Drain),
-        10 => Just(Step::Turn),
-        2 => prop_oneof![0_usize..4, Just(1000_usize)].prop_map(Step::Room),
-        1 => (0_u32..700).prop_map(|done| Step::FailAdd { done }),
-        1 => (0_u32..700).prop_map(|done| Step::FailRemove { done }),
-        1 => prop_oneof![Just(0_u32), Just(2_u32), Just(1000_u32)].prop_map(Step::PageTables),
-        1 => page().prop_map(|page| Step::PlaceRam { page }),
-        4 => (0..INDICES, page(), 1_u32..40).prop_map(|(index, first, count)| Step::Wait { index, first, count }),
-        4 => (0_usize..20).prop_map(|messages| Step::Listen { messages }),
-        2 => prop_oneof![0_usize..4, Just(1000_usize)].prop_map(Step::BorrowerRoom),
-        3 => prop_oneof![
-            Just(WantedOutcome::Present), Just(WantedOutcome::Lost), Just(WantedOutcome::Unavailable)
-        ].prop_map(|outcome| Step::AnswerWant { outcome }),
-    ]
-}
 
 /// What the lender waits for, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +43,7 @@ enum Owed {
 /// A lender that keeps to the protocol, and what it knows.
 struct Lender {
     bench: Bench,
+    kind: Capabilities,
     /// Generations used, and the newest lease that was granted, by index.
     generations: [u32; INDICES as usize],
     granted: [LeaseId; INDICES as usize],
@@ -167,12 +64,13 @@ struct Lender {
 }
 
 impl Lender {
-    fn new() -> Self {
-        let mut bench = Bench::new(PAGES as usize, usize::from(VCPUS));
+    fn new(kind: Capabilities) -> Self {
+        let mut bench = Bench::new_on(kind, PAGES as usize, usize::from(VCPUS));
         assert_eq!(bench.attach().len(), 1);
         bench.xen.inner.ram = [8, 9].into_iter().map(|gfn| (gfn, vec![3; 4096])).collect();
         Self {
             bench,
+            kind,
             generations: [0; INDICES as usize],
             granted: core::array::from_fn(|index| lease(index as u16, 0)),
             owed: VecDeque::new(),
@@ -253,6 +151,10 @@ impl Lender {
             Step::BorrowerRoom(room) => self.bench.borrower.room = room,
             Step::AnswerWant { outcome } => {
                 if let Some(ticket) = self.wants.pop_front() {
+                    let outcome = match outcome {
+                        WantedOutcome::Failed if !self.kind.faults_retry => WantedOutcome::Unavailable,
+                        outcome => outcome,
+                    };
                     self.bench.link.to_broker.push_back(ToBroker::Wanted { ticket, outcome });
                 }
             }
@@ -299,6 +201,13 @@ impl Lender {
             return;
         }
         let at = u64::from(page) * 4096 + offset;
+        if self.kind.faults_retry && kind < 5 {
+            let same = if downwards { FAULT_SAME_INSTRUCTION } else { 0 };
+            let bits = [FAULT_READ, FAULT_WRITE, FAULT_FETCH, FAULT_READ | FAULT_WRITE, 0][usize::from(kind)];
+            self.bench.xen.inner.send_request(vcpu, fault(at, bits | same));
+            self.requests += 1;
+            return;
+        }
         // As Xen does, only what stays in a page is repeated.
         let fitting = (count % 500).min((4096 - offset as u32) / 8).max(1);
         let claim = match kind {
@@ -407,6 +316,11 @@ impl Lender {
             }
         }
         assert_eq!(broker.counters().borrower_breaches, 0);
+        if self.kind.faults_retry {
+            assert_eq!(broker.counters().accesses, 0);
+            let mut answers = self.bench.xen.inner.completions.iter().map(|(_, datum)| *datum);
+            assert!(answers.all(|datum| matches!(datum, 0..=2 | u64::MAX)));
+        }
         // A page that a program may have mapped is never another lease's.
         for (page, lease) in &self.driver.mapped {
             let here = broker.leases().at_page(*page).map(Lease::id);
@@ -471,11 +385,15 @@ impl Lender {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_invariants_hold(steps in prop::collection::vec(step(), 1..160)) {
-        let mut lender = Lender::new();
+    fn whatever_happens_the_invariants_hold(
+        lend_aware: bool,
+        steps in prop::collection::vec(step(), 1..160),
+    ) {
+        let kind = if lend_aware { Capabilities::LEND_AWARE } else { Capabilities::STOCK };
+        let mut lender = Lender::new(kind);
         lender.take(Step::Set { index: 0, first: 0, count: 1024 });
         lender.take(Step::Turn);
         lender.take(Step::Listen { messages: 9 });

@@ -11,7 +11,9 @@ use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn, MAX_VCPUS};
 use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::lending_table::PageSlot;
 use xenlend_lending::vcpu_slot::VcpuSlot;
-use xenlend_protocol::message::{AccessOutcome, FromBroker, PresentOutcome, ToBroker, VERSION};
+use xenlend_protocol::message::{
+    AccessOutcome, FromBroker, PresentOutcome, ToBroker, FEATURE_LEND_AWARE, VERSION,
+};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
 
 fn by_lender(kind: BreachKind) -> Breach {
@@ -40,7 +42,7 @@ fn hello_comes_first_and_once() {
     let mut bench = Bench::unconnected(8, 1);
     let welcome =
         FromBroker::Welcome { version: VERSION, features: 0, aperture_pages: 8, lease_capacity: 64 };
-    assert_eq!(bench.ask(ToBroker::Hello { oldest: 0, newest: 9, features: u32::MAX }), [welcome]);
+    assert_eq!(bench.ask(ToBroker::Hello { oldest: 0, newest: 9, features: !FEATURE_LEND_AWARE }), [welcome]);
     let closed = [FromBroker::Closed { breach: by_lender(BreachKind::OutOfTurn) }];
     assert_eq!(bench.ask(hello()), closed);
     for message in [
@@ -68,6 +70,32 @@ fn without_a_common_version_the_link_is_over_and_requests_still_end() {
         assert_eq!(bench.ask(hello()), []);
         assert_eq!(bench.request(0, read(0, 8)), u64::MAX);
     }
+}
+
+#[test]
+fn both_sides_have_found_the_same_kind_of_xen_or_the_link_is_over() {
+    let aware = FEATURE_LEND_AWARE;
+    for (capabilities, own) in [(Capabilities::STOCK, 0), (Capabilities::LEND_AWARE, aware)] {
+        for offered in [0, aware, !aware, u32::MAX] {
+            let mut bench = Bench::unconnected_on(capabilities, 8, 1);
+            let answer = bench.ask(ToBroker::Hello { oldest: VERSION, newest: VERSION, features: offered });
+            if offered & aware == own {
+                let (version, aperture_pages) = (VERSION, 8);
+                let welcome =
+                    FromBroker::Welcome { version, features: own, aperture_pages, lease_capacity: 64 };
+                assert_eq!(answer, [welcome], "{offered:#x}");
+                assert_eq!(bench.broker.link_state(), LinkState::Connected);
+            } else {
+                assert_eq!(answer, [FromBroker::OtherKind { features: own }], "{offered:#x}");
+                assert_eq!(bench.broker.link_state(), LinkState::OtherKind);
+                assert_eq!(bench.ask(hello()), [], "nothing more is said");
+            }
+        }
+    }
+    // Versions are looked at first: features of another version mean something else.
+    let mut bench = Bench::unconnected_on(Capabilities::LEND_AWARE, 8, 1);
+    let answer = bench.ask(ToBroker::Hello { oldest: VERSION + 1, newest: VERSION + 1, features: 0 });
+    assert_eq!(answer, [FromBroker::Incompatible { oldest: VERSION, newest: VERSION }]);
 }
 
 #[test]

@@ -6,23 +6,26 @@ use std::rc::Rc;
 
 use xenlend_lending::broker::{Broker, LinkState, Turn};
 use xenlend_lending::capabilities::Capabilities;
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
+use xenlend_lending::hypervisor::{one_by_one, Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
 use xenlend_lending::lease::{LeaseEvent, LeaseState};
-use xenlend_lending::lending_table::PageSlot;
+use xenlend_lending::lending_table::{FrameRun, PageSlot};
 use xenlend_lending::vcpu_slot::VcpuSlot;
-use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::ToBroker;
+use xenlend_protocol::message::{Rights, ToBroker};
 
 use crate::coverage::Coverage;
 use crate::fault::Fault;
+use crate::guest::link_end;
 use crate::wire::Link;
 use crate::world::{Sim, Wrong};
 use crate::xen::{Failure, APERTURE, EPERM, ESRCH};
 
 /// Indices that leases have here.
 pub const INDICES: u16 = 4;
+
+/// Steps of the borrower's link in a turn.
+const BORROWER_STEPS: u32 = 32;
 
 /// The broker and what it knows of itself.
 pub struct BrokerDomain<'b> {
@@ -31,6 +34,7 @@ pub struct BrokerDomain<'b> {
     pub broker: Broker<'b>,
     hands: Hands,
     link: Link,
+    borrower: link_end::Link,
     /// What events its leases have met.
     pub coverage: Coverage,
 }
@@ -50,8 +54,8 @@ impl<'b> BrokerDomain<'b> {
     pub fn new(sim: &Sim, pages: &'b mut [PageSlot], vcpus: &'b mut [VcpuSlot]) -> Self {
         let broker = Broker::new(APERTURE, pages, vcpus, Capabilities::STOCK).expect("a sound configuration");
         let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new() };
-        let link = Link(Rc::clone(sim));
-        Self { sim: Rc::clone(sim), broker, hands, link, coverage: Coverage::default() }
+        let (link, borrower) = (Link(Rc::clone(sim)), link_end::Link(Rc::clone(sim)));
+        Self { sim: Rc::clone(sim), broker, hands, link, borrower, coverage: Coverage::default() }
     }
 
     /// One turn of the event loop.
@@ -78,12 +82,15 @@ impl<'b> BrokerDomain<'b> {
             }
         }
         let requests = self.broker.serve_requests(&mut self.hands, &mut self.link);
+        let borrower =
+            self.broker.serve_borrower(&mut self.hands, &mut self.link, &mut self.borrower, BORROWER_STEPS);
+        sim.borrower_end.finish_turn(&sim);
         sim.broker_end.finish_turn(&sim);
         if !sim.lender.connected.get() && self.broker.link_state() != LinkState::LenderGone {
             self.broker.lender_gone(&mut self.hands);
         }
         let changed = self.broker.link_state() != before;
-        if changed || lender == Turn::More || requests == Turn::More {
+        if changed || [lender, requests, borrower].contains(&Turn::More) {
             sim.broker_pending.set(true);
         }
         if changed {
@@ -193,26 +200,28 @@ impl Hands {
 }
 
 impl Hypervisor for Hands {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        if self.sim.config.has(Fault::SkipUnmap) {
-            // Adding over what was left behind would kill the borrower: that is another bug.
-            for step in 0..count {
-                let _ = self.sim.xen.borrow_mut().remove(first.0 + step, mfn.0 + u64::from(step), 1, None);
+    fn add(&mut self, runs: &[FrameRun], _rights: Rights) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            if self.sim.config.has(Fault::SkipUnmap) {
+                // Adding over what was left behind would kill the borrower: that is another bug.
+                for (page, mfn) in (pages.first..pages.end).zip(mfn.0..) {
+                    let _ = self.sim.xen.borrow_mut().remove(page, mfn, 1, None);
+                }
             }
-        }
-        self.call(first.0, mfn.0, count, Xen::Add)
+            self.call(pages.first, mfn.0, pages.page_count(), Xen::Add)
+        })
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        match self.sim.config.fault {
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| match self.sim.config.fault {
             Some(Fault::SkipUnmap) => Ok(()),
             Some(Fault::AcknowledgeFirst) => {
-                self.delayed.push((first.0, mfn.0, count));
+                self.delayed.push((pages.first, mfn.0, pages.page_count()));
                 self.sim.broker_pending.set(true);
                 Ok(())
             }
-            _ => self.call(first.0, mfn.0, count, Xen::Remove),
-        }
+            _ => self.call(pages.first, mfn.0, pages.page_count(), Xen::Remove),
+        })
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {

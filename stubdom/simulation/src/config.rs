@@ -15,11 +15,24 @@ pub enum Mode {
     LyingBroker,
     /// The lender's end is no module of ours but says what it likes, in any order.
     LyingLender,
+    /// As calm, but the borrower's driver says what it likes: nobody else may notice.
+    LyingBorrower,
 }
 
 impl Mode {
     /// Every mode.
-    pub const ALL: [Self; 4] = [Self::Calm, Self::Rough, Self::LyingBroker, Self::LyingLender];
+    pub const ALL: [Self; 5] =
+        [Self::Calm, Self::Rough, Self::LyingBroker, Self::LyingLender, Self::LyingBorrower];
+
+    /// Whether nobody else breaks anything and nothing fails.
+    pub fn is_calm(self) -> bool {
+        matches!(self, Self::Calm | Self::LyingBorrower)
+    }
+
+    /// Whether lender and broker keep the contract.
+    pub fn is_honest(self) -> bool {
+        self.is_calm() || self == Self::Rough
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -28,6 +41,7 @@ impl Mode {
             Self::Rough => "rough",
             Self::LyingBroker => "lying-broker",
             Self::LyingLender => "lying-lender",
+            Self::LyingBorrower => "lying-borrower",
         }
     }
 
@@ -62,20 +76,23 @@ pub struct Config {
     pub hostile_borrower: bool,
     /// Messages that the broker takes in a turn.
     pub messages_per_turn: u32,
+    /// The borrower has our driver.
+    pub driver: bool,
 }
 
 impl Config {
     /// The history of a seed. Without a mode the seed chooses one too.
     pub fn new(seed: u64, mode: Option<Mode>, fault: Option<Fault>) -> Self {
         let mut random = Random::new(seed ^ 0x6578_6e6c_656e_6400);
-        let drawn = match random.below(8) {
+        let drawn = match random.below(9) {
             0..=2 => Mode::Calm,
             3..=5 => Mode::Rough,
             6 => Mode::LyingBroker,
+            7 => Mode::LyingBorrower,
             _ => Mode::LyingLender,
         };
         let mode = mode.unwrap_or(drawn);
-        let rough = mode != Mode::Calm;
+        let rough = !mode.is_calm();
         let mut pick = |choices: &[u32]| choices[random.below(choices.len() as u32) as usize];
         Self {
             seed,
@@ -89,6 +106,7 @@ impl Config {
             incidents: if rough { pick(&[1, 2, 4]) } else { 0 },
             hostile_borrower: rough && pick(&[0, 0, 0, 1]) == 1,
             messages_per_turn: pick(&[1, 4, 32]),
+            driver: !matches!(mode, Mode::LyingLender | Mode::LyingBorrower) && pick(&[0, 1]) == 1,
         }
     }
 

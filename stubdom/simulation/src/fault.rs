@@ -47,11 +47,35 @@ pub enum Fault {
     EndInvalidationEarly,
     /// The lender keeps the permission that a removal of its own wanted once more.
     KeepSparePermission,
+    /// The borrower's driver confirms a zap before it is done.
+    ConfirmBeforeZap,
+    /// The driver inserts what it has found without looking whether that is still so.
+    InsertLate,
+    /// The driver maps everything around a touch, whatever it was told of it.
+    MapAround,
+    /// The driver zaps the page tables of all programs but one.
+    ZapAllButOne,
+    /// The driver does not wait for processors that use an entry that it has taken out.
+    ZapWithoutFlush,
+    /// The driver does not wake who waits.
+    ForgetWake,
+    /// The driver serves a touch by whatever lease is there now.
+    IgnoreSerial,
+    /// The driver leaves entries behind when its link goes.
+    LeaveMapped,
+    /// The broker takes the confirmation of one zap for that of all.
+    ReleaseQuarantineEarly,
+    /// The broker forgets to ask the lender for what a task waits for.
+    LoseWant,
+    /// The broker does not tell the borrower what is gone.
+    LoseNews,
+    /// The broker does not tell the borrower what has come.
+    LoseNotice,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 33] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -73,6 +97,18 @@ impl Fault {
         Self::ForgetNotification,
         Self::EndInvalidationEarly,
         Self::KeepSparePermission,
+        Self::ConfirmBeforeZap,
+        Self::InsertLate,
+        Self::MapAround,
+        Self::ZapAllButOne,
+        Self::ZapWithoutFlush,
+        Self::ForgetWake,
+        Self::IgnoreSerial,
+        Self::LeaveMapped,
+        Self::ReleaseQuarantineEarly,
+        Self::LoseWant,
+        Self::LoseNews,
+        Self::LoseNotice,
     ];
 
     /// Its name on the command line.
@@ -99,6 +135,18 @@ impl Fault {
             Self::ForgetNotification => "forget-notification",
             Self::EndInvalidationEarly => "end-invalidation-early",
             Self::KeepSparePermission => "keep-spare-permission",
+            Self::ConfirmBeforeZap => "confirm-before-zap",
+            Self::InsertLate => "insert-late",
+            Self::MapAround => "map-around",
+            Self::ZapAllButOne => "zap-all-but-one",
+            Self::ZapWithoutFlush => "zap-without-flush",
+            Self::ForgetWake => "forget-wake",
+            Self::IgnoreSerial => "ignore-serial",
+            Self::LeaveMapped => "leave-mapped",
+            Self::ReleaseQuarantineEarly => "release-quarantine-early",
+            Self::LoseWant => "lose-want",
+            Self::LoseNews => "lose-news",
+            Self::LoseNotice => "lose-notice",
         }
     }
 

@@ -31,6 +31,10 @@ pub enum Actor {
     Incident,
     /// A lender that lies sends something.
     Liar,
+    /// A program of the borrower, or its administrator, begins something.
+    Program,
+    /// A borrower that lies says something.
+    BorrowerLiar,
 }
 
 /// One step.
@@ -67,6 +71,8 @@ impl fmt::Display for Event {
             Actor::ProcessWrite => write!(to, "p")?,
             Actor::Incident => write!(to, "x")?,
             Actor::Liar => write!(to, "l")?,
+            Actor::Program => write!(to, "g")?,
+            Actor::BorrowerLiar => write!(to, "n")?,
         }
         self.draws.iter().try_for_each(|draw| write!(to, ".{draw}"))
     }
@@ -89,6 +95,8 @@ impl FromStr for Event {
             "p" => Actor::ProcessWrite,
             "x" => Actor::Incident,
             "l" => Actor::Liar,
+            "g" => Actor::Program,
+            "n" => Actor::BorrowerLiar,
             _ if name.starts_with('v') => Actor::Vcpu(number()?),
             _ if name.starts_with('t') => Actor::Task(number()?),
             _ => return Err(wrong()),
@@ -117,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_history_survives_its_text() {
-        let text = "r.1.2,t4,b,v0.3.4.5,m.1,i,c,p.7,x.3,l.2.0,v1";
+        let text = "r.1.2,t4,b,v0.3.4.5,m.1,i,c,p.7,x.3,l.2.0,g.1,n.4,t12,v1";
         assert_eq!(to_text(&from_text(text).unwrap()), text);
         assert_eq!(from_text("b,q"), Err(NoHistory("q".into())));
         assert_eq!(from_text("v"), Err(NoHistory("v".into())));

@@ -12,6 +12,7 @@ use crate::config::Mode;
 use crate::fault::Fault;
 use crate::lender::RegionObject;
 use crate::memory::{Byte, Home};
+use crate::task::{TASKS, WORK};
 use crate::world::{World, Wrong};
 use crate::xen::{Entry, PAGES};
 
@@ -34,6 +35,7 @@ pub fn check(world: &World) {
         return;
     }
     check_contract(world);
+    crate::guest::check::check(world);
     if changed {
         check_entries(world);
         check_messages(world);
@@ -98,7 +100,7 @@ fn check_messages(world: &World) {
 
 /// Two ends that keep the contract never find it broken.
 fn check_contract(world: &World) {
-    let honest = matches!(world.config.mode, Mode::Calm | Mode::Rough) && !world.no_data.get();
+    let honest = world.config.mode.is_honest() && !world.no_data.get();
     let Ok(state) = world.lender.state.try_borrow() else { return };
     if let State::Failing(Reason::Breach) | State::Forcing(Reason::Breach) = state.core.state() {
         if honest {
@@ -192,7 +194,7 @@ pub fn check_broker(world: &World, broker: &Broker<'_>) {
             }
         }
     }
-    if let (LinkState::Closed(breach), Mode::Calm | Mode::Rough) = (broker.link_state(), world.config.mode) {
+    if let (LinkState::Closed(breach), true) = (broker.link_state(), world.config.mode.is_honest()) {
         let own = breach.blame == Blame::Broker && breach.kind == BreachKind::StillMapped;
         if !own || !world.disturbed.get() {
             world.fail(Wrong::Link, format!("{breach:?}"));
@@ -214,15 +216,17 @@ fn broker_says_what_it_does(world: &World) -> bool {
 
 /// When nothing goes on any more.
 pub fn check_rest(world: &World) {
-    let waiting = world.tasks.names();
-    if !waiting.is_empty() {
-        return world.fail(Wrong::Stuck, format!("{waiting:?} wait for ever"));
-    }
     let xen = world.xen.borrow();
     // Only a broker that is condemned stays paused, and nobody answers it any more.
     let held = world.lender.condemned.get() || world.liar.borrow().spoiled;
     let broker_is_there = !xen.broker.dying && !held;
     let blocked = world.vcpus.borrow().iter().position(|vcpu| !vcpu.is_idle());
+    // A vCPU whose broker is gone hangs, and with it whoever waits for all processors.
+    let borrower_hangs = !xen.borrower.runs() || blocked.is_some() && !broker_is_there;
+    let waiting = world.tasks.names(0..if borrower_hangs { WORK } else { TASKS });
+    if !waiting.is_empty() {
+        return world.fail(Wrong::Stuck, format!("{waiting:?} wait for ever"));
+    }
     if let (Some(vcpu), true, true) = (blocked, broker_is_there, xen.borrower.runs()) {
         return world.fail(Wrong::Stuck, format!("vCPU {vcpu} waits for ever"));
     }
@@ -236,7 +240,7 @@ pub fn check_rest(world: &World) {
     if !world.lender.presents.borrow().is_empty() && state.core.state() == State::Connected {
         return world.fail(Wrong::Answers, "a Present was not answered".to_owned());
     }
-    if world.config.mode == Mode::Calm {
+    if world.config.mode.is_calm() {
         let forced = state.core.status().counters.forced_revocations;
         if state.core.state() != State::Connected || forced > 0 {
             return world.fail(Wrong::Link, format!("{:?}, forced {forced} times", state.core.state()));

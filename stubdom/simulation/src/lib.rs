@@ -7,6 +7,7 @@ pub mod broker_domain;
 pub mod config;
 pub mod coverage;
 pub mod fault;
+pub mod guest;
 pub mod history;
 mod incident;
 mod invariants;

@@ -22,7 +22,7 @@ struct Arguments {
     /// Number of seeds.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// Who misbehaves: calm, rough, lying-broker or lying-lender. Without it the seed says.
+    /// Who misbehaves: calm, rough, lying-broker, lying-lender or lying-borrower. Without it the seed says.
     #[arg(long, value_parser = |name: &str| Mode::parse(name).ok_or("no such mode"))]
     mode: Option<Mode>,
     /// A bug to switch on.
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     }
     let explored = explore(seed..seed.saturating_add(seeds), steps, mode, fault);
     println!("{} steps in {} histories", explored.steps, explored.histories);
-    print!("{}", explored.coverage);
+    print!("{}\n{}", explored.coverage, explored.pages);
     let Some(found) = explored.found else { return ExitCode::SUCCESS };
     println!("seed {} fails after {} steps: {:?}", found.seed, found.violation.step, found.violation.wrong);
     let shortest = shrink(&found, mode, fault);

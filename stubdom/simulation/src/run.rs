@@ -10,6 +10,8 @@ use crate::broker_domain::BrokerDomain;
 use crate::config::{Config, Mode};
 use crate::coverage::Coverage;
 use crate::fault::Fault;
+use crate::guest;
+use crate::guest::coverage::PageCoverage;
 use crate::history::{Actor, Event};
 use crate::invariants;
 use crate::random::Random;
@@ -27,6 +29,8 @@ pub struct Outcome {
     pub trace: Vec<String>,
     /// Which events have met which states.
     pub coverage: Coverage,
+    /// Which have met which standing of a page with the borrower's driver.
+    pub pages: PageCoverage,
 }
 
 /// Lets a history happen.
@@ -47,11 +51,14 @@ pub fn run(config: Config, source: Source, traced: bool) -> Outcome {
         if actor == Actor::Broker || version != checked {
             checked = version;
             invariants::check_broker(&sim, &broker.broker);
+            guest::check::check_broker(&sim, &broker.broker);
         }
     }
+    guest::check::check_rest(&sim, &broker.broker);
     sim.tasks.clear();
     let (violation, history, trace) = sim.result();
-    Outcome { violation, history, trace, coverage: broker.coverage }
+    let pages = sim.guest.coverage.take();
+    Outcome { violation, history, trace, coverage: broker.coverage, pages }
 }
 
 /// The history of a seed, of so many steps at most.
@@ -81,6 +88,7 @@ pub struct Found {
 }
 
 /// Many histories: their steps, what they covered, and the first that failed.
+#[derive(Default)]
 pub struct Explored {
     /// Steps taken in all.
     pub steps: usize,
@@ -88,18 +96,21 @@ pub struct Explored {
     pub histories: usize,
     /// Of all.
     pub coverage: Coverage,
+    /// Of all.
+    pub pages: PageCoverage,
     /// The first that failed; nothing was looked at behind it.
     pub found: Option<Found>,
 }
 
 /// Lets the histories of seeds happen until one fails.
 pub fn explore(seeds: Range<u64>, steps: usize, mode: Option<Mode>, fault: Option<Fault>) -> Explored {
-    let mut all = Explored { steps: 0, histories: 0, coverage: Coverage::default(), found: None };
+    let mut all = Explored::default();
     for seed in seeds {
         let outcome = run_seed(seed, steps, mode, fault);
         all.steps += outcome.history.len();
         all.histories += 1;
         all.coverage.add(&outcome.coverage);
+        all.pages.add(&outcome.pages);
         if let Some(violation) = outcome.violation {
             all.found = Some(Found { seed, violation, history: outcome.history });
             break;

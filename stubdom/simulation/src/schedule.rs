@@ -10,13 +10,17 @@ use crate::config::{Config, Mode};
 use crate::history::{Actor, Event};
 use crate::invariants;
 use crate::random::Random;
-use crate::task::TASKS;
+use crate::task::{BUS, FIRST_PROGRAM, TASKS, TOOL, WORK};
+use crate::vcpu::Vcpu;
 use crate::world::{World, Wrong, LOOK_MS};
 
 /// Steps within which everything must come to rest when nothing new begins.
 const REST_STEPS: u32 = 60_000;
 /// Steps that are still taken when nothing more can be lent.
 const STEPS_AFTER_THE_END: usize = 150;
+
+/// Actors that have a weight.
+const CANDIDATES: usize = 26;
 
 /// How far a history is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,25 +137,50 @@ impl World {
             Actor::ProcessWrite => !self.memory.borrow().gone,
             Actor::Incident => self.config.incidents > 0,
             Actor::Liar => !honest,
+            Actor::Program => self.config.driver && self.xen.borrow().borrower.runs() && self.has_idle_vcpu(),
+            Actor::BorrowerLiar => {
+                self.config.mode == Mode::LyingBorrower && self.xen.borrow().borrower.runs()
+            }
         }
     }
 
     /// Who may be next, and how often.
-    fn candidates(&self) -> [(Actor, u32); 15] {
-        let Config { clock, incidents, mode, .. } = self.config;
+    fn candidates(&self) -> [(Actor, u32); CANDIDATES] {
+        let Config { clock, incidents, mode, driver, .. } = self.config;
+        // With a driver the processors have its programs to run.
+        let vcpus = self.vcpus.borrow();
+        let vcpu = |id: usize| {
+            let begins = vcpus.get(id).is_some_and(Vcpu::is_idle);
+            if driver && begins {
+                1
+            } else {
+                6
+            }
+        };
         let starts = u32::from(mode != Mode::LyingLender);
         let liar = if mode == Mode::LyingLender { 15 } else { 0 };
         [
             (Actor::Broker, 12),
             (Actor::Interrupt, 8),
-            (Actor::Vcpu(0), 6),
-            (Actor::Vcpu(1), 6),
-            (Actor::Vcpu(2), 6),
+            (Actor::Vcpu(0), vcpu(0)),
+            (Actor::Vcpu(1), vcpu(1)),
+            (Actor::Vcpu(2), vcpu(2)),
             (Actor::Task(0), 12),
             (Actor::Task(1), 8),
             (Actor::Task(2), 8),
             (Actor::Task(3), 8),
             (Actor::Task(4), 8),
+            (Actor::Task(5), 8),
+            (Actor::Task(6), 8),
+            (Actor::Task(TOOL), 8),
+            (Actor::Task(WORK), 12),
+            (Actor::Task(BUS), 8),
+            (Actor::Task(FIRST_PROGRAM), 8),
+            (Actor::Task(FIRST_PROGRAM + 1), 8),
+            (Actor::Task(FIRST_PROGRAM + 2), 8),
+            (Actor::Program, if driver { 6 } else { 0 }),
+            (Actor::BorrowerLiar, 8),
+            (Actor::ProcessWrite, 2),
             (Actor::Clock, clock),
             (Actor::Incident, if self.draw_less_incidents() { incidents } else { 0 }),
             (Actor::Liar, liar),
@@ -234,11 +263,11 @@ impl World {
     }
 
     fn choose_by_weight(&self) -> Option<Actor> {
-        let extra = [(Actor::Task(5), 8), (Actor::Task(6), 8), (Actor::ProcessWrite, 2)];
-        let mut candidates = [(Actor::Broker, 0); 18];
-        for (place, candidate) in candidates.iter_mut().zip(self.candidates().into_iter().chain(extra)) {
-            let (actor, weight) = candidate;
-            *place = (actor, if weight > 0 && self.is_enabled(actor) { weight } else { 0 });
+        let mut candidates = self.candidates();
+        for (actor, weight) in &mut candidates {
+            if *weight > 0 && !self.is_enabled(*actor) {
+                *weight = 0;
+            }
         }
         let total: u32 = candidates.iter().map(|(_, weight)| weight).sum();
         let chooser = &mut *self.chooser.borrow_mut();
@@ -258,7 +287,8 @@ impl World {
         let mut xen = self.xen.borrow_mut();
         xen.tables_left = u32::MAX;
         let held = self.broker_held.replace(0);
-        xen.broker.pauses -= held;
+        // One that was resumed though it should not have been has fewer.
+        xen.broker.pauses = xen.broker.pauses.saturating_sub(held);
     }
 
     /// Everybody in turn, nobody begins anything, and time passes only when nobody else can do anything.
@@ -271,7 +301,7 @@ impl World {
             (chooser.rest_next, chooser.rest_steps)
         };
         if steps > REST_STEPS {
-            self.fail(Wrong::Stuck, format!("no rest: {:?}", self.tasks.names()));
+            self.fail(Wrong::Stuck, format!("no rest: {:?}", self.tasks.names(0..TASKS)));
             return None;
         }
         let places = (from..from + everybody.len()).map(|at| at % everybody.len());
@@ -324,6 +354,8 @@ impl World {
             Actor::ProcessWrite => crate::operation::write(self),
             Actor::Incident => crate::incident::happen(self),
             Actor::Liar => crate::liar::step(self),
+            Actor::Program => crate::guest::program::begin(self),
+            Actor::BorrowerLiar => crate::guest::liar::step(self),
         }
         invariants::check(self);
     }

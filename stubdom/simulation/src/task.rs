@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::guest::PROGRAMS;
 use crate::world::{Sim, World};
 
 /// The page-in worker.
@@ -18,8 +19,16 @@ pub const OPERATIONS: std::ops::Range<u8> = 1..4;
 pub const CALLS: std::ops::Range<u8> = 4..6;
 /// Detach.
 pub const DETACH: u8 = 6;
+/// The tool that names the borrower's grants.
+pub const TOOL: u8 = 7;
+/// The work item of the borrower's driver. From here on flows need a processor of the borrower.
+pub const WORK: u8 = 8;
+/// The borrower's bus.
+pub const BUS: u8 = 9;
+/// The first of the borrower's programs.
+pub const FIRST_PROGRAM: u8 = 10;
 /// All.
-pub const TASKS: u8 = 7;
+pub const TASKS: u8 = FIRST_PROGRAM + PROGRAMS as u8;
 
 /// What a flow waits for.
 pub enum Wait {
@@ -27,6 +36,8 @@ pub enum Wait {
     Nothing,
     /// For this to be so.
     Until(Box<dyn Fn(&World) -> bool>),
+    /// For something to do: whoever waits so waits for nobody.
+    Idle(Box<dyn Fn(&World) -> bool>),
     /// For the link's wake-up, or for the clock to reach a time, or for a signal.
     Woken {
         /// Wake-ups seen.
@@ -43,7 +54,7 @@ impl Wait {
     pub fn is_over(&self, world: &World) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Until(condition) => condition(world),
+            Self::Until(condition) | Self::Idle(condition) => condition(world),
             Self::Woken { seen, until, killable } => {
                 world.lender.wakes.get() != *seen
                     || until.is_some_and(|until| world.now_ms.get() >= until)
@@ -89,7 +100,9 @@ impl Tasks {
 
     /// Whether a place's flow can go on.
     pub fn can_go_on(&self, place: u8, world: &World) -> bool {
-        self.flows[usize::from(place)].borrow().as_ref().is_some_and(|flow| flow.wait.is_over(world))
+        let has_processor = || world.xen.borrow().borrower.runs() && world.has_idle_vcpu();
+        (place < WORK || has_processor())
+            && self.flows[usize::from(place)].borrow().as_ref().is_some_and(|flow| flow.wait.is_over(world))
     }
 
     /// Whether some flow waits for the clock.
@@ -99,15 +112,16 @@ impl Tasks {
         })
     }
 
-    /// The names of the flows that exist, except of the worker's while it has nothing to do.
-    pub fn names(&self) -> Vec<&'static str> {
+    /// The names of the flows in these places, except of those that have nothing to do.
+    pub fn names(&self, places: std::ops::Range<u8>) -> Vec<&'static str> {
         let idle = |flow: &Flow| {
-            flow.name == "worker" && matches!(flow.wait, Wait::Woken { until: None, killable: false, .. })
+            let has_no_request = matches!(flow.wait, Wait::Woken { until: None, killable: false, .. });
+            flow.name == "worker" && has_no_request || matches!(flow.wait, Wait::Idle(_))
         };
         let busy = |flow: &RefCell<Option<Flow>>| {
             flow.borrow().as_ref().filter(|flow| !idle(flow)).map(|flow| flow.name)
         };
-        self.flows.iter().filter_map(busy).collect()
+        places.filter_map(|place| busy(&self.flows[usize::from(place)])).collect()
     }
 
     /// Lets a flow take one step.

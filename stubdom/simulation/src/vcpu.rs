@@ -9,6 +9,7 @@
 
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::ioreq::{KIND_COPY, KIND_INVALIDATE, STATE_RESPONSE_READY};
+use xenlend_protocol::lease_id::LeaseId;
 
 use crate::memory::{cell_of, Byte};
 use crate::world::{Sim, Wrong};
@@ -50,13 +51,37 @@ pub struct Vcpu {
     /// Ones and zeros are right too: at some time nobody lent the page.
     pub excused: bool,
     counter: u8,
+    /// The page-table entry that the instruction goes through.
+    via: Option<Via>,
+    /// Instructions of programs that are over.
+    finished: u64,
+}
+
+/// A page-table entry in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Via {
+    /// The page.
+    pub page: u32,
+    /// The lease that the program has mapped.
+    pub lease: LeaseId,
 }
 
 impl Vcpu {
     /// The vCPU of that number.
     pub fn new(id: usize) -> Self {
         let chunks = Vec::new();
-        Self { id, phase: Phase::Idle, chunks, at: 0, read: Vec::new(), excused: false, counter: 0 }
+        let (read, phase) = (Vec::new(), Phase::Idle);
+        Self { id, phase, chunks, at: 0, read, excused: false, counter: 0, via: None, finished: 0 }
+    }
+
+    /// The page-table entry that an instruction under way goes through.
+    pub fn via(&self) -> Option<Via> {
+        self.via
+    }
+
+    /// Instructions of programs that are over.
+    pub fn finished(&self) -> u64 {
+        self.finished
     }
 
     /// Whether it is between instructions.
@@ -81,8 +106,12 @@ impl Vcpu {
 
     /// An instruction: its chunks and the bytes they are about.
     fn begin(&mut self, sim: &Sim) -> Vec<Byte> {
-        let kind = sim.draw(9);
-        let page = page(sim);
+        let kind = match (sim.draw(9), self.via) {
+            // It would need the entry of another page too.
+            (5, Some(_)) => 4,
+            (kind, _) => kind,
+        };
+        let page = self.via.map_or_else(|| page(sim), |via| via.page);
         let offset = OFFSETS[sim.draw(OFFSETS.len() as u32) as usize];
         let size = [8, 1, 2, 4][sim.draw(4) as usize];
         // Only what stays in a page is repeated.
@@ -197,26 +226,39 @@ fn page(sim: &Sim) -> u32 {
     }
 }
 
+fn start(sim: &Sim, vcpu: &mut Vcpu) {
+    let id = vcpu.id;
+    let mut bytes = vcpu.begin(sim);
+    let regions = sim.lender.regions.borrow();
+    for byte in &mut bytes {
+        byte.user = regions.iter().find_map(|region| region.user_page(byte.page));
+    }
+    vcpu.read = vec![None; bytes.len()];
+    vcpu.at = 0;
+    vcpu.excused = false;
+    sim.note(|| format!("vCPU {id}: {:?}", vcpu.chunks[0].claim));
+    sim.memory.borrow_mut().begin(id, bytes);
+    vcpu.phase = Phase::Touching;
+    if vcpu.chunks[0].claim.kind == KIND_INVALIDATE {
+        send(sim, vcpu);
+    }
+}
+
+/// Begins an instruction of a program, whose page table has an entry of the page: the vCPU, and its count of
+/// instructions that are over. None if no vCPU is free.
+pub fn start_for(sim: &Sim, page: u32, lease: LeaseId) -> Option<(usize, u64)> {
+    let vcpus = &mut *sim.vcpus.borrow_mut();
+    let vcpu = vcpus.iter_mut().find(|vcpu| vcpu.is_idle())?;
+    vcpu.via = Some(Via { page, lease });
+    start(sim, vcpu);
+    Some((vcpu.id, vcpu.finished))
+}
+
 /// Takes a vCPU's next step.
 pub fn step(sim: &Sim, id: usize) {
     let vcpu = &mut sim.vcpus.borrow_mut()[id];
     match vcpu.phase {
-        Phase::Idle => {
-            let mut bytes = vcpu.begin(sim);
-            let regions = sim.lender.regions.borrow();
-            for byte in &mut bytes {
-                byte.user = regions.iter().find_map(|region| region.user_page(byte.page));
-            }
-            vcpu.read = vec![None; bytes.len()];
-            vcpu.at = 0;
-            vcpu.excused = false;
-            sim.note(|| format!("vCPU {id}: {:?}", vcpu.chunks[0].claim));
-            sim.memory.borrow_mut().begin(id, bytes);
-            vcpu.phase = Phase::Touching;
-            if vcpu.chunks[0].claim.kind == KIND_INVALIDATE {
-                send(sim, vcpu);
-            }
-        }
+        Phase::Idle => start(sim, vcpu),
         Phase::Touching => touch(sim, vcpu),
         Phase::Exiting(page) => {
             let entry = sim.xen.borrow().entry(page);
@@ -339,6 +381,7 @@ fn touch(sim: &Sim, vcpu: &mut Vcpu) {
 
 fn finish(sim: &Sim, vcpu: &mut Vcpu) {
     vcpu.phase = Phase::Idle;
+    vcpu.finished += u64::from(vcpu.via.take().is_some());
     let bytes = std::mem::take(&mut sim.memory.borrow_mut().accesses[vcpu.id]);
     if vcpu.excused || crate::invariants::is_excused(sim, vcpu.id, &bytes) {
         return;

@@ -69,6 +69,9 @@ impl LenderLink for Link {
             end.owes_room.set(true);
             return Err(SendError::Full);
         }
+        if matches!(message, FromBroker::Want { .. }) && self.0.config.has(Fault::LoseWant) {
+            return Ok(());
+        }
         let result = end.to_lender.borrow_mut().send(message, message.priority());
         match result {
             Ok(()) => {

@@ -3,15 +3,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 
 use crate::config::{Config, Mode};
+use crate::guest::liar::BorrowerLiar;
+use crate::guest::link_end::BorrowerEnd;
+use crate::guest::{bus, work, Guest};
 use crate::history::Event;
 use crate::lender::Lender;
 use crate::liar::Liar;
 use crate::memory::Memory;
 use crate::schedule::{Chooser, Source};
-use crate::task::{Tasks, Turn, Wait, WORKER};
+use crate::task::{Tasks, Turn, Wait, BUS, WORK, WORKER};
 use crate::vcpu::Vcpu;
 use crate::wire::BrokerEnd;
 use crate::xen::Xen;
@@ -52,6 +56,12 @@ pub enum Wrong {
     Answers,
     /// Permissions were left behind.
     Permissions,
+    /// A program of the borrower has an entry that it may not have.
+    BadEntry,
+    /// A program can see another's lease.
+    OtherLease,
+    /// The borrower was told something that is not so.
+    Told,
 }
 
 /// The first thing that went wrong.
@@ -81,7 +91,13 @@ pub struct World {
     pub liar: RefCell<Liar>,
     /// The borrower.
     pub vcpus: RefCell<Vec<Vcpu>>,
-    /// The lender's flows.
+    /// The borrower's driver and programs.
+    pub guest: Guest,
+    /// The broker's end of the borrower's link.
+    pub borrower_end: BorrowerEnd,
+    /// A borrower's driver that lies, in its mode.
+    pub borrower_liar: RefCell<BorrowerLiar>,
+    /// The flows of the lender's kernel, and of the borrower's.
     pub tasks: Tasks,
     /// The clock.
     pub now_ms: Cell<u64>,
@@ -122,6 +138,9 @@ impl World {
             broker_end: BrokerEnd::new(to_broker.clone(), to_lender.clone()),
             liar: RefCell::new(Liar::new(to_broker, to_lender)),
             vcpus: RefCell::new((0..config.vcpus).map(Vcpu::new).collect()),
+            guest: Guest::new(),
+            borrower_end: BorrowerEnd::default(),
+            borrower_liar: RefCell::default(),
             tasks: Tasks::default(),
             now_ms: Cell::new(0),
             broker_pending: Cell::new(true),
@@ -144,7 +163,16 @@ impl World {
             sim.lender.greet();
             sim.tasks.start([WORKER], "worker", crate::lender::worker::work(Rc::clone(&sim)));
         }
+        if config.driver {
+            sim.tasks.start([WORK], "work item", work::work(Rc::clone(&sim)));
+            sim.tasks.start([BUS], "bus", bus::run(Rc::clone(&sim)));
+        }
         sim
+    }
+
+    /// Whether a vCPU of the borrower has nothing to do.
+    pub fn has_idle_vcpu(&self) -> bool {
+        self.vcpus.borrow().iter().any(Vcpu::is_idle)
     }
 
     /// A number below `limit`; 0 is always the harmless one.

@@ -28,7 +28,10 @@ fn no_acknowledgement_that_is_a_lie_gets_past_the_check_mode() {
 
 #[test]
 fn without_it_such_a_lie_is_a_stale_entry() {
-    let config = Config { check: false, ..Config::new(1, Some(Mode::Calm), Some(Fault::SkipUnmap)) };
-    let outcome = run(config, Source::Random(Random::new(1), 1000), false);
-    assert_eq!(outcome.violation.map(|violation| violation.wrong), Some(Wrong::StaleEntry));
+    let shows = |seed| {
+        let config = Config { check: false, ..Config::new(seed, Some(Mode::Calm), Some(Fault::SkipUnmap)) };
+        let outcome = run(config, Source::Random(Random::new(seed), 1000), false);
+        outcome.violation.is_some_and(|violation| violation.wrong == Wrong::StaleEntry)
+    };
+    assert!((1..10).any(shows));
 }

@@ -3,6 +3,7 @@
 
 use xenlend_simulation::config::Mode;
 use xenlend_simulation::coverage::Coverage;
+use xenlend_simulation::guest::coverage::PageCoverage;
 use xenlend_simulation::history::to_text;
 use xenlend_simulation::run::{explore, Explored};
 use xenlend_simulation::shrink::shrink;
@@ -30,15 +31,21 @@ fn explore_soundly(mode: Mode, seeds: u64) -> Explored {
 #[test]
 fn a_million_steps_break_nothing_and_meet_every_state_with_every_event() {
     let mut steps = 0;
-    let mut coverage = Coverage::default();
-    for (mode, seeds) in
-        [(Mode::Calm, 400), (Mode::Rough, 700), (Mode::LyingBroker, 300), (Mode::LyingLender, 1500)]
-    {
+    let (mut coverage, mut pages) = (Coverage::default(), PageCoverage::default());
+    for (mode, seeds) in [
+        (Mode::Calm, 300),
+        (Mode::Rough, 1100),
+        (Mode::LyingBroker, 200),
+        (Mode::LyingLender, 1000),
+        (Mode::LyingBorrower, 200),
+    ] {
         let explored = explore_soundly(mode, seeds);
         steps += explored.steps;
         coverage.add(&explored.coverage);
+        pages.add(&explored.pages);
     }
-    println!("{steps} steps\n{coverage}");
+    println!("{steps} steps\n{coverage}\n{pages}");
     assert!(steps >= 1_000_000, "only {steps} steps were taken");
     assert_eq!(coverage.gaps(), [], "\n{coverage}");
+    assert_eq!(pages.gaps(), [], "\n{pages}");
 }

@@ -12,8 +12,8 @@ const STEPS: usize = 1000;
 /// What each bug shows as, and in so many histories of 1000 steps at most.
 fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
     use Wrong::{
-        BorrowerDied, Link, LostWrite, MirrorMisses, Permissions, SplitEntry, StaleData, StaleEntry,
-        StaleMessage, Stuck, TableDiffers,
+        BadEntry, BorrowerDied, Link, LostWrite, MirrorMisses, OtherLease, Permissions, SplitEntry,
+        StaleData, StaleEntry, StaleMessage, Stuck, TableDiffers, Told,
     };
     let given_back: &[Wrong] = &[StaleEntry, StaleMessage, MirrorMisses];
     match fault {
@@ -31,14 +31,27 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::IgnoreRepStos => (Mode::Calm, &[BorrowerDied], 200),
         Fault::AddWithoutBracket => (Mode::Calm, &[BorrowerDied], 1000),
         Fault::ForgetCompletion => (Mode::Calm, &[Stuck], 20),
-        Fault::LeakBracket => (Mode::Calm, &[Stuck], 50),
         Fault::DropLostAccess => (Mode::Rough, &[Stuck], 100),
         Fault::AnswerZeros => (Mode::Calm, &[StaleData], 20),
         Fault::AccessOldFrame => (Mode::Calm, &[StaleData, LostWrite], 250),
         Fault::KeepPermissions => (Mode::Calm, &[Permissions], 20),
         Fault::ForgetNotification => (Mode::Calm, &[Link], 20),
-        Fault::EndInvalidationEarly => (Mode::Rough, &[Link], 4000),
-        Fault::KeepSparePermission => (Mode::Calm, &[Permissions], 700),
+        Fault::EndInvalidationEarly => (Mode::Rough, &[Link], 9000),
+        Fault::KeepSparePermission => (Mode::Calm, &[Permissions], 27_000),
+        Fault::ConfirmBeforeZap => (Mode::Calm, &[OtherLease], 600),
+        Fault::IgnoreSerial => (Mode::Calm, &[OtherLease], 200),
+        Fault::ReleaseQuarantineEarly => (Mode::Calm, &[OtherLease], 3000),
+        // An instruction must stand still from before a zap until its page is another's.
+        Fault::ZapWithoutFlush => (Mode::Rough, &[OtherLease], 9000),
+        Fault::InsertLate => (Mode::Rough, &[BadEntry], 1200),
+        Fault::MapAround => (Mode::Calm, &[BadEntry], 50),
+        Fault::ZapAllButOne => (Mode::Rough, &[BadEntry, OtherLease], 100),
+        Fault::LeaveMapped => (Mode::Rough, &[BadEntry], 300),
+        Fault::LeakBracket | Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => {
+            (Mode::Calm, &[Stuck], 50)
+        }
+        // A task waits on, or the borrower believes that the page is there.
+        Fault::LoseNews => (Mode::Calm, &[Stuck, Told, OtherLease, Link], 200),
     }
 }
 

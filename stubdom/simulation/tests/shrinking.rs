@@ -10,12 +10,15 @@ use xenlend_simulation::shrink::shrink;
 
 /// Events that the shortest histories may have: region, access, page-in and revocation are that long, since every
 /// lock, hypercall and message is one.
-const SHORT: [(Fault, Mode, usize); 5] = [
+const SHORT: [(Fault, Mode, usize); 8] = [
     (Fault::SkipUnmap, Mode::Calm, 70),
     (Fault::RecordMirrorLate, Mode::Calm, 70),
     (Fault::AnswerZeros, Mode::Calm, 40),
     (Fault::IgnoreRepStos, Mode::Calm, 90),
     (Fault::AcceptStalePresent, Mode::LyingLender, 40),
+    (Fault::MapAround, Mode::Calm, 110),
+    (Fault::IgnoreSerial, Mode::Calm, 190),
+    (Fault::LoseWant, Mode::Calm, 90),
 ];
 
 #[test]

@@ -16,12 +16,15 @@ use super::event_channel;
 use super::grant_table::{self, Mapping};
 use crate::log;
 use crate::memory::window::WindowFrame;
+use crate::work;
 
 /// The link with the borrower.
 pub struct BorrowerRings {
     borrower: DomainId,
     frames: [WindowFrame; 3],
     attached: Option<Attached>,
+    /// Xen has not ended a mapping at one of the frames. To map over it would crash this domain.
+    is_stuck: bool,
 }
 
 struct Attached {
@@ -35,7 +38,7 @@ struct Attached {
 impl BorrowerRings {
     /// A link that nothing is attached to. The frames are for it alone.
     pub fn new(borrower: DomainId, frames: [WindowFrame; 3]) -> Self {
-        Self { borrower, frames, attached: None }
+        Self { borrower, frames, attached: None, is_stuck: false }
     }
 
     /// The port to wait for, while there is one.
@@ -52,14 +55,14 @@ impl BorrowerRings {
         }
     }
 
-    fn map_all(&self, references: [u32; 3]) -> Result<[Mapping; 3], AttachFailure> {
+    fn map_all(&mut self, references: [u32; 3]) -> Result<[Mapping; 3], AttachFailure> {
         let mut mappings = heapless::Vec::<Mapping, 3>::new();
         for (reference, frame) in references.into_iter().zip(self.frames) {
             match grant_table::map(self.borrower, reference, frame) {
                 // Always room: there are three.
                 Ok(mapping) => drop(mappings.push(mapping)),
                 Err(refused) => {
-                    unmap_all(&mappings);
+                    self.unmap_all(&mappings);
                     let errno = match refused {
                         grant_table::Refused::Call(errno) => errno,
                         grant_table::Refused::Grant(status) => status_errno(status),
@@ -70,18 +73,31 @@ impl BorrowerRings {
         }
         Ok([mappings[0], mappings[1], mappings[2]])
     }
+
+    /// A mapping that Xen does not end stays at its frame, and nothing is attached there any more.
+    fn unmap_all(&mut self, mappings: &[Mapping]) {
+        for mapping in mappings {
+            if let Err(refused) = grant_table::unmap(*mapping) {
+                log!("a page of the borrower stays mapped: {refused:?}");
+                self.is_stuck = true;
+            }
+        }
+    }
 }
 
 impl BorrowerLink for BorrowerRings {
     fn attach(&mut self, ring_refs: [u32; 3], event_channel: u32) -> Result<(), AttachFailure> {
-        if self.attached.is_some() {
+        if self.attached.is_some() || self.is_stuck {
             return Err(AttachFailure::InUse);
         }
         let mappings = self.map_all(ring_refs)?;
-        let port = event_channel::bind(self.borrower, event_channel).map_err(|errno| {
-            unmap_all(&mappings);
-            AttachFailure::EventChannel { errno }
-        })?;
+        let port = match event_channel::bind(self.borrower, event_channel) {
+            Ok(port) => port,
+            Err(errno) => {
+                self.unmap_all(&mappings);
+                return Err(AttachFailure::EventChannel { errno });
+            }
+        };
         let [control, to_borrower, from_borrower] = self.frames.map(WindowFrame::pointer);
         // SAFETY: the pages have just been mapped at these frames and stay until `detach`, which drops the
         // rings first; nothing else here touches the frames.
@@ -98,7 +114,7 @@ impl BorrowerLink for BorrowerRings {
         let Some(attached) = self.attached.take() else { return };
         let Attached { mappings, port, .. } = attached;
         event_channel::close(port);
-        unmap_all(&mappings);
+        self.unmap_all(&mappings);
     }
 
     fn send(&mut self, message: &ToBorrower) -> Result<(), SendError> {
@@ -106,6 +122,7 @@ impl BorrowerLink for BorrowerRings {
         match attached.to_borrower.send(message, Priority::Reserved) {
             Ok(()) => {
                 attached.sent = true;
+                work::message();
                 Ok(())
             }
             Err(ring::SendError::Full) => Err(SendError::Full),
@@ -115,15 +132,11 @@ impl BorrowerLink for BorrowerRings {
     }
 
     fn receive(&mut self) -> Result<Option<FromBorrower>, BreachKind> {
-        self.attached.as_mut().map_or(Ok(None), |attached| attached.from_borrower.receive())
-    }
-}
-
-/// A mapping that Xen does not end stays at its frame, and the next attach is refused there.
-fn unmap_all(mappings: &[Mapping]) {
-    for mapping in mappings {
-        if let Err(refused) = grant_table::unmap(*mapping) {
-            log!("a page of the borrower stays mapped: {refused:?}");
+        let Some(attached) = &mut self.attached else { return Ok(None) };
+        let received = attached.from_borrower.receive();
+        if matches!(received, Ok(Some(_))) {
+            work::message();
         }
+        received
     }
 }

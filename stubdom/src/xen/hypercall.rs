@@ -13,6 +13,7 @@ use xenlend_xen_abi::hypercall::{
 use xenlend_xen_abi::version::{XenVersion, VERSION};
 
 use crate::start_error::StartError;
+use crate::work;
 
 extern "C" {
     static hypercall_page: u8;
@@ -52,6 +53,7 @@ pub fn install() -> Result<XenVersion, StartError> {
 /// The hypercall page is installed; addresses among the arguments point to what the call expects, and
 /// whatever it does to memory is what the caller allows.
 pub unsafe fn call(number: u32, arguments: [u64; 5]) -> i64 {
+    work::call();
     let entry = &raw const hypercall_page as usize + number as usize * HYPERCALL_PAGE_ENTRY_BYTES;
     let [first, second, third, fourth, fifth] = arguments;
     let result: i64;

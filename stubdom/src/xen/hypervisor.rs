@@ -1,94 +1,130 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stock Xen as the lending logic sees it.
+//! The kind of Xen that this is, found out by asking, and its implementation.
 
+use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
-use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_lending::lending_table::FrameRun;
+use xenlend_protocol::message::Rights;
+use xenlend_xen_abi::errno::EOPNOTSUPP;
+use xenlend_xen_abi::lend::{PRECISE_LOSS, READ_ONLY, RETRIES, WRITE_BACK};
+use xenlend_xen_abi::DomainId;
 
-use super::domctl::BorrowerControl;
-use super::foreign_memory::ForeignMemory;
+use super::dm_op;
 use super::ioreq_server::IoreqServer;
-use crate::trace::{record, Event};
+use super::lend_aware_hypervisor::LendAwareHypervisor;
+use super::stock_hypervisor::StockHypervisor;
+use crate::start_error::StartError;
 
-/// Lending by `XEN_DOMCTL_memory_mapping` and one ioreq server.
-pub struct XenHypervisor {
-    /// Rights over the borrower.
-    pub control: BorrowerControl,
-    /// The aperture's first frame.
-    pub aperture_gfn: u64,
-    /// Requests of the borrower's vCPUs.
-    pub requests: IoreqServer,
-    /// Views of the borrower's RAM.
-    pub memory: ForeignMemory,
+/// Everything that this source wants of a lend-aware Xen.
+const FEATURES: u32 = RETRIES | PRECISE_LOSS | READ_ONLY | WRITE_BACK;
+
+/// A kind of Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XenKind {
+    /// It lends by tool calls and sends accesses to be completed.
+    Stock,
+    /// It lends by an operation of its own and sends faults.
+    LendAware,
+}
+
+impl XenKind {
+    /// Asks Xen.
+    ///
+    /// # Errors
+    /// If it neither answers nor says that it does not know the question.
+    pub fn ask(borrower: DomainId) -> Result<Self, StartError> {
+        match dm_op::lend_query(borrower) {
+            Ok(query) if query.features & FEATURES == FEATURES => Ok(Self::LendAware),
+            Ok(query) => Err(StartError::LendFeatures { has: query.features, wanted: FEATURES }),
+            Err(EOPNOTSUPP) => Ok(Self::Stock),
+            Err(errno) => Err(StartError::KindOfXen { borrower, errno }),
+        }
+    }
+
+    /// Its name in `xenlend/broker/xen`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::LendAware => "lend-aware",
+        }
+    }
+
+    /// How that was found out, for `xenlend/broker/xen-reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Stock => "Xen answers XEN_DMOP_lend_query with EOPNOTSUPP",
+            Self::LendAware => "Xen answers XEN_DMOP_lend_query",
+        }
+    }
+
+    /// What it can give to a lease.
+    pub fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Stock => Capabilities::STOCK,
+            Self::LendAware => Capabilities::LEND_AWARE,
+        }
+    }
+}
+
+/// The one of the two that this domain runs on.
+#[allow(clippy::large_enum_variant, reason = "there is one of it, for as long as the domain lives")]
+pub enum XenHypervisor {
+    /// Stock Xen.
+    Stock(StockHypervisor),
+    /// Lend-aware Xen.
+    LendAware(LendAwareHypervisor),
 }
 
 impl XenHypervisor {
-    /// Repeats a call until it has handled all frames: Xen does at most 64 entries at a time and says how
-    /// far it came. It always advances, so this ends.
-    fn repeat(
-        &self,
-        first: AperturePage,
-        mfn: Mfn,
-        count: u32,
-        call: fn(BorrowerControl, u64, u64, u64) -> Result<u64, u16>,
-    ) -> Result<(), Partial> {
-        let gfn = self.aperture_gfn + u64::from(first.0);
-        let mut done = 0;
-        while done < count {
-            let (at, left) = (u64::from(done), u64::from(count - done));
-            match call(self.control, gfn + at, mfn.0 + at, left) {
-                Ok(frames) => done += frames as u32,
-                Err(errno) => return Err(Partial { done, errno: Errno(errno) }),
-            }
+    /// Requests of the borrower's vCPUs.
+    pub fn requests(&self) -> &IoreqServer {
+        match self {
+            Self::Stock(stock) => &stock.requests,
+            Self::LendAware(aware) => &aware.requests,
         }
-        Ok(())
     }
 }
 
-impl Hypervisor for XenHypervisor {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        let result = self.repeat(first, mfn, count, BorrowerControl::add);
-        match result {
-            Ok(()) => record(Event::Added, u64::from(first.0), u64::from(count)),
-            Err(Partial { done, errno }) => {
-                record(Event::AddFailed, u64::from(first.0) + u64::from(done), u64::from(errno.0));
-            }
+/// Calls the same method of whichever it is.
+macro_rules! either {
+    ($this:expr, $method:ident($($argument:expr),*)) => {
+        match $this {
+            XenHypervisor::Stock(stock) => stock.$method($($argument),*),
+            XenHypervisor::LendAware(aware) => aware.$method($($argument),*),
         }
-        result
+    };
+}
+
+impl Hypervisor for XenHypervisor {
+    fn add(&mut self, runs: &[FrameRun], rights: Rights) -> Result<(), Partial> {
+        either!(self, add(runs, rights))
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        let result = self.repeat(first, mfn, count, BorrowerControl::remove);
-        match result {
-            Ok(()) => record(Event::Removed, u64::from(first.0), u64::from(count)),
-            Err(Partial { done, errno }) => {
-                record(Event::RemoveFailed, u64::from(first.0) + u64::from(done), u64::from(errno.0));
-            }
-        }
-        result
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        either!(self, remove(runs))
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {
-        self.requests.request(vcpu)
+        either!(self, request(vcpu))
     }
 
     fn accept(&mut self, vcpu: u16) {
-        self.requests.accept(vcpu);
+        either!(self, accept(vcpu));
     }
 
     fn complete(&mut self, vcpu: u16, data: u64) {
-        self.requests.complete(vcpu, data);
-        record(Event::Completed, u64::from(vcpu), data);
+        either!(self, complete(vcpu, data));
     }
 
     fn read_borrower(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        self.memory.read(address, bytes).map_err(Errno)
+        either!(self, read_borrower(address, bytes))
     }
 
     fn write_borrower(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.memory.write(address, bytes).map_err(Errno)
+        either!(self, write_borrower(address, bytes))
     }
 
     fn forget_borrower_memory(&mut self) {
-        self.memory.forget();
+        either!(self, forget_borrower_memory());
     }
 }

@@ -31,12 +31,13 @@ pub struct IoreqServer {
 }
 
 impl IoreqServer {
-    /// Creates a server for one span of the borrower's address space, and enables it.
+    /// Creates a server for one span of the borrower's address space, of a kind `IO_RANGE_*`, and enables it.
     ///
     /// # Errors
     /// If Xen refuses a step.
     pub fn create(
         borrower: DomainId,
+        kind: u32,
         first_gfn: u64,
         frames: u64,
         vcpus: u16,
@@ -48,7 +49,7 @@ impl IoreqServer {
         let page = window.take()?;
         physmap::show_ioreq_page(borrower, id, page).map_err(failed("map ioreq page"))?;
         let start = first_gfn * PAGE_SIZE;
-        dm_op::map_memory_range(borrower, id, start, start + (frames * PAGE_SIZE - 1))
+        dm_op::map_range(borrower, id, kind, start, start + (frames * PAGE_SIZE - 1))
             .map_err(failed("register the aperture"))?;
         dm_op::set_state(borrower, id, true).map_err(failed("enable ioreq server"))?;
         let mut server = Self { borrower, id, page, ports: Vec::new() };

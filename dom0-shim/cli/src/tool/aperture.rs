@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::frontend_nodes::parse_digits;
 use super::guest::Guest;
 use super::memmap::{parse_bytes, reservations, Stretch};
 
@@ -62,12 +63,15 @@ impl FromStr for Aperture {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ApertureRefusal {
-    #[error(
-        "guest {guest}: its command line is not known to xl, so nothing says that an aperture is reserved"
-    )]
+    #[error("guest {guest}: its command line is not known to xl, and its driver has claimed no aperture")]
     NoCommandLine { guest: String },
-    #[error("guest {guest}: its command line reserves no memory (no memmap=SIZE$BASE in {command_line:?})")]
+    #[error(
+        "guest {guest}: its driver has claimed no aperture, and its command line reserves no memory (no \
+         memmap=SIZE$BASE in {command_line:?})"
+    )]
     NoReservation { guest: String, command_line: String },
+    #[error("guest {guest}: what its driver has claimed is no aperture")]
+    BadClaim { guest: String },
     #[error("guest {guest}: its command line reserves several windows ({windows})")]
     Ambiguous { guest: String, windows: String },
     #[error(
@@ -90,25 +94,61 @@ impl ApertureRefusal {
         match self {
             Self::Ambiguous { .. } => "choose one with --aperture BASE:SIZE".to_owned(),
             Self::NoCommandLine { .. } => {
-                "give the guest a kernel= and a cmdline= in its xl file, with memmap=SIZE$BASE".to_owned()
+                "load the guest's driver, or give the guest a kernel= and a cmdline= in its xl file, with \
+                 memmap=SIZE$BASE"
+                    .to_owned()
+            }
+            Self::BadClaim { .. } => {
+                "load the guest's driver anew, or reserve an aperture on the guest's command line".to_owned()
             }
             Self::Overlap { .. } | Self::Unaligned { .. } | Self::Size { .. } => {
                 "reserve another window behind the guest's memory, such as memmap=64M$0x200000000".to_owned()
             }
             Self::NoReservation { .. } | Self::NotReserved { .. } => {
-                "add memmap=SIZE$BASE to cmdline= (or extra=) in the guest's xl file and start the guest again, \
-                 for example memmap=64M$0x200000000"
+                "load the guest's driver, or add memmap=SIZE$BASE to cmdline= (or extra=) in the guest's xl file \
+                 and start the guest again, for example memmap=64M$0x200000000"
                     .to_owned()
             }
         }
     }
 }
 
-/// Chooses the aperture of this guest: `requested`, or the only window that it reserves.
-pub fn choose(guest: &Guest, requested: Option<Aperture>) -> Result<Aperture, ApertureRefusal> {
+/// Whether the guest's command line reserves anything. If not, its driver has to claim an aperture.
+pub fn reserves_any(guest: &Guest) -> bool {
+    guest.command_line.as_deref().is_some_and(|line| !reservations(line).is_empty())
+}
+
+/// Where a guest's driver writes its claim.
+pub fn claim_path(guest: u16) -> String {
+    format!("/local/domain/{guest}/data/xenlend-aperture")
+}
+
+/// What a driver has claimed: its first frame, hexadecimal, and its pages. The guest may write anything.
+fn parse_claim(text: &str) -> Option<Aperture> {
+    let (gfn, pages) = text.split_once(' ')?;
+    let gfn = parse_digits(gfn.strip_prefix("0x")?, 16)?;
+    let bytes = |frames: u64| frames.checked_mul(1 << PAGE_SHIFT);
+    Some(Aperture { address: bytes(gfn)?, size: bytes(parse_digits(pages, 10)?)? })
+}
+
+/// Chooses the aperture of this guest: what its command line reserves, `requested` of it or the only window;
+/// or what its driver has claimed of the guest's free address space.
+pub fn choose(
+    guest: &Guest,
+    requested: Option<Aperture>,
+    claim: Option<&str>,
+) -> Result<Aperture, ApertureRefusal> {
     let name = || guest.name.clone();
-    let command_line = guest.command_line.as_deref();
-    let Some(command_line) = command_line else {
+    if let (false, Some(claim)) = (reserves_any(guest), claim) {
+        let bad = ApertureRefusal::BadClaim { guest: name() };
+        let aperture = parse_claim(claim).ok_or(bad)?;
+        if let Some(requested) = requested.filter(|requested| *requested != aperture) {
+            let windows = aperture.to_string();
+            return Err(ApertureRefusal::NotReserved { guest: name(), aperture: requested, windows });
+        }
+        return check_place(guest, aperture);
+    }
+    let Some(command_line) = guest.command_line.as_deref() else {
         return Err(ApertureRefusal::NoCommandLine { guest: name() });
     };
     let reserved = reservations(command_line);
@@ -127,13 +167,26 @@ pub fn choose(guest: &Guest, requested: Option<Aperture>) -> Result<Aperture, Ap
         (None, [only]) => Aperture { address: only.base, size: only.size },
         (None, _) => return Err(ApertureRefusal::Ambiguous { guest: name(), windows: windows() }),
     };
-    let stretch = aperture.stretch();
-    if stretch.end().is_none() || stretch.size == 0 || stretch.size > MAX_SIZE {
-        return Err(ApertureRefusal::Size { guest: name(), aperture });
-    }
-    if !reserved.iter().any(|reservation| reservation.contains(stretch)) {
+    check_size(guest, aperture)?;
+    if !reserved.iter().any(|reservation| reservation.contains(aperture.stretch())) {
         return Err(ApertureRefusal::NotReserved { guest: name(), aperture, windows: windows() });
     }
+    check_place(guest, aperture)
+}
+
+fn check_size(guest: &Guest, aperture: Aperture) -> Result<(), ApertureRefusal> {
+    let stretch = aperture.stretch();
+    if stretch.end().is_none() || stretch.size == 0 || stretch.size > MAX_SIZE {
+        return Err(ApertureRefusal::Size { guest: guest.name.clone(), aperture });
+    }
+    Ok(())
+}
+
+/// Whoever has reserved it: aligned, and nothing of the guest's is there.
+fn check_place(guest: &Guest, aperture: Aperture) -> Result<Aperture, ApertureRefusal> {
+    let name = || guest.name.clone();
+    let stretch = aperture.stretch();
+    check_size(guest, aperture)?;
     if stretch.base % ALIGNMENT != 0 || stretch.size % ALIGNMENT != 0 {
         return Err(ApertureRefusal::Unaligned { guest: name(), aperture });
     }
@@ -170,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_only_reservation_is_the_default() {
-        let aperture = choose(&guest("console=hvc0 memmap=64M$0x200000000"), None).unwrap();
+        let aperture = choose(&guest("console=hvc0 memmap=64M$0x200000000"), None, None).unwrap();
         assert_eq!(aperture, Aperture { address: 0x2_0000_0000, size: 64 << 20 });
         assert_eq!((aperture.gfn(), aperture.pages()), (0x20_0000, 16384));
     }
@@ -179,40 +232,40 @@ mod tests {
     fn a_requested_aperture_must_lie_in_a_reservation() {
         let line = "memmap=64M$0x200000000 memmap=64M$0x300000000";
         let inside = requested("0x300200000:2M");
-        assert_eq!(choose(&guest(line), Some(inside)), Ok(inside));
+        assert_eq!(choose(&guest(line), Some(inside), None), Ok(inside));
         for outside in ["0x300200000:64M", "0x400000000:2M", "0x1ffe00000:4M"] {
-            let result = choose(&guest(line), Some(requested(outside)));
+            let result = choose(&guest(line), Some(requested(outside)), None);
             assert!(matches!(result, Err(ApertureRefusal::NotReserved { .. })), "{outside}: {result:?}");
         }
     }
 
     #[test]
     fn a_guest_that_reserves_nothing_or_too_much_is_refused_with_a_remedy() {
-        let refusal = choose(&guest("console=hvc0"), None).unwrap_err();
+        let refusal = choose(&guest("console=hvc0"), None, None).unwrap_err();
         assert!(matches!(refusal, ApertureRefusal::NoReservation { .. }));
         assert!(refusal.remedy().contains("memmap=SIZE$BASE"));
-        let refusal = choose(&guest("memmap=2M$8G,2M$16G"), None).unwrap_err();
+        let refusal = choose(&guest("memmap=2M$8G,2M$16G"), None, None).unwrap_err();
         assert!(refusal.to_string().contains("0x200000000:0x200000, 0x400000000:0x200000"));
         assert!(refusal.remedy().contains("--aperture"));
         let hidden = Guest { command_line: None, ..pvh() };
-        assert!(matches!(choose(&hidden, None), Err(ApertureRefusal::NoCommandLine { .. })));
+        assert!(matches!(choose(&hidden, None, None), Err(ApertureRefusal::NoCommandLine { .. })));
     }
 
     #[test]
     fn alignment_and_size_are_checked() {
         for line in ["memmap=64M$0x200001000", "memmap=1M$0x200000000", "memmap=3M$0x200000000"] {
-            let result = choose(&guest(line), None);
+            let result = choose(&guest(line), None, None);
             assert!(matches!(result, Err(ApertureRefusal::Unaligned { .. })), "{line}: {result:?}");
         }
-        let result = choose(&guest("memmap=32T$0x200000000"), None);
+        let result = choose(&guest("memmap=32T$0x200000000"), None, None);
         assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
-        let result = choose(&guest("memmap=2M$8G"), Some(requested("8G:0")));
+        let result = choose(&guest("memmap=2M$8G"), Some(requested("8G:0")), None);
         assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
     }
 
     #[test]
     fn ram_and_devices_of_the_guest_are_no_place_for_it() {
-        let what = |guest: &Guest| match choose(guest, None) {
+        let what = |guest: &Guest| match choose(guest, None, None) {
             Err(ApertureRefusal::Overlap { what, .. }) => what,
             other => panic!("{other:?}"),
         };
@@ -220,8 +273,8 @@ mod tests {
         assert_eq!(what(&guest("memmap=64M$0xFC000000")), "the devices below 4 GiB");
         let large = Guest { max_memory_bytes: 5 << 30, ..guest("memmap=64M$0x100000000") };
         assert_eq!(what(&large), "the guest's RAM above 4 GiB");
-        assert!(choose(&guest("memmap=64M$0x100000000"), None).is_ok());
-        assert!(choose(&guest("memmap=64M$0x80000000"), None).is_ok());
+        assert!(choose(&guest("memmap=64M$0x100000000"), None, None).is_ok());
+        assert!(choose(&guest("memmap=64M$0x80000000"), None, None).is_ok());
     }
 
     #[test]
@@ -230,5 +283,43 @@ mod tests {
         for text in ["", "4G", "4G:", ":64M", "4G:64M:1", "four:1"] {
             assert!(text.parse::<Aperture>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_driver_may_claim_what_the_command_line_does_not_reserve() {
+        let free = guest("console=hvc0");
+        let claimed = |text: &str| choose(&free, None, Some(text));
+        let expected = Aperture { address: 0x40_0000_0000, size: 256 << 20 };
+        assert_eq!(claimed("0x4000000 65536"), Ok(expected));
+        let hidden = Guest { command_line: None, ..pvh() };
+        assert_eq!(choose(&hidden, None, Some("0x4000000 65536")), Ok(expected));
+        assert_eq!(choose(&free, Some(expected), Some("0x4000000 65536")), Ok(expected));
+        let other = choose(&free, Some(requested("8G:2M")), Some("0x4000000 65536"));
+        assert!(matches!(other, Err(ApertureRefusal::NotReserved { .. })), "{other:?}");
+        for text in [
+            "",
+            "0x",
+            "0x4000000",
+            "4000000 65536",
+            "0x4000000 -1",
+            "0x4000000 +1",
+            "0x4000000  65536",
+            "0x4000000 65536 ",
+            "0xffffffffffffffff 512",
+            "0x4000000 0x200",
+        ] {
+            assert!(matches!(claimed(text), Err(ApertureRefusal::BadClaim { .. })), "{text:?}");
+        }
+        // Its own memory and its devices; odd places and sizes.
+        let refused = |text| claimed(text).unwrap_err();
+        assert!(matches!(refused("0x0 512"), ApertureRefusal::Overlap { .. }));
+        assert!(matches!(refused("0xfc000 512"), ApertureRefusal::Overlap { .. }));
+        assert!(matches!(refused("0x4000001 512"), ApertureRefusal::Unaligned { .. }));
+        assert!(matches!(refused("0x4000000 1"), ApertureRefusal::Unaligned { .. }));
+        assert!(matches!(refused("0x4000000 0"), ApertureRefusal::Size { .. }));
+        assert!(matches!(refused("0x4000000 4294967297"), ApertureRefusal::Size { .. }));
+        // The administrator's reservation is not the guest's to change.
+        let line = guest("memmap=64M$0x200000000");
+        assert_eq!(choose(&line, None, Some("0x4000000 65536")).unwrap().address, 0x2_0000_0000);
     }
 }

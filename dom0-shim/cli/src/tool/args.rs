@@ -54,7 +54,8 @@ pub enum Command {
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
 pub struct UpArguments {
-    /// Name of the guest; it must run, be PVH or HVM, and reserve an aperture (memmap=SIZE$BASE in its cmdline=)
+    /// Name of the guest; it must run, be PVH or HVM, and its driver or its command line (memmap=SIZE$BASE in its
+    /// cmdline=) must reserve an aperture
     pub guest: String,
     /// A memory BAR whose frames may be lent, SSSS:BB:DD.F/N as lspci names the device; may be given again
     #[arg(long = "bar", value_name = "SSSS:BB:DD.F/N")]
@@ -80,7 +81,10 @@ pub struct UpArguments {
         allow_hyphen_values = true
     )]
     pub broker_args: String,
-    /// Seconds to wait for the broker
+    /// Do the same for the domain that follows when the guest reboots
+    #[arg(long)]
+    pub again: bool,
+    /// Seconds to wait for the broker, and for the driver's aperture
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub timeout: u32,
 }

@@ -62,6 +62,9 @@ fn name_of(guest: &str) -> Result<String, Failure> {
 
 fn run_up(arguments: UpArguments) -> Result<(), Failure> {
     let guest = name_of(&arguments.guest)?;
+    // The next domain has another number, and the same name.
+    let named = |text: String| if text == arguments.guest { guest.clone() } else { text };
+    let again = arguments.again.then(|| std::env::args().skip(1).map(named).collect());
     let request = UpRequest {
         guest: guest.clone(),
         bars: arguments.bars.into_iter().map(|bar| (bar.text, bar.address)).collect(),
@@ -71,6 +74,7 @@ fn run_up(arguments: UpArguments) -> Result<(), Failure> {
         image: arguments.broker_image,
         arguments: arguments.broker_args,
         timeout: Duration::from_secs(arguments.timeout.into()),
+        again,
     };
     let lock = take_lock(&guest)?;
     let record = up(&mut RealHost::new(&guest), &request)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xenlend::layout::Attach;
+use xenlend::layout::{Attach, STATUS_LEND_AWARE};
 use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, Status};
 
 use super::broker_config::{broker_name, BrokerConfig};
@@ -42,6 +42,8 @@ pub struct FakeHost {
     pub failing: Vec<usize>,
     /// Whether brokers leave when their link ends.
     pub brokers_leave: bool,
+    /// Whether Xen knows lent frames.
+    pub lend_aware: bool,
     /// State of every link.
     pub link_state: LinkState,
     /// What `vcpus` gives, one after the other; the last stays.
@@ -50,7 +52,7 @@ pub struct FakeHost {
     pub vanish_after_load: bool,
     /// What the broker answers to frontends, in order; then it takes them.
     pub attach_answers: VecDeque<Result<Option<FrontendRefusal>, rustix::io::Errno>>,
-    next_domid: u16,
+    pub next_domid: u16,
 }
 
 impl FakeHost {
@@ -66,6 +68,7 @@ impl FakeHost {
             calls: Vec::new(),
             failing: Vec::new(),
             brokers_leave: true,
+            lend_aware: false,
             link_state: LinkState::Connected,
             samples: Vec::new(),
             vanish_after_load: false,
@@ -101,6 +104,7 @@ impl FakeHost {
             "find_created_broker",
             "load_record",
             "link",
+            "is_lend_aware",
             "read_node",
         ];
         self.calls.iter().map(String::as_str).filter(|call| !asks.contains(call)).collect()
@@ -196,10 +200,16 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    fn is_lend_aware(&mut self, _borrower: u16) -> Outcome<bool> {
+        self.step("is_lend_aware")?;
+        Ok(self.lend_aware)
+    }
+
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
         self.step("link")?;
         let state = self.link_state.raw() as u16;
-        let status = |broker: &u16| Status { borrower, broker: *broker, state, ..Status::default() };
+        let flags = if self.lend_aware { STATUS_LEND_AWARE } else { 0 };
+        let status = |broker: &u16| Status { borrower, broker: *broker, state, flags, ..Status::default() };
         Ok(self.world.links.get(&borrower).map(status))
     }
 
@@ -243,6 +253,10 @@ impl Host for FakeHost {
     fn read_node(&mut self, path: &str) -> Outcome<Option<String>> {
         self.step("read_node")?;
         Ok(self.world.nodes.get(path).cloned())
+    }
+
+    fn await_node(&mut self, path: &str, _timeout: Duration) -> Outcome<Option<String>> {
+        self.read_node(path)
     }
 
     fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>> {

@@ -173,7 +173,7 @@ fn decimal(text: &str) -> Option<u32> {
 }
 
 /// A number of digits only: no sign, no blank.
-fn parse_digits(text: &str, radix: u32) -> Option<u64> {
+pub fn parse_digits(text: &str, radix: u32) -> Option<u64> {
     let clean = !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
     clean.then(|| u64::from_str_radix(text, radix).ok())?
 }

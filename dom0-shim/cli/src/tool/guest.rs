@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What xl knows of a guest, and whether the guest can borrow on stock Xen.
+//! What xl knows of a guest, and whether the guest can borrow.
 //!
 //! The source is `xl list -l`: dom0's own record, which no guest can write.
 
@@ -44,7 +44,7 @@ pub struct Guest {
     pub obstacles: Vec<Obstacle>,
 }
 
-/// A setting of a guest that stock Xen cannot combine with lending.
+/// A setting of a guest that Xen cannot combine with lending; a lend-aware one only the last three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// It has host devices: they could reach lent memory by DMA.
@@ -99,8 +99,8 @@ impl GuestRefusal {
 pub struct Unreadable(String);
 
 impl Guest {
-    /// Whether it can borrow.
-    pub fn check(&self) -> Result<(), GuestRefusal> {
+    /// Whether it can borrow. A lend-aware Xen keeps what is lent from the guest's devices by itself.
+    pub fn check(&self, lend_aware: bool) -> Result<(), GuestRefusal> {
         let name = self.name.clone();
         if self.domid == 0 {
             return Err(GuestRefusal::Dom0(name));
@@ -108,7 +108,8 @@ impl Guest {
         if self.kind == Kind::Pv {
             return Err(GuestRefusal::Pv(name));
         }
-        match self.obstacles.first() {
+        let counts = |obstacle: &&Obstacle| !(lend_aware && **obstacle == Obstacle::Passthrough);
+        match self.obstacles.iter().find(counts) {
             None => Ok(()),
             Some(Obstacle::Passthrough) => Err(GuestRefusal::Passthrough(name)),
             Some(Obstacle::NestedHvm) => Err(GuestRefusal::NestedHvm(name)),
@@ -216,7 +217,7 @@ pub mod tests {
     fn a_plain_guest_is_read_whole_and_can_borrow() {
         let guest = parse(&json(PVH_CREATE, PVH_BUILD, "")).unwrap().unwrap();
         assert_eq!(guest, pvh());
-        assert_eq!(guest.check(), Ok(()));
+        assert_eq!(guest.check(false), Ok(()));
     }
 
     #[test]
@@ -225,7 +226,7 @@ pub mod tests {
                        "b_info": {"max_memkb": 1024, "type.pvh": {}}}}]"#;
         let guest = parse(text).unwrap().unwrap();
         assert_eq!((guest.vcpus, guest.command_line.clone()), (1, None));
-        assert_eq!(guest.check(), Ok(()));
+        assert_eq!(guest.check(false), Ok(()));
     }
 
     #[test]
@@ -234,7 +235,7 @@ pub mod tests {
         assert_eq!((guest.name.as_str(), guest.domid, guest.kind), ("g1", 1, Kind::Pvh));
         assert_eq!((guest.vcpus, guest.max_memory_bytes), (1, 256 << 20));
         assert!(guest.command_line.as_deref().unwrap().contains("memmap=256M$0x1000000000"));
-        assert_eq!(guest.check(), Ok(()));
+        assert_eq!(guest.check(false), Ok(()));
     }
 
     #[test]
@@ -244,8 +245,9 @@ pub mod tests {
 
     #[test]
     fn every_obstacle_is_named() {
-        let checked =
-            |c: &str, b: &str, rest: &str| parse(&json(c, b, rest)).unwrap().unwrap().check().unwrap_err();
+        let checked = |c: &str, b: &str, rest: &str| {
+            parse(&json(c, b, rest)).unwrap().unwrap().check(false).unwrap_err()
+        };
         let name = || "g1".to_owned();
         assert_eq!(checked(r#""type": "pv""#, r#""type.pv": {}"#, ""), GuestRefusal::Pv(name()));
         let devices = r#", "pcidevs": [ { "bus": 1 } ]"#;
@@ -258,7 +260,7 @@ pub mod tests {
         assert_eq!(checked(PVH_CREATE, altp2m, ""), GuestRefusal::Altp2m(name()));
         let shadow = r#""type": "pvh", "hap": "False""#;
         assert_eq!(checked(shadow, PVH_BUILD, ""), GuestRefusal::NoHap(name()));
-        assert_eq!(Guest { domid: 0, ..pvh() }.check(), Err(GuestRefusal::Dom0(name())));
+        assert_eq!(Guest { domid: 0, ..pvh() }.check(false), Err(GuestRefusal::Dom0(name())));
     }
 
     #[test]

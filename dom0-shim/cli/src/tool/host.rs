@@ -45,6 +45,8 @@ pub trait Host {
     /// Removes it and what else is kept in files; fine if there is none.
     fn remove_record(&mut self, guest: &str) -> Outcome<()>;
 
+    /// Whether Xen knows lent frames, as far as this borrower is concerned.
+    fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool>;
     /// The link of a borrower in the module.
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>>;
     /// Makes it.
@@ -63,6 +65,8 @@ pub trait Host {
     fn write_node(&mut self, node: &Node) -> Outcome<()>;
     /// The value of a node, read once.
     fn read_node(&mut self, path: &str) -> Outcome<Option<String>>;
+    /// Waits for a node to be there, at most so long, and reads it once.
+    fn await_node(&mut self, path: &str, timeout: Duration) -> Outcome<Option<String>>;
     /// Removes a node and everything below; fine if there is none.
     fn remove_node(&mut self, path: &str) -> Outcome<()>;
 

@@ -2,6 +2,7 @@
 //! What `status` says about one link, made from what xl, the module and the record say.
 
 use serde::Serialize;
+use xenlend::layout::STATUS_LEND_AWARE;
 use xenlend::{Counters, LinkState, Reason, Status};
 
 use super::aperture::Aperture;
@@ -35,6 +36,25 @@ pub struct FrontendReport {
     pub reason: Option<String>,
 }
 
+/// The kind of Xen in a report.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub struct XenReport {
+    /// stock or lend-aware.
+    pub kind: &'static str,
+    /// How that was found out.
+    pub why: &'static str,
+}
+
+impl XenReport {
+    fn new(lend_aware: bool) -> Self {
+        if lend_aware {
+            Self { kind: "lend-aware", why: "Xen knows calls to lend memory" }
+        } else {
+            Self { kind: "stock", why: "Xen knows no calls to lend memory: it is mapped as that of a device" }
+        }
+    }
+}
+
 /// One link. The fields and words are stable: programs read them.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct LinkReport {
@@ -56,6 +76,8 @@ pub struct LinkReport {
     pub advice: Option<String>,
     /// The aperture: bytes.
     pub aperture: Aperture,
+    /// What Xen the link uses.
+    pub xen: XenReport,
     /// Whether the module verifies every acknowledgement.
     pub check: bool,
     /// The BARs that may be lent.
@@ -132,7 +154,7 @@ impl Findings {
             Some(record) if record.phase == Phase::Starting => {
                 Some(format!("`xenlend down {guest}` if no `xenlend up` is at work"))
             }
-            Some(_) if self.link.is_none() => {
+            Some(_) if self.link.is_none() || matches!(self.state().0, "condemned" | "broker-gone") => {
                 Some(format!("`xenlend down {guest}`, then `xenlend up {guest}`"))
             }
             Some(_) if !self.supervisor_running => {
@@ -147,7 +169,12 @@ impl Findings {
         let (state, reason) = self.state();
         let record = self.record.as_ref();
         let link = self.link.as_ref();
-        let must_destroy_guest = matches!(state, "condemned" | "broker-gone");
+        let lend_aware = match link {
+            Some(link) => link.flags & STATUS_LEND_AWARE != 0,
+            None => record.is_some_and(|record| record.lend_aware),
+        };
+        // A lend-aware Xen lets go of vCPUs that wait for a broker that cannot answer.
+        let must_destroy_guest = matches!(state, "condemned" | "broker-gone") && !lend_aware;
         let broker = link.map(|link| link.broker).or(record.and_then(|record| record.broker_domid));
         let borrower = record.map(|record| record.guest_domid).or(link.map(|link| link.borrower));
         let ended = record.and_then(|record| record.last);
@@ -164,6 +191,7 @@ impl Findings {
             aperture: attached
                 .or(record.map(|record| record.aperture))
                 .unwrap_or(Aperture { address: 0, size: 0 }),
+            xen: XenReport::new(lend_aware),
             check: link
                 .map_or(record.is_some_and(|r| r.check), |l| l.flags & xenlend::layout::ATTACH_CHECK != 0),
             bars: record.map(|record| record.bars.clone()).unwrap_or_default(),
@@ -174,7 +202,8 @@ impl Findings {
                 .map(|supervisor| SupervisorReport { pid: supervisor.pid, running: self.supervisor_running }),
             frontend: match (link, &self.frontend_refusal) {
                 (Some(link), _) if link.counters.borrower_attached != 0 => {
-                    FrontendReport { state: "connected", reason: None }
+                    let broken = link.counters.borrower_attached == 2;
+                    FrontendReport { state: if broken { "broken" } else { "connected" }, reason: None }
                 }
                 (Some(_), Some(reason)) => FrontendReport { state: "refused", reason: Some(reason.clone()) },
                 _ => FrontendReport { state: "absent", reason: None },
@@ -246,6 +275,23 @@ pub mod tests {
     }
 
     #[test]
+    fn the_kind_of_xen_is_that_of_the_link_or_of_the_record() {
+        let report = healthy().report();
+        assert_eq!(report.xen, XenReport::new(false));
+        let mut aware = healthy();
+        aware.link.as_mut().unwrap().flags = STATUS_LEND_AWARE;
+        assert_eq!(aware.report().xen.kind, "lend-aware");
+        let record = Record { phase: Phase::BrokerGone, lend_aware: true, ..up() };
+        let gone =
+            Findings { record: Some(record), link: None, broker_life: Life::Gone, ..healthy() }.report();
+        assert_eq!(
+            (gone.state, gone.xen.kind, gone.must_destroy_guest),
+            ("broker-gone", "lend-aware", false)
+        );
+        assert!(gone.advice.unwrap().contains("xenlend up g1"), "nobody waits there");
+    }
+
+    #[test]
     fn the_last_counters_of_an_ended_link_are_kept() {
         let counters = Counters { forced_revocations: 1, ..Counters::default() };
         let last = LastStatus { state: 2, reason: 0, counters };
@@ -265,6 +311,7 @@ pub mod tests {
         };
         assert_eq!(frontend(0, None), ("absent", None));
         assert_eq!(frontend(1, None), ("connected", None));
+        assert_eq!(frontend(2, None), ("broken", None));
         assert_eq!(frontend(0, Some("why")), ("refused", Some("why".to_owned())));
         assert_eq!(frontend(1, Some("old")), ("connected", None));
         let ended = Findings { link: None, frontend_refusal: Some("why".to_owned()), ..healthy() };
@@ -309,6 +356,7 @@ pub mod tests {
                 "state",
                 "supervisor",
                 "text",
+                "xen",
             ]
         );
         assert_eq!(json["borrower"]["domid"], 7);

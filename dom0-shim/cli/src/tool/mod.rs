@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tool `xenlend`: decisions in pure functions, effects behind [`host::Host`].
 
-pub mod aperture;
+pub mod again;
+mod aperture;
 pub mod args;
 pub mod broker_config;
 pub mod commands;

@@ -145,6 +145,10 @@ impl Host for RealHost {
         record_file::remove(&paths::record(guest))
     }
 
+    fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool> {
+        module("XENLEND_XEN", borrower, |device| device.is_lend_aware(borrower))
+    }
+
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
         module("XENLEND_STATUS", borrower, |device| device.status(borrower))
     }
@@ -188,6 +192,22 @@ impl Host for RealHost {
 
     fn read_node(&mut self, path: &str) -> Outcome<Option<String>> {
         self.xenstore("read", path, |store| store.read(path))
+    }
+
+    fn await_node(&mut self, path: &str, timeout: Duration) -> Outcome<Option<String>> {
+        let failed = |error| HostError::Xenstore { operation: "wait for", path: path.to_owned(), error };
+        let mut store = Xenstore::open().map_err(failed)?;
+        store.watch(path).map_err(failed)?;
+        let deadline = Instant::now() + timeout;
+        loop {
+            store.fired().map_err(failed)?;
+            let found = store.read(path).map_err(failed)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_some() || left.is_zero() {
+                return Ok(found);
+            }
+            wait_for(&[&store], Some(left)).map_err(failed)?;
+        }
     }
 
     fn remove_node(&mut self, path: &str) -> Outcome<()> {

@@ -73,12 +73,18 @@ pub struct Record {
     pub aperture: Aperture,
     /// Whether the module verifies every acknowledgement.
     pub check: bool,
+    /// Whether Xen knows lent frames.
+    #[serde(default)]
+    pub lend_aware: bool,
     /// The BARs that may be lent, as given on the command line.
     pub bars: Vec<String>,
     /// The watching program, once there is one.
     pub supervisor: Option<Supervisor>,
     /// The module's last word, once the link has ended.
     pub last: Option<LastStatus>,
+    /// The arguments that bring up the domain that follows this one, if one is to be brought up.
+    #[serde(default)]
+    pub again: Option<Vec<String>>,
 }
 
 #[cfg(test)]
@@ -95,9 +101,11 @@ pub mod tests {
             phase: Phase::Up,
             aperture: Aperture { address: 0x2_0000_0000, size: 64 << 20 },
             check: false,
+            lend_aware: false,
             bars: vec!["0000:00:01.0/0".to_owned()],
             supervisor: Some(Supervisor { pid: 4242, start_ticks: 17 }),
             last: None,
+            again: None,
         }
     }
 

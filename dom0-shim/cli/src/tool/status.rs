@@ -126,6 +126,7 @@ pub fn details(link: &LinkReport) -> String {
         let version = link.protocol_version;
         line("broker", format!("domain {}, {}, protocol {version}{checked}", broker.domid, broker.state));
     }
+    line("Xen", format!("{}: {}", link.xen.kind, link.xen.why));
     let (address, size) = (link.aperture.address, mebibytes(link.aperture.size));
     line("aperture", format!("{address:#x}, {size}, {} regions", link.regions));
     if !link.bars.is_empty() {

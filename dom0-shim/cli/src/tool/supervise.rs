@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::stdio::dup2_stdout;
 use xenlend::{BorrowerFd, Device, Event};
 
+use super::again;
 use super::connection::{wait_for, DOMAIN_ENDS};
 use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
@@ -80,7 +81,12 @@ pub fn run(guest: &str) -> Result<(), Failure> {
             std::thread::sleep(PAUSE);
         }
         match next {
-            Next::Leave => return Ok(()),
+            Next::Leave => {
+                if let Some(arguments) = record.again.as_ref().filter(|_| watch.guest_has_ended()) {
+                    again::bring_up(&record, arguments)?;
+                }
+                return Ok(());
+            }
             Next::Wait => ears.wait(None),
             Next::Sample => ears.wait(Some(Duration::from_millis(SAMPLE_MS.into()))),
         }

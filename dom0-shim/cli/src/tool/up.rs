@@ -9,7 +9,7 @@ use std::time::Duration;
 use xenlend::layout::{Attach, ATTACH_CHECK};
 use xenlend::BarAddress;
 
-use super::aperture::{choose, Aperture};
+use super::aperture::{choose, claim_path, reserves_any, Aperture};
 use super::broker_config::{is_usable_name, BrokerConfig};
 use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
@@ -41,6 +41,8 @@ pub struct UpRequest {
     pub arguments: String,
     /// How long to wait for the connection.
     pub timeout: Duration,
+    /// This program's arguments, to be used again when the guest reboots.
+    pub again: Option<Vec<String>>,
 }
 
 /// Gives the guest its broker.
@@ -50,13 +52,22 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         return Err(Failure::UnusableName(name.clone()));
     }
     let guest = host.find_guest(name)?.ok_or_else(|| Failure::NoSuchGuest(name.clone()))?;
-    guest.check()?;
+    // What no Xen can do comes first: of such a guest nothing can be asked.
+    guest.check(true)?;
     let life = host.life(guest.domid)?;
     if !life.can_run() {
         return Err(Failure::NotAlive { guest: name.clone(), domid: guest.domid, life });
     }
+    let lend_aware = host.is_lend_aware(guest.domid)?;
+    guest.check(lend_aware)?;
     clear_the_way(host, &guest)?;
-    let aperture = choose(&guest, request.aperture)?;
+    let claim = if reserves_any(&guest) {
+        None
+    } else {
+        // The driver claims one when the guest has booted so far.
+        host.await_node(&claim_path(guest.domid), request.timeout)?
+    };
+    let aperture = choose(&guest, request.aperture, claim.as_deref())?;
 
     let mut record = Record {
         version: VERSION,
@@ -66,9 +77,11 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         phase: Phase::Starting,
         aperture,
         check: request.check,
+        lend_aware,
         bars: request.bars.iter().map(|(text, _)| text.clone()).collect(),
         supervisor: None,
         last: None,
+        again: request.again.clone(),
     };
     let mut made = Remains { guest: name.clone(), ..Remains::default() };
     match build(host, request, &guest, &mut record, &mut made) {

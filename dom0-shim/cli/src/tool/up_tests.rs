@@ -10,7 +10,7 @@ use super::domain::Life;
 use super::down::down;
 use super::failure::{Failure, ALREADY_UP, FAILED, NOTHING_SUCH, USAGE};
 use super::fake_host::{FakeHost, SUPERVISOR};
-use super::guest::{tests::pvh, Guest, Kind};
+use super::guest::{tests::pvh, Guest, Kind, Obstacle};
 use super::record::{tests as records, Phase, Record};
 use super::up::{up, UpRequest};
 
@@ -26,6 +26,7 @@ pub fn request() -> UpRequest {
         image: PathBuf::from("/broker"),
         arguments: String::new(),
         timeout: Duration::from_secs(30),
+        again: None,
     }
 }
 
@@ -204,4 +205,27 @@ fn a_name_that_could_leave_the_directory_is_a_usage_error() {
     let failure = up(&mut host, &UpRequest { guest: "../g1".to_owned(), ..request() }).unwrap_err();
     assert_eq!(failure.exit_status(), USAGE);
     assert!(host.calls.is_empty());
+}
+
+#[test]
+fn a_guest_with_a_device_borrows_on_a_lend_aware_xen_only() {
+    let passed_through = Guest { obstacles: vec![Obstacle::Passthrough], ..pvh() };
+    for lend_aware in [false, true] {
+        let mut host = FakeHost { lend_aware, ..FakeHost::new() };
+        host.world.guests = vec![passed_through.clone()];
+        let before = host.world.clone();
+        match up(&mut host, &request()) {
+            Ok(record) => assert!(lend_aware && record.lend_aware),
+            Err(failure) => {
+                assert!(!lend_aware && failure.to_string().contains("DMA"), "{failure}");
+                assert_eq!(failure.exit_status(), FAILED);
+                assert_eq!(host.effects(), [""; 0]);
+                assert_eq!(host.world, before);
+            }
+        }
+    }
+    let shadow = Guest { obstacles: vec![Obstacle::Passthrough, Obstacle::NoHap], ..pvh() };
+    let mut host = FakeHost { lend_aware: true, ..FakeHost::new() };
+    host.world.guests = vec![shadow];
+    assert!(up(&mut host, &request()).unwrap_err().to_string().contains("shadow paging"));
 }

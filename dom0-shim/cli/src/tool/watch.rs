@@ -42,6 +42,8 @@ pub struct Watch {
     frontend: FrontendWatch,
     /// Whether the guest's driver has been told that its broker is held for good.
     told_frontend: bool,
+    /// Whether the guest has ended, and the link was taken away for that.
+    guest_ended: bool,
 }
 
 impl Watch {
@@ -56,7 +58,13 @@ impl Watch {
             looks: 0,
             frontend: FrontendWatch::default(),
             told_frontend: false,
+            guest_ended: false,
         }
+    }
+
+    /// Whether the guest has ended; if not, [`Next::Leave`] means that somebody has ended the link by hand.
+    pub fn guest_has_ended(&self) -> bool {
+        self.guest_ended
     }
 
     /// Looks at the link and does what has to be done; the guest's lock is held. `say` writes the log.
@@ -68,6 +76,7 @@ impl Watch {
         let guest = host.life(self.guest_domid)?;
         if !guest.exists() {
             say(format!("guest {} (domain {}) is {}", self.guest, self.guest_domid, guest.word()));
+            self.guest_ended = true;
             return Ok(Self::end(host, &record, say));
         }
         let broker = match record.broker_domid {
@@ -79,6 +88,9 @@ impl Watch {
         }
         let link = if record.phase == Phase::BrokerGone { None } else { host.link(self.guest_domid)? };
         let condemned = link.is_some_and(|l| LinkState::from_raw(l.state.into()) == LinkState::Condemned);
+        if record.phase == Phase::BrokerGone && record.lend_aware {
+            return Ok(Next::Wait);
+        }
         if record.phase != Phase::BrokerGone && !condemned {
             let again = record.phase == Phase::Up && self.frontend.turn(host, &record, say)?;
             return Ok(if again { Next::Sample } else { Next::Wait });
@@ -88,6 +100,10 @@ impl Watch {
             // mapped of its pages the driver's kernel keeps until that is destroyed.
             host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
             self.told_frontend = true;
+        }
+        if record.lend_aware {
+            // The module has dismissed the broker: nobody waits for it.
+            return Ok(Next::Wait);
         }
         let stuck = self.stuck_vcpus(host, guest)?;
         if stuck.is_empty() {
@@ -99,6 +115,7 @@ impl Watch {
             self.guest
         ));
         host.destroy(self.guest_domid)?;
+        self.guest_ended = true;
         Ok(Self::end(host, &record, say))
     }
 
@@ -123,13 +140,22 @@ impl Watch {
             // The guest's driver lets its programs know.
             host.remove_node(&FrontendNodes { guest: record.guest_domid, broker }.frontend())?;
         }
+        if record.lend_aware {
+            // Ends with the broker being dismissed: no vCPU waits for it any more.
+            host.detach(record.guest_domid)?;
+        }
         record.phase = Phase::BrokerGone;
         host.save_record(record)?;
         say(format!(
-            "the broker of guest {} is {}: the module revokes without it, the guest runs on; a vCPU of it that \
-             touches an absent page waits for ever",
+            "the broker of guest {} is {}: {}",
             record.guest,
-            broker.word()
+            broker.word(),
+            if record.lend_aware {
+                "the link has ended, the guest runs on; an access to its aperture faults"
+            } else {
+                "the module revokes without it, the guest runs on; a vCPU of it that touches an absent page \
+                 waits for ever"
+            }
         ));
         Ok(())
     }

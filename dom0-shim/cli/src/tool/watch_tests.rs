@@ -48,6 +48,7 @@ fn the_broker_dies_with_the_guest() {
         host.kill_guest();
         host.world.lives.insert(7, life);
         assert_eq!(turn(&mut host, &mut watch).0, Next::Leave);
+        assert!(watch.guest_has_ended());
         let mut effects = host.effects();
         effects.dedup();
         assert_eq!(effects, ["detach", "remove_node", "destroy", "remove_node", "remove_record"]);
@@ -175,6 +176,38 @@ fn a_link_that_is_not_its_own_is_left_alone() {
         host.kill_guest();
         let before = host.world.clone();
         assert_eq!(turn(&mut host, &mut watch).0, Next::Leave);
+        assert!(!watch.guest_has_ended(), "nothing is to be brought up again");
         assert_eq!(host.world, before);
     }
+}
+
+#[test]
+fn on_a_lend_aware_xen_nobody_waits_for_a_broker_that_has_died() {
+    let mut host = FakeHost { lend_aware: true, ..FakeHost::new() };
+    let record = up(&mut host, &request()).unwrap();
+    assert!(record.lend_aware);
+    let mut watch = Watch::new(&record, SUPERVISOR.pid);
+    host.world.lives.insert(8, Life::Gone);
+    let (next, log) = turn(&mut host, &mut watch);
+    assert_eq!(next, Next::Wait);
+    assert!(log.contains("faults"), "{log}");
+    // The module has dismissed the broker with the link; nobody is watched, let alone destroyed.
+    assert!(host.has_called("detach") && host.world.links.is_empty());
+    assert_eq!(host.world.records["g1"].phase, Phase::BrokerGone);
+    host.start_afresh();
+    assert_eq!(turn(&mut host, &mut watch), (Next::Wait, String::new()));
+    assert_eq!(host.effects(), [""; 0]);
+}
+
+#[test]
+fn on_a_lend_aware_xen_a_condemned_broker_holds_no_vcpu() {
+    let mut host = FakeHost { lend_aware: true, ..FakeHost::new() };
+    let record = up(&mut host, &request()).unwrap();
+    let mut watch = Watch::new(&record, SUPERVISOR.pid);
+    host.link_state = LinkState::Condemned;
+    host.samples = vec![vec![vcpu(true, "1.0")]];
+    for _ in 0..10 {
+        assert_eq!(turn(&mut host, &mut watch).0, Next::Wait);
+    }
+    assert_eq!(host.world.lives[&7], Life::Alive);
 }

@@ -31,6 +31,8 @@ pub(super) struct Frontend {
     /// Names the newest attachment.
     attachment: u32,
     failure: Option<AttachFailure>,
+    /// The broker has said that it broke its contract.
+    is_broken: bool,
 }
 
 /// Why a frontend is not attached now.
@@ -62,7 +64,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         let attachment = self.frontend.attachment.wrapping_add(1);
         self.send(&ToBroker::AttachBorrower { attachment, ring_refs, event_channel }, Priority::Normal)
             .map_err(NotAttached::NotSent)?;
-        self.frontend = Frontend { state: FrontendState::Attaching, attachment, failure: None };
+        self.frontend = Frontend { state: FrontendState::Attaching, attachment, ..Frontend::default() };
         Ok(())
     }
 
@@ -106,6 +108,25 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             Ok(()) => FrontendState::Attached,
             Err(_) => FrontendState::Detached,
         };
+        Ok(())
+    }
+
+    /// `XENLEND_STATUS`: none, attached, or attached and broken by the borrower.
+    pub(super) fn frontend_status(&self) -> u64 {
+        match self.frontend.state {
+            FrontendState::Attached if self.frontend.is_broken => 2,
+            FrontendState::Attached => 1,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn on_borrower_closed(&mut self, attachment: u32) -> Result<(), BreachKind> {
+        let frontend = &mut self.frontend;
+        let is_there = matches!(frontend.state, FrontendState::Attached | FrontendState::Detaching);
+        if !is_there || frontend.attachment != attachment || frontend.is_broken {
+            return Err(BreachKind::UnexpectedAnswer);
+        }
+        frontend.is_broken = true;
         Ok(())
     }
 

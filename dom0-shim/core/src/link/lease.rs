@@ -11,7 +11,7 @@ use crate::counters::add;
 use crate::events;
 use crate::regions::{Phase, Region};
 use crate::storage::Storage;
-use crate::uapi::REGION_LOSS_FAULT;
+use crate::uapi::{REGION_LOSS_FAULT, REGION_WRITE_BACK};
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Asks the broker for the lease of a region that is in the table.
@@ -31,9 +31,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             lease,
             first: region.first,
             count: region.count,
-            rights: Rights::ReadWrite,
+            rights: if region.is_read_only() { Rights::ReadOnly } else { Rights::ReadWrite },
             loss,
-            cache: CacheMode::WriteCombining,
+            cache: match region.flags & REGION_WRITE_BACK {
+                0 => CacheMode::WriteCombining,
+                _ => CacheMode::WriteBack,
+            },
         };
         self.send(&message, Priority::Normal)?;
         if let Some(region) = self.regions.get_mut(lease) {
@@ -52,6 +55,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Stops every page-in of a region, now and for good. Gives its pages, to be revoked.
     pub fn begin_end(&mut self, lease: LeaseId) -> Option<&Region<S>> {
+        // Nobody waits for a page of it any more.
+        self.take_back(lease);
         let region = self.regions.get_mut(lease)?;
         region.phase = Phase::Ending;
         self.in_flight.overtake(region.first, region.count);
@@ -93,6 +98,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         Some(region)
     }
 
+    /// Whether the lender presents pages of zeros where it has none to lend: on a Xen where nobody does the
+    /// borrower's accesses for it, if the loss policy asks for zeros.
+    pub fn presents_zeros(&self, lease: LeaseId) -> bool {
+        let wants_zeros = |region: &Region<S>| region.flags & REGION_LOSS_FAULT == 0;
+        !self.config.kind.completes_accesses() && self.regions.get(lease).is_some_and(wants_zeros)
+    }
+
     /// Declares a region lost for good: its process is gone. Tells the broker and the
     /// readers of the event stream, once.
     ///
@@ -100,13 +112,17 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// If the broker could not be told now.
     pub fn declare_lost(&mut self, lease: LeaseId) -> Result<(), NotSent> {
         let Some(region) = self.regions.get(lease) else { return Ok(()) };
-        if region.is_lost || region.phase != Phase::Active {
+        if region.is_lost || region.is_zeroed || region.phase != Phase::Active {
             return Ok(());
         }
         let (first, count) = (region.first, region.count);
-        self.send(&ToBroker::Lost { lease, first, count }, Priority::Normal)?;
+        let presents_zeros = self.presents_zeros(lease);
+        if !presents_zeros {
+            self.send(&ToBroker::Lost { lease, first, count }, Priority::Normal)?;
+        }
         if let Some(region) = self.regions.get_mut(lease) {
-            region.is_lost = true;
+            region.is_lost = !presents_zeros;
+            region.is_zeroed = presents_zeros;
         }
         add(&mut self.counters.lost_pages, u64::from(count));
         let address = self.config.aperture.address_of(first);

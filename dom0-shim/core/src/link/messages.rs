@@ -3,7 +3,7 @@
 
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, MAX_ACCESS_BYTES, VERSION};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, MAX_ACCESS_BYTES, VERSION};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::RingMemory;
 
@@ -65,11 +65,17 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     self.fail(Reason::Incompatible);
                     Ok(())
                 }
+                FromBroker::OtherKind { .. } => {
+                    self.fail(Reason::OtherXen);
+                    Ok(())
+                }
                 _ => Err(BreachKind::OutOfTurn),
             };
         }
         match message {
-            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } => Err(BreachKind::OutOfTurn),
+            FromBroker::Welcome { .. } | FromBroker::Incompatible { .. } | FromBroker::OtherKind { .. } => {
+                Err(BreachKind::OutOfTurn)
+            }
             FromBroker::RegionSet { lease, result } => {
                 let Some(region) = self.answered(lease)? else { return Ok(()) };
                 match region.phase {
@@ -97,6 +103,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 }
                 Ok(())
             }
+            FromBroker::Presented { outcome: PresentOutcome::Later, .. }
+                if !self.config.kind.pauses_around_adds() =>
+            {
+                Err(BreachKind::OutOfTurn)
+            }
             FromBroker::Presented { ticket, outcome } => self.on_presented(ticket, outcome),
             FromBroker::Invalidated { sequence, result } => {
                 if let Standing::Failed(_) = self.invalidations.acknowledge(sequence, result)? {
@@ -112,6 +123,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 self.on_borrower_attached(attachment, result)
             }
             FromBroker::BorrowerDetached { attachment } => self.on_borrower_detached(attachment),
+            FromBroker::BorrowerClosed { attachment } => self.on_borrower_closed(attachment),
             FromBroker::Closed { .. } => {
                 self.fail(Reason::Breach);
                 Ok(())
@@ -137,7 +149,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     }
 
     fn on_welcome(&mut self, version: u16, features: u32, aperture_pages: u32) {
-        if version != VERSION || features != 0 || aperture_pages != self.config.aperture.pages() {
+        if features != self.config.kind.wire_features() {
+            self.fail(Reason::OtherXen);
+            return;
+        }
+        if version != VERSION || aperture_pages != self.config.aperture.pages() {
             self.fail(Reason::Incompatible);
             return;
         }
@@ -154,6 +170,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         operation: AccessOperation,
         wants_page: bool,
     ) -> Result<(), BreachKind> {
+        if !self.config.kind.completes_accesses() {
+            return Err(BreachKind::OutOfTurn);
+        }
         add(&mut self.counters.stage2_faults, 1);
         let length = match &operation {
             AccessOperation::Read { length } => usize::from(*length),

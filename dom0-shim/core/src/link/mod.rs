@@ -14,6 +14,7 @@ mod lease;
 mod messages;
 mod page_in;
 mod revoke;
+mod waiting;
 mod wants;
 
 pub use force::{Cause, ForceEnd};
@@ -32,6 +33,7 @@ use crate::events::{self, Cursor, Event, EventLog};
 use crate::histogram::Histogram;
 use crate::in_flight::InFlight;
 use crate::invalidation::Invalidations;
+use crate::kind::Kind;
 use crate::regions::{Aperture, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
 use crate::request_queue::{Request, RequestQueue};
 use crate::storage::Storage;
@@ -55,6 +57,8 @@ pub enum Reason {
     Lied = 6,
     /// The borrower's domain has died: there is nothing left to lend to.
     BorrowerGone = 7,
+    /// It has found another kind of Xen than the lender.
+    OtherXen = 8,
 }
 
 /// Where a link stands.
@@ -96,6 +100,8 @@ pub struct Config {
     pub aperture: Aperture,
     /// `ATTACH_*`
     pub flags: u32,
+    /// What Xen can do for the borrower.
+    pub kind: Kind,
 }
 
 /// Memory for the tables of a link.
@@ -179,7 +185,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// # Errors
     /// If it was said before.
     pub fn greet(&mut self) -> Result<(), NotSent> {
-        self.send(&ToBroker::Hello { oldest: VERSION, newest: VERSION, features: 0 }, Priority::Normal)
+        let features = self.config.kind.wire_features();
+        self.send(&ToBroker::Hello { oldest: VERSION, newest: VERSION, features }, Priority::Normal)
     }
 
     /// Fixed facts.
@@ -257,7 +264,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// # Errors
     /// What it breaks.
     pub fn plan_region(&self, request: &RegionRequest, owner: u32) -> Result<Plan, RegionError> {
-        self.regions.plan(request, &self.config.aperture, owner)
+        self.regions.plan(request, &self.config.aperture, owner, self.config.kind.unsupported_flags())
     }
 
     /// The region of a lease.
@@ -286,11 +293,6 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             _ => false,
         });
         dropped.next().map(|region| region.lease)
-    }
-
-    /// The oldest request of the broker.
-    pub fn pop_request(&mut self) -> Option<Request> {
-        self.requests.pop()
     }
 
     /// Whether requests wait.
@@ -347,7 +349,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             add(&mut counters.present_pages, u64::from(region.mirror.present_pages()));
             add(&mut counters.lent_bytes, u64::from(region.count).saturating_mul(4096));
         }
-        counters.borrower_attached = u64::from(self.frontend_state() == FrontendState::Attached);
+        counters.borrower_attached = self.frontend_status();
         counters.revoke_ns_max = self.revocations.max();
         counters.revoke_ns_p50 = self.revocations.quantile(500);
         counters.revoke_ns_p99 = self.revocations.quantile(990);
@@ -366,7 +368,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             reason,
             regions: self.regions.iter().count() as u32,
             protocol_version: u32::from(self.version),
-            flags: self.config.flags,
+            flags: self.config.flags | self.config.kind.status_flags(),
             aperture_address: self.config.aperture.address,
             aperture_size: self.config.aperture.size,
             counters,

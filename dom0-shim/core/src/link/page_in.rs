@@ -33,6 +33,16 @@ pub struct PageIn {
     pub count: u32,
     /// The byte of the process that backs the first page of the window.
     pub user_address: u64,
+    /// The process has nothing there: a page of zeros is presented. The window is the page alone.
+    pub zeros: bool,
+}
+
+impl PageIn {
+    /// The same for a page of zeros, since there is nothing to lend.
+    #[must_use]
+    pub fn with_zeros(&self) -> Self {
+        Self { first: self.page, count: 1, zeros: true, ..*self }
+    }
 }
 
 /// Why a page-in cannot begin.
@@ -121,7 +131,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         region.user_address_of(page).ok_or(PageInRefusal::Gone)?;
         let count = end.saturating_sub(first.0);
         let id = self.in_flight.begin(first, count).ok_or(PageInRefusal::NotLending)?;
-        Ok(PageIn { id, lease, page, first, count, user_address })
+        Ok(PageIn { id, lease, page, first, count, user_address, zeros: false })
     }
 
     /// Whether no invalidation has touched the window since it was listed.
@@ -209,6 +219,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if let Some(region) = self.regions.get_mut(page_in.lease) {
             for claim in extents {
                 let Ok(extent) = Extent::check(claim, first, count) else { continue };
+                if page_in.zeros {
+                    region.mirror.set_zeros(extent.page(), extent.mfn());
+                    add(&mut pending.entries_4kib, 1);
+                    continue;
+                }
                 let entries = region.mirror.set(&extent);
                 add(&mut pending.entries_2mib, u64::from(entries.of_2mib));
                 add(&mut pending.entries_4kib, u64::from(entries.of_4kib));

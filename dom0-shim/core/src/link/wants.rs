@@ -30,12 +30,23 @@ struct Want {
     end: AperturePage,
     laters: u8,
     given_up: bool,
+    /// There is nothing that could be lent at its first page.
+    failed: bool,
+    /// Its first page is waited for by a thread of its own.
+    waits: bool,
 }
 
 /// All that is not answered, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Wants {
     unanswered: Deque<Want, MAX_WANTED>,
+}
+
+impl Wants {
+    /// Whether one of a lease is yet to be answered with "waits".
+    pub(super) fn has_waiting(&self, lease: LeaseId) -> bool {
+        self.unanswered.iter().any(|want| want.waits && want.lease == lease)
+    }
 }
 
 /// What the worker does for the oldest want.
@@ -68,6 +79,10 @@ pub enum PageInEnd {
     Later,
     /// It could not be.
     GaveUp,
+    /// There is nothing that could be lent.
+    Refused,
+    /// Somebody has to be waited for who may never answer.
+    Waits,
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
@@ -90,13 +105,15 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if self.wants.unanswered.iter().any(|want| want.ticket == ticket) {
             return Err(BreachKind::UnexpectedAnswer);
         }
-        let want = Want { ticket, lease, first, end, laters: 0, given_up: false };
+        let want =
+            Want { ticket, lease, first, end, laters: 0, given_up: false, failed: false, waits: false };
         self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
     /// What to do for the oldest want, if there is one.
     pub fn next_want(&mut self) -> Option<NextWant> {
         let is_lending = self.is_lending();
+        let completes_accesses = self.config.kind.completes_accesses();
         let want = self.wants.unanswered.front_mut()?;
         let ticket = want.ticket;
         let answer = |outcome| Some(NextWant::Answer { ticket, outcome });
@@ -110,7 +127,18 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if want.first >= want.end {
             return answer(WantedOutcome::Present);
         }
-        if want.given_up || want.laters > MAX_LATERS || region.phase != Phase::Active || !is_lending {
+        if want.waits {
+            return answer(WantedOutcome::Waits);
+        }
+        if want.failed && !completes_accesses {
+            return answer(WantedOutcome::Failed);
+        }
+        if want.failed
+            || want.given_up
+            || want.laters > MAX_LATERS
+            || region.phase != Phase::Active
+            || !is_lending
+        {
             return answer(WantedOutcome::Unavailable);
         }
         Some(NextWant::PageIn { ticket, lease: want.lease, page: want.first })
@@ -132,6 +160,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                     return;
                 }
                 PageInEnd::GaveUp => want.given_up = true,
+                PageInEnd::Refused => want.failed = true,
+                PageInEnd::Waits => {
+                    want.waits = true;
+                    if let Some(region) = self.regions.get_mut(want.lease) {
+                        region.asks_again = true;
+                    }
+                }
             }
         }
         // Always room: it was taken out.

@@ -10,6 +10,7 @@ use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Priority, Producer};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{
     Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables,
 };
@@ -40,8 +41,13 @@ pub const APERTURE_PAGES: u32 = 16384;
 impl Pair {
     /// Hello is in the ring.
     pub fn new() -> Self {
+        Self::on(Kind::Stock)
+    }
+
+    /// The same on that kind of Xen.
+    pub fn on(kind: Kind) -> Self {
         let aperture = Aperture { address: APERTURE_ADDRESS, size: u64::from(APERTURE_PAGES) * 4096 };
-        let config = Config { borrower: 7, broker: 8, aperture, flags: 0 };
+        let config = Config { borrower: 7, broker: 8, aperture, flags: 0, kind };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; 4],
@@ -57,10 +63,15 @@ impl Pair {
 
     /// Welcomed.
     pub fn connected() -> Self {
-        let mut pair = Self::new();
-        assert!(matches!(pair.next(), Some(ToBroker::Hello { .. })));
+        Self::connected_on(Kind::Stock)
+    }
+
+    /// The same on that kind of Xen.
+    pub fn connected_on(kind: Kind) -> Self {
+        let mut pair = Self::on(kind);
+        let Some(ToBroker::Hello { features, .. }) = pair.next() else { panic!("no Hello") };
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 1, features: 0, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: 1, features, aperture_pages, lease_capacity: 64 });
         pair
     }
 

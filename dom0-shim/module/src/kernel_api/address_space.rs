@@ -18,7 +18,7 @@ pub const HMM_WRITE: u64 = 1 << 62;
 pub const HMM_ERROR: u64 = 1 << 61;
 const HMM_FLAGS: u64 = 0xff << 56;
 
-/// The frame number in an answer of [`Mapping::fault_range`].
+/// The frame number in an answer of [`Mapping::look_at_range`].
 pub fn hmm_pfn(answer: u64) -> u64 {
     answer & !HMM_FLAGS
 }
@@ -43,7 +43,8 @@ impl<'a> AddressSpace<'a> {
         }
     }
 
-    /// Reads bytes of the process, in one access of the processor where size and address allow it.
+    /// Reads bytes of the process, in one access of the processor where size and address allow it. Takes no
+    /// fault: an error means that a page is not there now.
     #[allow(clippy::unused_self)] // it is what makes addresses of the process mean something
     pub fn read(&self, from: u64, to: &mut [u8]) -> Result<(), Errno> {
         if is_single(from, to.len()) {
@@ -137,6 +138,15 @@ pub enum Faulted {
     LetGo,
 }
 
+/// How an attempt to fault a page in without waiting ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    /// Done; what was read under the lock before may be different now.
+    Done,
+    /// Somebody has to be waited for: a lock of a page, input, another process.
+    WouldWait,
+}
+
 impl Mapping<'_> {
     /// What is mapped at an address.
     pub fn vma_at(&self, address: u64) -> Option<Vma> {
@@ -163,6 +173,18 @@ impl Mapping<'_> {
         }
     }
 
+    /// Faults one page in unless somebody had to be waited for.
+    pub fn try_fault(&self, address: u64, write: bool) -> Result<Tried, Errno> {
+        // SAFETY: the lock is held, and held again afterwards.
+        let result =
+            unsafe { ffi::xenlend_mapping_try_fault(self.region.region.as_ptr(), address as c_ulong, write) };
+        match result {
+            0 => Ok(Tried::Done),
+            1.. => Ok(Tried::WouldWait),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+
     /// The frame number and whether it may be written, of a page of a [`Vma::pfn_mapped`] piece.
     pub fn pfn_at(&self, address: u64) -> Option<(u64, bool)> {
         let (mut pfn, mut writable) = (0, 0);
@@ -174,9 +196,9 @@ impl Mapping<'_> {
         (error == 0).then_some((pfn, writable != 0))
     }
 
-    /// Looks ordinary pages up and faults in those that `pages` asks for by `HMM_*` flags. `EBUSY`: an invalidation
+    /// Looks at the entries of ordinary pages; `pages` are 0 before and `HMM_*` afterwards. `EBUSY`: an invalidation
     /// is running or came between.
-    pub fn fault_range(&self, sequence: c_ulong, start: u64, pages: &mut [u64]) -> Result<(), Errno> {
+    pub fn look_at_range(&self, sequence: c_ulong, start: u64, pages: &mut [u64]) -> Result<(), Errno> {
         let end = start + pages.len() as u64 * 4096;
         // SAFETY: the lock is held; `pages` has one word for each page of the range, which
         // is how long the C side takes it to be.
@@ -215,11 +237,12 @@ pub fn frame_facts(pfn: u64) -> FrameFacts {
         m2p_pfn: frame.m2p_pfn,
         has_page: frame.has_page != 0,
         is_special: frame.is_special != 0,
+        is_zero_page: frame.is_zero_page != 0,
         is_device_memory: frame.is_device_memory != 0,
     }
 }
 
-/// Marks the page of ordinary memory that [`Mapping::fault_range`] has just found as written to: the
+/// Marks the page of ordinary memory that [`Mapping::look_at_range`] has just found as written to: the
 /// borrower's writes leave no trace in this kernel's page tables.
 pub fn mark_written(mapping: &Mapping<'_>, pfn: u64) {
     let _ = mapping;

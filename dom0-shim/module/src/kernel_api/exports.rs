@@ -14,6 +14,7 @@ use crate::descriptor::Descriptor;
 use crate::errno::ENOMEM;
 use crate::link::Link;
 use crate::links::Links;
+use crate::waiter::Errand;
 use crate::{revoke, worker};
 
 static LINKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -121,9 +122,18 @@ unsafe extern "C" fn xenlend_core_invalidate(
 
 #[no_mangle]
 unsafe extern "C" fn xenlend_core_work(link: *mut c_void) {
-    // SAFETY: the worker's thread holds the link.
-    let link = unsafe { Shared::<Link>::borrow_raw(link) };
-    worker::work(link);
+    // SAFETY: the worker's thread holds the link, and gives it back itself afterwards.
+    let Some(link) = (unsafe { Shared::<Link>::from_raw(link) }) else { return };
+    worker::work(&link);
+    let _ = link.into_raw();
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_wait(errand: *mut c_void) {
+    // SAFETY: the thread was started with it, and gives it back once.
+    if let Some(errand) = unsafe { Shared::<Errand>::from_raw(errand) } {
+        errand.run();
+    }
 }
 
 #[no_mangle]

@@ -24,7 +24,15 @@ pub struct Frame {
     pub m2p_pfn: u64,
     pub has_page: u32,
     pub is_special: u32,
+    pub is_zero_page: u32,
     pub is_device_memory: u32,
+}
+
+/// `struct xen_dm_op_buf`
+#[repr(C)]
+pub struct DmOpBuffer {
+    pub address: *mut c_void,
+    pub bytes: c_ulong,
 }
 
 /// `struct xenlend_bar`
@@ -51,6 +59,7 @@ extern "C" {
     pub fn xenlend_xen_version() -> u32;
     pub fn xenlend_xen_physical_address_bits() -> u32;
     pub fn xenlend_xen_call(call: u32, argument: *mut c_void) -> c_long;
+    pub fn xenlend_xen_dm_op(domain: u16, count: u32, buffers: *mut DmOpBuffer) -> c_long;
 
     pub fn xenlend_region_new(link: *mut c_void, index: u32, generation: u32) -> *mut c_void;
     pub fn xenlend_region_arm(region: *mut c_void, start: c_ulong, bytes: c_ulong) -> c_int;
@@ -70,6 +79,7 @@ extern "C" {
     pub fn xenlend_mapping_unlock(region: *mut c_void);
     pub fn xenlend_mapping_vma(region: *mut c_void, address: c_ulong, vma: *mut Vma) -> bool;
     pub fn xenlend_mapping_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
+    pub fn xenlend_mapping_try_fault(region: *mut c_void, address: c_ulong, write: bool) -> c_int;
     pub fn xenlend_mapping_pfn(
         region: *mut c_void,
         address: c_ulong,
@@ -86,7 +96,11 @@ extern "C" {
     pub fn xenlend_mapping_mark_written(pfn: u64);
     pub fn xenlend_mapping_frame(pfn: u64, frame: *mut Frame);
 
+    pub fn xenlend_zeros_new(mfn: *mut u64) -> bool;
+    pub fn xenlend_zeros_free(mfn: u64);
+
     pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
+    pub fn xenlend_worker_start_waiter(errand: *mut c_void, borrower: u16) -> *mut c_void;
     pub fn xenlend_worker_interrupt(worker: *mut c_void);
     pub fn xenlend_worker_put(worker: *mut c_void);
     pub fn xenlend_worker_resume();

@@ -18,6 +18,7 @@ pub mod user;
 pub mod wait;
 pub mod worker;
 pub mod xen;
+pub mod zeros;
 
 pub use exports::Core;
 

@@ -8,6 +8,7 @@ use super::ffi;
 use super::shared::Shared;
 use crate::errno::{Errno, ENOMEM};
 use crate::link::Link;
+use crate::waiter::Errand;
 
 /// The thread; it ends by itself when its link tells it to.
 pub struct Worker {
@@ -30,6 +31,19 @@ impl Worker {
         }
         // SAFETY: it was not taken over.
         drop(unsafe { Shared::<Link>::from_raw(raw) });
+        Err(ENOMEM)
+    }
+
+    /// Starts a thread that runs an errand once.
+    pub fn start_waiter(errand: &Shared<Errand>) -> Result<Self, Errno> {
+        let raw = errand.clone().into_raw();
+        // SAFETY: takes over the reference of the errand.
+        let task = unsafe { ffi::xenlend_worker_start_waiter(raw, errand.link.borrower) };
+        if let Some(task) = NonNull::new(task) {
+            return Ok(Self { task });
+        }
+        // SAFETY: it was not taken over.
+        drop(unsafe { Shared::<Errand>::from_raw(raw) });
         Err(ENOMEM)
     }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hypercalls.
 
-use core::ffi::c_void;
+use core::ffi::{c_ulong, c_void};
 
+use xenlend_shim_core::dm_op::{self, DmOp};
 use xenlend_shim_core::domctl::{Domctl, HYPERCALL};
 
 use super::ffi;
@@ -38,4 +39,22 @@ pub fn domctl(call: &mut Domctl) -> i64 {
     // SAFETY: the buffer is larger than `struct xen_domctl` and none of the calls that the core
     // makes has a pointer in it. Any address of the kernel will do for a PV domain.
     unsafe { ffi::xenlend_xen_call(HYPERCALL, call.words.as_mut_ptr().cast::<c_void>()) }
+}
+
+/// Makes the call; the answers are in the buffers. Gives Xen's result: 0 or a negative error number.
+pub fn device_model_operation(call: &mut DmOp) -> i64 {
+    let mut buffers = [
+        ffi::DmOpBuffer {
+            address: call.words.as_mut_ptr().cast::<c_void>(),
+            bytes: size_of_val(&call.words) as c_ulong,
+        },
+        ffi::DmOpBuffer {
+            address: call.list.as_mut_ptr().cast::<c_void>(),
+            bytes: (call.list_words.min(dm_op::LIST_WORDS) * size_of::<u64>()) as c_ulong,
+        },
+    ];
+    let count = if call.list_words == 0 { 1 } else { 2 };
+    // SAFETY: both buffers are as long as they say, and live as long as the call; Xen writes into the first only
+    // what belongs to the operation, which fits. Any address of the kernel will do for a PV domain.
+    unsafe { ffi::xenlend_xen_dm_op(call.borrower, count, buffers.as_mut_ptr()) }
 }

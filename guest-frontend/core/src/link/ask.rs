@@ -5,7 +5,7 @@ use xenlend_protocol::frame::{AperturePage, FRAMES_PER_2MIB};
 use xenlend_protocol::frontend::FromBorrower;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::LossPolicy;
-use xenlend_protocol::ring::RingMemory;
+use xenlend_protocol::ring::{Priority, RingMemory};
 
 use super::{Link, Phase};
 use crate::counters::Counters;
@@ -109,8 +109,18 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Asks for pages; false if there is no room, or no link.
     pub(crate) fn ask(&mut self, lease: LeaseId, pages: Pages, counters: &mut Counters) -> bool {
+        self.ask_with(lease, pages, Priority::Reserved, counters)
+    }
+
+    fn ask_with(
+        &mut self,
+        lease: LeaseId,
+        pages: Pages,
+        priority: Priority,
+        counters: &mut Counters,
+    ) -> bool {
         let message = FromBorrower::WaitFor { lease, page: AperturePage(pages.first), count: pages.count() };
-        let sent = self.phase == Phase::Connected && self.send(&message, counters);
+        let sent = self.phase == Phase::Connected && self.send_with(&message, priority, counters);
         if sent {
             self.wanted.insert(pages);
         }
@@ -156,6 +166,7 @@ impl<R: RingMemory, S: Storage> Answers for Asker<'_, R, S> {
     }
 
     fn ask(&mut self, pages: Pages) -> bool {
-        self.link.ask(self.lease, pages, self.counters)
+        // Prefaults leave room for tasks that sleep, and for what is zapped.
+        self.link.ask_with(self.lease, pages, Priority::Normal, self.counters)
     }
 }

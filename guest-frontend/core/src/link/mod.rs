@@ -43,6 +43,19 @@ pub enum Phase {
     Closed(u64),
 }
 
+/// How things stand with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// A touch asks for it.
+    Absent,
+    /// It has been asked for.
+    Wanted,
+    /// A touch maps it.
+    Present,
+    /// It will never come back, and a touch is told so.
+    Lost,
+}
+
 /// Memory for a link's tables.
 #[derive(Debug)]
 pub struct Tables<S: Storage> {
@@ -118,6 +131,19 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// Whether it has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// How things stand with a page.
+    pub fn standing(&self, page: u32) -> Standing {
+        if self.present.contains(page) {
+            Standing::Present
+        } else if self.wanted.contains(page) {
+            Standing::Wanted
+        } else if self.lost.contains(page) {
+            Standing::Lost
+        } else {
+            Standing::Absent
+        }
     }
 
     /// The leases that live.
@@ -202,7 +228,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Sends; false if there is no room, which whoever waits for it is told of, or no link.
     fn send(&mut self, message: &FromBorrower, counters: &mut Counters) -> bool {
-        match self.outbound.send(message, Priority::Reserved) {
+        self.send_with(message, Priority::Reserved, counters)
+    }
+
+    /// As above; of normal priority it leaves some room.
+    fn send_with(&mut self, message: &FromBorrower, priority: Priority, counters: &mut Counters) -> bool {
+        match self.outbound.send(message, priority) {
             Ok(()) => {
                 add(&mut counters.messages_sent, 1);
                 self.notify = true;

@@ -78,16 +78,14 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             (Phase::Connected, ToBorrower::Present { lease, first, count }) => {
                 let Some(lease) = self.by_id(lease) else { return Ok(Notice::Nothing) };
                 let pages = Self::pages_of(&lease, first.0, count).ok_or(Breach)?;
-                self.present.insert(pages);
-                self.wanted.remove(pages);
+                self.make_present(&lease, pages);
                 Ok(Notice::Answered)
             }
             (Phase::Connected, ToBorrower::Unavailable { lease, first, count }) => {
                 let Some(lease) = self.by_id(lease) else { return Ok(Notice::Nothing) };
                 let pages = Self::pages_of(&lease, first.0, count).ok_or(Breach)?;
                 // The access decides: it is completed by hand, or by the loss policy.
-                self.present.insert(pages);
-                self.wanted.remove(pages);
+                self.make_present(&lease, pages);
                 Ok(Notice::Unavailable { lease, pages })
             }
             (Phase::Connected, ToBorrower::Lost { lease, first, count }) => {
@@ -154,6 +152,16 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         }
         self.forget(pages);
         Ok(Notice::Revoked { lease, pages, ended, sequence })
+    }
+
+    /// From now on a touch of these pages maps them. Lost ones of a lease that faults stay away, whatever the
+    /// broker says.
+    fn make_present(&mut self, lease: &Lease, pages: Pages) {
+        self.present.insert(pages);
+        self.wanted.remove(pages);
+        if lease.loss == LossPolicy::Fault {
+            self.present.remove_common(&self.lost, pages);
+        }
     }
 
     /// From now on a touch of these pages asks anew; lost ones need not.

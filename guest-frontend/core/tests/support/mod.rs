@@ -42,8 +42,8 @@ pub fn driver() -> TestFrontend {
     Frontend::new(vec![Event::default(); 64], vec![None; MAX_PREFAULTS])
 }
 
-pub fn tables() -> Tables<Vectors> {
-    let words = || vec![0; words_for(APERTURE_PAGES)];
+pub fn tables(pages: u32) -> Tables<Vectors> {
+    let words = || vec![0; words_for(pages)];
     Tables { leases: vec![None; MAX_LEASES], present: words(), wanted: words(), lost: words() }
 }
 
@@ -54,10 +54,15 @@ impl Bench {
     }
 
     /// A new link for a driver that has none.
-    pub fn over(mut driver: TestFrontend) -> Self {
+    pub fn over(driver: TestFrontend) -> Self {
+        Self::with_aperture(driver, APERTURE_PAGES)
+    }
+
+    /// The same, with an aperture of so many pages.
+    pub fn with_aperture(mut driver: TestFrontend, pages: u32) -> Self {
         let (inbound, outbound) = (PlainMemory::default(), PlainMemory::default());
-        let aperture = Aperture::check(APERTURE_GFN, APERTURE_PAGES.into(), 40).unwrap();
-        let link = Link::new(aperture, inbound.clone(), outbound.clone(), tables());
+        let aperture = Aperture::check(APERTURE_GFN, pages.into(), 40).unwrap();
+        let link = Link::new(aperture, inbound.clone(), outbound.clone(), tables(pages));
         assert!(driver.connect(link).is_none());
         let to_driver = Producer::new(inbound.clone());
         let from_driver = Consumer::new(outbound.clone());

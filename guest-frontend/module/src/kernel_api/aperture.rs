@@ -52,3 +52,26 @@ impl Drop for Claim {
         unsafe { ffi::xenlend_aperture_release(self.address, self.bytes) };
     }
 }
+
+/// Free address space for an aperture, taken while this lives.
+pub struct Reservation(());
+
+impl Reservation {
+    /// Takes it; the kernel chooses the lowest free place between the two addresses, both included. There
+    /// is one at a time.
+    pub fn new(bytes: u64, lowest: u64, highest: u64) -> Result<(Self, u64), Errno> {
+        let mut address = 0;
+        // SAFETY: any range may be asked for; `address` is written. `space.rs` makes one at a time.
+        match unsafe { ffi::xenlend_aperture_reserve(bytes, lowest, highest, &raw mut address) } {
+            0 => Ok((Self(()), address)),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: taken by `new`; no claim is inside it any more.
+        unsafe { ffi::xenlend_aperture_give_back() };
+    }
+}

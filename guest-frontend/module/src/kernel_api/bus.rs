@@ -71,3 +71,18 @@ impl Device {
         unsafe { ffi::xenlend_bus_await_backend(self.0.as_ptr(), ms) };
     }
 }
+
+/// Tells dom0's tool where an aperture may be.
+pub fn offer(first_frame: u64, pages: u64) -> Result<(), Errno> {
+    // SAFETY: may sleep; writes a node of this domain.
+    match unsafe { ffi::xenlend_bus_offer(first_frame, pages) } {
+        0 => Ok(()),
+        error => Err(Errno::from_kernel(error)),
+    }
+}
+
+/// Takes that back.
+pub fn withdraw() {
+    // SAFETY: as above.
+    unsafe { ffi::xenlend_bus_withdraw() };
+}

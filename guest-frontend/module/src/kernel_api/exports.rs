@@ -16,7 +16,8 @@ use super::wait::PollTable;
 use crate::descriptor::{self, Descriptor};
 use crate::driver::Driver;
 use crate::errno::{EINVAL, ENOMEM};
-use crate::{bus, fault, work};
+use crate::link::Link;
+use crate::{bus, fault, space, work};
 
 static DRIVER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -41,6 +42,16 @@ extern "C" fn xenlend_core_exit() {
     let driver = DRIVER.swap(ptr::null_mut(), Ordering::AcqRel);
     // SAFETY: set by `xenlend_core_init`; device, descriptors and work item are gone.
     drop(unsafe { Shared::<Driver>::from_raw(driver) });
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_loaded() {
+    *driver().space.lock() = space::reserve();
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_unloading() {
+    space::give_back(driver());
 }
 
 #[no_mangle]
@@ -120,9 +131,9 @@ unsafe extern "C" fn xenlend_core_fault(raw: *const RawFault, huge: bool) -> u32
 }
 
 #[no_mangle]
-extern "C" fn xenlend_core_event(_link: *mut c_void) -> bool {
-    super::work::queue();
-    true
+unsafe extern "C" fn xenlend_core_event(link: *mut c_void) -> bool {
+    // SAFETY: the handler holds the link until it is unbound.
+    unsafe { Shared::<Link>::borrow_raw(link) }.on_event()
 }
 
 #[no_mangle]

@@ -31,13 +31,22 @@ pub struct RawMap {
 }
 
 extern "C" {
+    pub fn xenlend_module_zaps() -> bool;
+    pub fn xenlend_module_prefaults() -> bool;
+    pub fn xenlend_module_aperture_bytes() -> u64;
+
     pub fn xenlend_mapping_zap(offset: u64, bytes: u64);
+    pub fn xenlend_mapping_is_mapped() -> bool;
+    pub fn xenlend_fault_has_table(fault: *mut c_void) -> bool;
+    pub fn xenlend_fault_make_table(fault: *mut c_void) -> c_int;
     pub fn xenlend_fault_insert(fault: *mut c_void, page: u64, frame: u64) -> u32;
     pub fn xenlend_fault_insert_huge(fault: *mut c_void, frame: u64) -> u32;
     pub fn xenlend_fault_unlock(fault: *mut c_void) -> *mut c_void;
     pub fn xenlend_fault_forget(kept: *mut c_void);
 
     pub fn xenlend_aperture_address_bits() -> u32;
+    pub fn xenlend_aperture_reserve(bytes: u64, lowest: u64, highest: u64, address: *mut u64) -> c_int;
+    pub fn xenlend_aperture_give_back();
     pub fn xenlend_aperture_has_ram(address: u64, bytes: u64) -> bool;
     pub fn xenlend_aperture_claim(address: u64, bytes: u64) -> c_int;
     pub fn xenlend_aperture_release(address: u64, bytes: u64);
@@ -47,6 +56,8 @@ extern "C" {
     pub fn xenlend_work_queue();
     pub fn xenlend_work_cancel();
 
+    pub fn xenlend_bus_offer(first_frame: u64, pages: u64) -> c_int;
+    pub fn xenlend_bus_withdraw();
     pub fn xenlend_bus_backend(device: *mut c_void) -> u16;
     pub fn xenlend_bus_read(device: *mut c_void, name: *const c_char, value: *mut u64) -> c_int;
     pub fn xenlend_bus_write(device: *mut c_void, name: *const c_char, value: u64, hex: bool) -> c_int;

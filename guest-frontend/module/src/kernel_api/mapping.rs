@@ -20,3 +20,9 @@ pub fn zap_all() {
     // SAFETY: as above; 0 bytes are all from there on.
     unsafe { ffi::xenlend_mapping_zap(0, 0) };
 }
+
+/// Whether any program has anything mapped.
+pub fn is_anything_mapped() -> bool {
+    // SAFETY: as above.
+    unsafe { ffi::xenlend_mapping_is_mapped() }
+}

@@ -9,6 +9,7 @@ mod exports;
 pub mod fault;
 mod ffi;
 pub mod mapping;
+pub mod parameters;
 pub mod work;
 
 #[path = "../../../../dom0-shim/module/src/kernel_api/event_channel.rs"]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use xenlend_lending::broker::{Broker, LinkState, Turn};
 use xenlend_lending::capabilities::Capabilities;
+use xenlend_lending::fault::{FAULT_WRITE, KIND_FAULT};
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::lending_table::{PageSlot, PageState};
 use xenlend_lending::vcpu_slot::VcpuSlot;
@@ -113,6 +114,11 @@ pub fn copy_out(address: u64, ram: u64, size: u32, count: u32) -> IoreqClaim {
     IoreqClaim { is_read: true, ..copy_in(address, ram, size, count) }
 }
 
+/// A fault on lend-aware Xen, with `FAULT_*` bits.
+pub fn fault(address: u64, bits: u64) -> IoreqClaim {
+    IoreqClaim { data: bits, is_read: bits & FAULT_WRITE == 0, kind: KIND_FAULT, ..read(address, 1) }
+}
+
 /// Everything in one place.
 pub struct Bench {
     pub broker: Broker<'static>,
@@ -128,12 +134,17 @@ pub struct Bench {
 impl Bench {
     /// A broker that has not heard of a lender. The storage is leaked: tests end.
     pub fn unconnected(page_count: usize, vcpus: usize) -> Self {
+        Self::unconnected_on(Capabilities::STOCK, page_count, vcpus)
+    }
+
+    /// As [`Bench::unconnected`], on a kind of Xen.
+    pub fn unconnected_on(capabilities: Capabilities, page_count: usize, vcpus: usize) -> Self {
         let pages = Box::leak(vec![PageSlot::ABSENT; page_count].into_boxed_slice());
         let slots = (0..vcpus).map(|_| VcpuSlot::default()).collect::<Vec<_>>();
         let slots = Box::leak(slots.into_boxed_slice());
         Self {
-            broker: Broker::new(APERTURE, pages, slots, Capabilities::STOCK).unwrap(),
-            xen: FaultInjector::new(FakeXen::new(vcpus)),
+            broker: Broker::new(APERTURE, pages, slots, capabilities).unwrap(),
+            xen: FaultInjector::new(FakeXen::new(vcpus).of_kind(capabilities.faults_retry)),
             link: FakeLink::new(),
             borrower: FakeBorrower::new(),
             pages: BTreeMap::new(),
@@ -148,6 +159,15 @@ impl Bench {
         bench
     }
 
+    /// As [`Bench::new`], on a kind of Xen.
+    pub fn new_on(capabilities: Capabilities, page_count: usize, vcpus: usize) -> Self {
+        let mut bench = Self::unconnected_on(capabilities, page_count, vcpus);
+        let features = capabilities.features();
+        let welcome = bench.ask(ToBroker::Hello { oldest: VERSION, newest: VERSION, features });
+        assert!(matches!(welcome[..], [FromBroker::Welcome { .. }]));
+        bench
+    }
+
     /// As [`Bench::new`], with one lease over the whole aperture.
     pub fn with_lease(page_count: u32, vcpus: usize) -> (Self, LeaseId) {
         let mut bench = Self::new(page_count as usize, vcpus);
@@ -155,6 +175,15 @@ impl Bench {
         let set = bench.ask(set_region(id, 0, page_count));
         assert_eq!(set, [FromBroker::RegionSet { lease: id, result: Ok(()) }]);
         (bench, id)
+    }
+
+    /// As [`Bench::with_lease`], on lend-aware Xen and with these terms.
+    pub fn lend_aware(page_count: u32, vcpus: usize, rights: Rights, cache: CacheMode) -> (Self, LeaseId) {
+        let mut bench = Self::new_on(Capabilities::LEND_AWARE, page_count as usize, vcpus);
+        let (lease, first, count) = (lease(0, 1), AperturePage(0), page_count);
+        let set = ToBroker::SetRegion { lease, first, count, rights, loss: LossPolicy::Fault, cache };
+        assert_eq!(bench.ask(set), [FromBroker::RegionSet { lease, result: Ok(()) }]);
+        (bench, lease)
     }
 
     /// One turn of the event loop.

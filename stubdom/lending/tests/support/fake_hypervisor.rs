@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
+use xenlend_lending::hypervisor::{one_by_one, Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
-use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_lending::lending_table::FrameRun;
+use xenlend_protocol::message::Rights;
 
 /// `-EPERM`.
 pub const EPERM: u16 = 1;
@@ -58,6 +59,8 @@ pub struct FakeXen {
     /// The borrower's RAM, by gfn.
     pub ram: BTreeMap<u64, Vec<u8>>,
     pub forgets: u32,
+    /// Removals name no frame, and one of nothing is none.
+    pub lend_aware: bool,
 }
 
 impl FakeXen {
@@ -72,7 +75,13 @@ impl FakeXen {
             completions: Vec::new(),
             ram: BTreeMap::new(),
             forgets: 0,
+            lend_aware: false,
         }
+    }
+
+    /// The same, lend-aware or not.
+    pub fn of_kind(self, lend_aware: bool) -> Self {
+        Self { lend_aware, ..self }
     }
 
     /// Pages lent now, with their frames.
@@ -174,8 +183,10 @@ impl FakeXen {
     }
 
     fn remove_step(&mut self, page: u32, mfn: u64, left: u32) -> Result<u32, Errno> {
-        let Some(Entry::Lent { in_2mib, .. }) = self.entries.get(&page).copied() else {
-            return Err(Errno(EINVAL));
+        let in_2mib = match self.entries.get(&page) {
+            Some(Entry::Lent { in_2mib, .. }) => *in_2mib,
+            _ if self.lend_aware => return Ok(1),
+            _ => return Err(Errno(EINVAL)),
         };
         if in_2mib && Self::step(page, mfn, left) == 512 {
             for page in page..page + 512 {
@@ -226,24 +237,30 @@ impl FakeXen {
 }
 
 impl Hypervisor for FakeXen {
-    fn add(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        self.calls.push(Call::Add { first: first.0, mfn: mfn.0, count });
-        let mut done = 0;
-        while done < count {
-            let step = self.add_step(first.0 + done, mfn.0 + u64::from(done), count - done);
-            done += step.map_err(|errno| Partial { done, errno })?;
-        }
-        Ok(())
+    fn add(&mut self, runs: &[FrameRun], _rights: Rights) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            let (first, count) = (pages.first, pages.page_count());
+            self.calls.push(Call::Add { first, mfn: mfn.0, count });
+            let mut done = 0;
+            while done < count {
+                let step = self.add_step(first + done, mfn.0 + u64::from(done), count - done);
+                done += step.map_err(|errno| Partial { done, errno })?;
+            }
+            Ok(())
+        })
     }
 
-    fn remove(&mut self, first: AperturePage, mfn: Mfn, count: u32) -> Result<(), Partial> {
-        self.calls.push(Call::Remove { first: first.0, mfn: mfn.0, count });
-        let mut done = 0;
-        while done < count {
-            let step = self.remove_step(first.0 + done, mfn.0 + u64::from(done), count - done);
-            done += step.map_err(|errno| Partial { done, errno })?;
-        }
-        Ok(())
+    fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        one_by_one(runs, |FrameRun { pages, mfn }| {
+            let (first, count) = (pages.first, pages.page_count());
+            self.calls.push(Call::Remove { first, mfn: mfn.0, count });
+            let mut done = 0;
+            while done < count {
+                let step = self.remove_step(first + done, mfn.0 + u64::from(done), count - done);
+                done += step.map_err(|errno| Partial { done, errno })?;
+            }
+            Ok(())
+        })
     }
 
     fn request(&mut self, vcpu: u16) -> Option<IoreqClaim> {

@@ -9,3 +9,4 @@ pub mod fake_borrower;
 pub mod fake_hypervisor;
 pub mod fake_link;
 pub mod fault_injector;
+pub mod traffic;

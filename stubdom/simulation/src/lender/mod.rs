@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod force;
+pub mod frontend;
 pub mod leases;
 pub mod link;
 pub mod lookup;
@@ -19,6 +20,7 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{Config as LinkConfig, Link as CoreLink, Tables};
 use xenlend_shim_core::permits::{places_for, Permit, Permits};
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
@@ -158,7 +160,7 @@ impl Lender {
     /// A link that is attached.
     pub fn new(config: &Config, to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         let aperture = Aperture { address: APERTURE, size: u64::from(PAGES) * 4096 };
-        let link = LinkConfig { borrower: 1, broker: 2, aperture, flags: 0 };
+        let link = LinkConfig { borrower: 1, broker: 2, aperture, flags: 0, kind: Kind::Stock };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; config.vcpus * 2 + 8],

@@ -5,10 +5,12 @@ use std::rc::Rc;
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::PresentOutcome;
+use xenlend_protocol::message::{PresentOutcome, WantedOutcome};
 use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::lendable::FrameKind;
-use xenlend_shim_core::link::{Completion, NotSent, PageIn, Posted, PresentStanding, Reason};
+use xenlend_shim_core::link::{
+    Completion, NotSent, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding, Reason,
+};
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
@@ -22,7 +24,7 @@ use crate::world::Sim;
 /// Lookups that one page-in makes before it is given up.
 const MAX_LOOKUPS: u32 = 16;
 /// Answers of Later before a page-in is given up.
-const MAX_LATERS: u8 = 3;
+pub const MAX_LATERS: u8 = 3;
 
 /// The borrower is paused while this lives: the bracket ends on every path.
 struct Bracket(Option<Sim>);
@@ -72,27 +74,37 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     /// Makes the page present if it can.
-    pub async fn run(&self, object: &Rc<RegionObject>, scratch: &mut Scratch) {
+    pub async fn run(&self, object: &Rc<RegionObject>, scratch: &mut Scratch) -> PageInEnd {
         let begun = locked(self.sim, |state| state.core.begin_page_in(self.lease, self.page)).await;
-        if let Ok(page_in) = begun {
-            self.look_up_and_send(&page_in, object, scratch).await;
-            locked(self.sim, |state| state.core.end_page_in(&page_in)).await;
+        match begun {
+            Ok(page_in) => {
+                let end = self.look_up_and_send(&page_in, object, scratch).await;
+                locked(self.sim, |state| state.core.end_page_in(&page_in)).await;
+                end
+            }
+            Err(PageInRefusal::AlreadyPresent) => PageInEnd::Present,
+            Err(PageInRefusal::Gone | PageInRefusal::NotLending) => PageInEnd::GaveUp,
         }
     }
 
-    async fn look_up_and_send(&self, page_in: &PageIn, object: &Rc<RegionObject>, scratch: &mut Scratch) {
+    async fn look_up_and_send(
+        &self,
+        page_in: &PageIn,
+        object: &Rc<RegionObject>,
+        scratch: &mut Scratch,
+    ) -> PageInEnd {
         for _ in 0..MAX_LOOKUPS {
             let forgets = self.sim.config.has(Fault::ForgetOvertaken);
             if !locked(self.sim, |state| state.core.restart_page_in(page_in)).await {
-                return;
+                return PageInEnd::GaveUp;
             }
             match look_up(self.sim, page_in, object, scratch).await {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
-                Err(LookupEnd::Refused | LookupEnd::GiveUp) => return,
+                Err(LookupEnd::Refused | LookupEnd::GiveUp) => return PageInEnd::GaveUp,
             }
             if forgets && !locked(self.sim, |state| state.core.restart_page_in(page_in)).await {
-                return;
+                return PageInEnd::GaveUp;
             }
             let stale =
                 locked(self.sim, |state| state.core.forget_present(page_in, &mut scratch.window)).await;
@@ -101,7 +113,8 @@ impl Job<'_> {
                 continue;
             }
             match self.send_all(page_in, scratch).await {
-                Sent::Yes | Sent::GiveUp => return,
+                Sent::Yes => return PageInEnd::Present,
+                Sent::GiveUp => return PageInEnd::GaveUp,
                 Sent::Again => {}
                 Sent::Later => {
                     if self.laters < MAX_LATERS {
@@ -109,10 +122,11 @@ impl Job<'_> {
                         let request = Request { lease: self.lease, page: self.page, work };
                         locked(self.sim, |state| state.core.push_again(request)).await;
                     }
-                    return;
+                    return PageInEnd::Later;
                 }
             }
         }
+        PageInEnd::GaveUp
     }
 
     async fn send_all(&self, page_in: &PageIn, scratch: &mut Scratch) -> Sent {
@@ -287,4 +301,21 @@ pub async fn try_to_complete(sim: &Sim, completion: &Completion) -> bool {
         force::after(sim, end).await;
     }
     sent.is_ok()
+}
+
+/// Answers the oldest want, whatever it takes: a task of the borrower waits for it.
+pub async fn answer_want(sim: &Sim, ticket: u32, outcome: WantedOutcome) {
+    loop {
+        let sent = wait_for_broker(sim, Mode::Uninterruptible, |state| {
+            match state.core.post_wanted(ticket, outcome) {
+                Err(NotSent::Full) if !state.stopping => None,
+                _ => Some(()),
+            }
+        })
+        .await;
+        match sent {
+            Ok(()) => return,
+            Err(end) => force::after(sim, end).await,
+        }
+    }
 }

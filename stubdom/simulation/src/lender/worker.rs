@@ -7,13 +7,13 @@ use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::link::{Cause, Completion, NotSent};
+use xenlend_shim_core::link::{Cause, Completion, NextWant, NotSent, PageInEnd};
 use xenlend_shim_core::regions::Phase;
 use xenlend_shim_core::request_queue::{Request, Work};
 
 use super::link::{locked, wait_for_broker, wait_idle, Mode, DRAIN_LIMIT};
 use super::lookup::{fault_in, LookupEnd, Scratch};
-use super::page_in::{complete, Job};
+use super::page_in::{answer_want, complete, Job, MAX_LATERS};
 use super::{force, user_page, RegionObject};
 use crate::fault::Fault;
 use crate::memory::{cell_of, Home};
@@ -24,6 +24,7 @@ enum Next {
     Stop,
     Force(Cause),
     Serve,
+    Want(NextWant),
     Wait,
 }
 
@@ -48,9 +49,11 @@ pub async fn work(sim: Sim) {
             }
             scratch.request = state.core.pop_request();
             if scratch.request.is_some() {
-                Next::Serve
-            } else {
-                Next::Wait
+                return Next::Serve;
+            }
+            match state.core.next_want() {
+                Some(want) => Next::Want(want),
+                None => Next::Wait,
             }
         })
         .await;
@@ -62,6 +65,16 @@ pub async fn work(sim: Sim) {
                 locked(&sim, |state| state.worker_in = None).await;
                 sim.lender.interrupted.set(false);
             }
+            Next::Want(NextWant::PageIn { ticket, lease, page }) => {
+                let end = bring_in(&sim, lease, page, &mut scratch).await;
+                locked(&sim, |state| {
+                    state.worker_in = None;
+                    state.core.on_want_served(ticket, page, end);
+                })
+                .await;
+                sim.lender.interrupted.set(false);
+            }
+            Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(&sim, ticket, outcome).await,
             Next::Wait => {
                 let seen = sim.lender.wakes.get();
                 wait_idle(&sim, seen).await;
@@ -83,6 +96,16 @@ async fn serve(sim: &Sim, scratch: &mut Scratch) {
         }
     }
     finish(sim, scratch).await;
+}
+
+/// Brings the window of a page in that a task of the borrower waits for.
+async fn bring_in(sim: &Sim, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
+    let Some((object, _)) = enter(sim, lease, page).await else { return PageInEnd::GaveUp };
+    if sim.memory.borrow().gone {
+        lose(sim, lease).await;
+        return PageInEnd::GaveUp;
+    }
+    Job { sim, lease, page, laters: MAX_LATERS }.run(&object, scratch).await
 }
 
 /// Does the access of the request, and says whether a page is wanted.
