@@ -85,6 +85,9 @@ int xenlend_mapping_make(struct vm_area_struct *area);
 void xenlend_mapping_zap(u64 offset, u64 bytes);
 /* Whether any program has anything mapped. */
 bool xenlend_mapping_is_mapped(void);
+/* Whether single pages can be inserted without memory; if not, has it so, which may wait for memory. */
+bool xenlend_fault_has_table(struct vm_fault *fault);
+int xenlend_fault_make_table(struct vm_fault *fault);
 /* Each a vm_fault_t; the pages are inside the mapping and the fault's locks are held. */
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame);
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame);

@@ -73,17 +73,6 @@ bool xenlend_mapping_is_mapped(void)
 	return mapping_mapped(xenlend_inode->i_mapping);
 }
 
-static int xenlend_mapping_prepare(struct vm_fault *fault)
-{
-	int error = 0;
-
-	down_read(&xenlend_tables);
-	if (pmd_none(READ_ONCE(*fault->pmd)))
-		error = apply_to_page_range(fault->vma->vm_mm, fault->address & PAGE_MASK, PAGE_SIZE, NULL, NULL);
-	up_read(&xenlend_tables);
-	return error;
-}
-
 static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 {
 	struct vm_area_struct *area = fault->vma;
@@ -103,8 +92,6 @@ static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 	/* userfaultfd leaves markers where entries belong: no touch would ever come to an end. */
 	if (userfaultfd_armed(area))
 		return (__force u32)VM_FAULT_SIGBUS;
-	if (!huge && xenlend_mapping_prepare(fault))
-		return (__force u32)VM_FAULT_OOM;
 	return xenlend_core_fault(&touch, huge);
 }
 
@@ -170,6 +157,22 @@ int xenlend_mapping_make(struct vm_area_struct *area)
 	area->vm_private_data = (void *)(unsigned long)map.serial;
 	area->vm_ops = &xenlend_mapping_operations;
 	return 0;
+}
+
+bool xenlend_fault_has_table(struct vm_fault *fault)
+{
+	return !pmd_none(READ_ONCE(*fault->pmd));
+}
+
+int xenlend_fault_make_table(struct vm_fault *fault)
+{
+	int error = 0;
+
+	down_read(&xenlend_tables);
+	if (!xenlend_fault_has_table(fault))
+		error = apply_to_page_range(fault->vma->vm_mm, fault->address & PAGE_MASK, PAGE_SIZE, NULL, NULL);
+	up_read(&xenlend_tables);
+	return error;
 }
 
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)

@@ -19,7 +19,7 @@ pub type ServedHypervisor = FaultyHypervisor<XenHypervisor>;
 pub type ServedLink = Link;
 /// What the event loop listens to.
 #[cfg(feature = "faults")]
-pub type ServedLink = FaultyLink<Link>;
+pub type ServedLink = FaultyLink;
 
 /// The command line, understood.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,7 +10,9 @@ use xenlend_protocol::frame::Mfn;
 use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 
+use crate::attack::Attack;
 use crate::start_error::StartError;
+use crate::xen::lender_link::Link;
 
 /// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
 const DELAYED: usize = 64;
@@ -31,6 +33,8 @@ pub enum Fault {
     Panic,
     /// Overlook a `rep stos` until some page was added: so its page may be added while it is outstanding.
     LateStos,
+    /// Attack the lender from the first `Invalidate` on.
+    Attack(Attack),
 }
 
 impl Fault {
@@ -45,9 +49,11 @@ impl Fault {
             "loop" => Ok(Self::Loop),
             "panic" => Ok(Self::Panic),
             "late-stos" => Ok(Self::LateStos),
-            _ => Err(StartError::CommandLine(
-                "fault= is none of skip-unmap, ack-first, loop, panic, late-stos",
-            )),
+            "flood" => Ok(Self::Attack(Attack::Flood)),
+            "backwards" => Ok(Self::Attack(Attack::Backwards)),
+            "garbage" => Ok(Self::Attack(Attack::Garbage)),
+            "changing" => Ok(Self::Attack(Attack::Changing)),
+            _ => Err(StartError::CommandLine("fault= names no fault")),
         }
     }
 }
@@ -153,26 +159,33 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 }
 
-/// A link that may stop at an `Invalidate`.
-pub struct FaultyLink<L> {
+/// A link that may stop at an `Invalidate`, or attack.
+pub struct FaultyLink {
     /// The sound one.
-    pub inner: L,
+    pub inner: Link,
     fault: Option<Fault>,
+    /// The one `Invalidate` before the attack has been taken.
+    taken: bool,
 }
 
-impl<L: LenderLink> FaultyLink<L> {
+impl FaultyLink {
     /// Wraps a sound one.
-    pub fn new(inner: L, fault: Option<Fault>) -> Self {
-        Self { inner, fault }
+    pub fn new(inner: Link, fault: Option<Fault>) -> Self {
+        Self { inner, fault, taken: false }
     }
 }
 
-impl<L: LenderLink> LenderLink for FaultyLink<L> {
+impl LenderLink for FaultyLink {
     fn send(&mut self, message: &FromBroker) -> Result<(), SendError> {
         self.inner.send(message)
     }
 
     fn receive(&mut self) -> Result<Option<ToBroker>, BreachKind> {
+        // Its pages are removed and the acknowledgement lies in the ring: what changes under the lender's
+        // eyes is sound at first, and no lie about what is mapped.
+        if let (true, Some(Fault::Attack(Attack::Changing))) = (self.taken, self.fault) {
+            self.inner.pages.attack(Attack::Changing);
+        }
         let received = self.inner.receive();
         if matches!(received, Ok(Some(ToBroker::Invalidate { .. }))) {
             match self.fault {
@@ -180,6 +193,8 @@ impl<L: LenderLink> LenderLink for FaultyLink<L> {
                     core::hint::spin_loop();
                 },
                 Some(Fault::Panic) => panic!("as the command line asked for"),
+                Some(Fault::Attack(Attack::Changing)) => self.taken = true,
+                Some(Fault::Attack(attack)) => self.inner.pages.attack(attack),
                 _ => {}
             }
         }

@@ -40,6 +40,8 @@ use crate::xen::xenstore::Xenstore;
 use crate::xen::{console, dm_op, grant_table, hypercall, shared_info, time};
 
 mod arguments;
+#[cfg(feature = "faults")]
+mod attack;
 mod config;
 mod departure;
 #[cfg(feature = "faults")]

@@ -10,7 +10,7 @@ touch_lent read $(((16 << 20) + 4096)) 4K
 aperture=$((64 << 30))
 guest-exec $guest insmod /lib/modules/extra/hostile.ko what="$1" \
     address=$((aperture + (16 << 20) + 4096)) absent=$((aperture + (128 << 20)))
-guest-exec $guest dmesg | grep hostile: || true
+guest-exec $guest rmmod hostile
 touch_lent fill $(((16 << 20) + 4096)) 4K 1
 tell check m 0 4K 1
 status

@@ -11,6 +11,9 @@ use crate::kernel_image;
 use crate::workspace::Workspace;
 use crate::xen_build::{Builder, Built};
 
+/// The last patch that mends a fault of Xen; those behind it make Xen lend-aware.
+const LAST_MEND: u32 = 3;
+
 /// Which one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Flavour {
@@ -23,6 +26,10 @@ pub enum Flavour {
     StockDebug,
     /// With the patches and with assertions
     LendDebug,
+    /// Debian's with only those patches of boot/xen that mend faults: lending works as on Debian's own
+    Mended,
+    /// The same with assertions
+    MendedDebug,
 }
 
 /// A hypervisor to be booted.
@@ -48,6 +55,8 @@ impl Flavour {
             Self::Lend => (None, false),
             Self::StockDebug => (Some(0), true),
             Self::LendDebug => (None, true),
+            Self::Mended => (Some(LAST_MEND), false),
+            Self::MendedDebug => (Some(LAST_MEND), true),
         };
         let mut built = Builder::new(workspace, root, debug)?.build(upto, false)?;
         let Some(Built { image, version }) = built.pop() else { anyhow::bail!("nothing was built") };

@@ -30,6 +30,7 @@ const CRATES: &[(&str, Option<Part>, bool, bool)] = &[
     ("xenlend-cli", Some(Part::Cli), true, false),
     ("xenlend-touch", Some(Part::Touch), false, true),
     ("xenlend-scenarios", Some(Part::Scenarios), true, true),
+    ("xenlend-lend-probe", Some(Part::Scenarios), true, false),
 ];
 
 /// Builds them.

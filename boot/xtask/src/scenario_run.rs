@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -81,6 +81,7 @@ pub fn run(
         parts: parts.clone(),
     };
     let marks = RefCell::new(Marks::default());
+    let start = Instant::now();
     let outcome = lab_run::carry_out(workspace, &arguments, &mut |data| {
         for (name, status, milliseconds) in marks.borrow_mut().read(data) {
             let Some(scenario) = chosen.iter().find(|scenario| scenario.name == name) else { continue };
@@ -97,7 +98,7 @@ pub fn run(
     if let Some(words) = boot.panic {
         let verdict = judge_panic(folder, words)?;
         for scenario in chosen {
-            tell(&Outcome { name: scenario.name, verdict: verdict.clone(), time: Duration::ZERO });
+            tell(&Outcome { name: scenario.name, verdict: verdict.clone(), time: start.elapsed() });
         }
         return Ok(());
     }

@@ -10,21 +10,50 @@ use xenlend_front_core::link::{Answer, Link as CoreLink, Touch};
 use xenlend_front_core::page_set::Pages;
 
 use crate::driver::{Driver, State};
-use crate::kernel_api::fault::{Fault, Outcome, BUS, FALLBACK, NOPAGE, RETRY};
+use crate::kernel_api::fault::{Fault, Outcome, BUS, FALLBACK, NOPAGE, OUT_OF_MEMORY, RETRY};
 use crate::kernel_api::wait::{Mode, Seen, Woken};
 
 /// What follows the look under the mutex.
 enum Next {
     Done(Outcome),
-    Wait { seen: Seen, for_room: bool },
+    /// Not without a page table.
+    MakeTable,
+    Wait {
+        seen: Seen,
+        for_room: bool,
+    },
 }
 
 /// Handles it.
 pub fn handle(driver: &Driver, fault: &Fault<'_>, huge: bool) -> Outcome {
     let Some(touch) = fault.touch() else { return BUS };
-    let next = driver.locked(|state| {
+    let mut next = look(driver, fault, &touch, huge, true);
+    if matches!(next, Next::MakeTable) {
+        if !fault.make_table() {
+            return OUT_OF_MEMORY;
+        }
+        next = look(driver, fault, &touch, huge, false);
+    }
+    match next {
+        Next::Done(outcome) => outcome,
+        // Not said twice; if it were, the touch would be made again.
+        Next::MakeTable => NOPAGE,
+        Next::Wait { seen, for_room } => {
+            sleep(driver, fault, &touch, seen, for_room);
+            RETRY
+        }
+    }
+}
+
+/// Looks at the touch under the mutex, and maps what is there. The first look leaves it at that if a page table
+/// is missing: one made before it is known that a page is there would keep 2 MiB from being mapped at once.
+fn look(driver: &Driver, fault: &Fault<'_>, touch: &Touch, huge: bool, is_first: bool) -> Next {
+    driver.locked(|state| {
         let Some(aperture) = state.core.link().map(CoreLink::aperture) else { return Next::Done(BUS) };
-        let answer = state.core.touch(&touch, huge);
+        let answer = state.core.touch(touch, huge);
+        if is_first && matches!(answer, Answer::Insert(_)) && !fault.has_table() {
+            return Next::MakeTable;
+        }
         let counters = state.core.counters();
         // A touch that must be retried has been counted, and one of 2 MiB is counted as what it becomes.
         if answer != Answer::Smaller && !fault.is_retry() {
@@ -54,14 +83,7 @@ pub fn handle(driver: &Driver, fault: &Fault<'_>, huge: bool) -> Outcome {
                 Next::Done(fault.insert(touch.page, aperture.frame(touch.page)))
             }
         }
-    });
-    match next {
-        Next::Done(outcome) => outcome,
-        Next::Wait { seen, for_room } => {
-            sleep(driver, fault, &touch, seen, for_room);
-            RETRY
-        }
-    }
+    })
 }
 
 /// Maps a run: the touched page decides, the others come along if they can.

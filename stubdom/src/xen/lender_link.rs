@@ -9,6 +9,8 @@ use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
 use xenlend_xen_abi::event_channel::Port;
 
 use super::event_channel;
+#[cfg(feature = "faults")]
+use crate::attack::Pages;
 use crate::memory::window::WindowFrame;
 use crate::work;
 
@@ -18,6 +20,9 @@ pub struct Link {
     from_lender: Consumer<SharedRing>,
     port: Port,
     sent: bool,
+    /// For a broker that attacks.
+    #[cfg(feature = "faults")]
+    pub pages: Pages,
 }
 
 impl Link {
@@ -26,12 +31,22 @@ impl Link {
     /// # Safety
     /// The pages are shown at these frames for good, and nothing else here touches them.
     pub unsafe fn new(pages: [WindowFrame; 3], port: Port) -> Self {
+        // SAFETY: as the caller promises; it uses atomics, as the rings do.
+        #[cfg(feature = "faults")]
+        let shared = unsafe { Pages::new(pages, port) };
         let [control, to_broker, to_lender] = pages.map(WindowFrame::pointer);
         // SAFETY: as the caller promises.
         let from_lender = Consumer::new(unsafe { SharedRing::new(control, to_broker, Direction::ToBroker) });
         // SAFETY: as above.
         let to_lender = Producer::new(unsafe { SharedRing::new(control, to_lender, Direction::ToLender) });
-        Self { to_lender, from_lender, port, sent: false }
+        Self {
+            to_lender,
+            from_lender,
+            port,
+            sent: false,
+            #[cfg(feature = "faults")]
+            pages: shared,
+        }
     }
 
     /// Notifies the lender if this turn gave it a message, or the room that it waits for.

@@ -21,14 +21,9 @@ const DOMAIN_COMES: &str = "@introduceDomain";
 /// How long a domain may take to follow. xl makes it at once; its machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Does what was asked for the guest's next domain, if there is one: the guest of `record` has ended, or its
-/// link has been ended by hand.
+/// Does what was asked for the guest's next domain, if there is one: that of `record` has ended.
 pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
     let mut host = RealHost::new(&record.guest);
-    if host.life(record.guest_domid)?.exists() {
-        // `xenlend down`: somebody wanted it so.
-        return Ok(());
-    }
     let failed = |error| HostError::Xenstore { operation: "watch", path: DOMAIN_COMES.to_owned(), error };
     let mut store = Xenstore::open().map_err(failed)?;
     // The one that ends may keep the name for a while.

@@ -82,7 +82,7 @@ pub fn run(guest: &str) -> Result<(), Failure> {
         }
         match next {
             Next::Leave => {
-                if let Some(arguments) = &record.again {
+                if let Some(arguments) = record.again.as_ref().filter(|_| watch.guest_has_ended()) {
                     again::bring_up(&record, arguments)?;
                 }
                 return Ok(());

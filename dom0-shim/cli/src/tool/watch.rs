@@ -42,6 +42,8 @@ pub struct Watch {
     frontend: FrontendWatch,
     /// Whether the guest's driver has been told that its broker is held for good.
     told_frontend: bool,
+    /// Whether the guest has ended, and the link was taken away for that.
+    guest_ended: bool,
 }
 
 impl Watch {
@@ -56,7 +58,13 @@ impl Watch {
             looks: 0,
             frontend: FrontendWatch::default(),
             told_frontend: false,
+            guest_ended: false,
         }
+    }
+
+    /// Whether the guest has ended; if not, [`Next::Leave`] means that somebody has ended the link by hand.
+    pub fn guest_has_ended(&self) -> bool {
+        self.guest_ended
     }
 
     /// Looks at the link and does what has to be done; the guest's lock is held. `say` writes the log.
@@ -68,6 +76,7 @@ impl Watch {
         let guest = host.life(self.guest_domid)?;
         if !guest.exists() {
             say(format!("guest {} (domain {}) is {}", self.guest, self.guest_domid, guest.word()));
+            self.guest_ended = true;
             return Ok(Self::end(host, &record, say));
         }
         let broker = match record.broker_domid {
@@ -106,6 +115,7 @@ impl Watch {
             self.guest
         ));
         host.destroy(self.guest_domid)?;
+        self.guest_ended = true;
         Ok(Self::end(host, &record, say))
     }
 

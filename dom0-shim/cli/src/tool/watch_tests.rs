@@ -48,6 +48,7 @@ fn the_broker_dies_with_the_guest() {
         host.kill_guest();
         host.world.lives.insert(7, life);
         assert_eq!(turn(&mut host, &mut watch).0, Next::Leave);
+        assert!(watch.guest_has_ended());
         let mut effects = host.effects();
         effects.dedup();
         assert_eq!(effects, ["detach", "remove_node", "destroy", "remove_node", "remove_record"]);
@@ -175,6 +176,7 @@ fn a_link_that_is_not_its_own_is_left_alone() {
         host.kill_guest();
         let before = host.world.clone();
         assert_eq!(turn(&mut host, &mut watch).0, Next::Leave);
+        assert!(!watch.guest_has_ended(), "nothing is to be brought up again");
         assert_eq!(host.world, before);
     }
 }

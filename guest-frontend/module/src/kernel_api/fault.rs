@@ -11,6 +11,8 @@ use super::ffi::{self, RawFault};
 
 /// `vm_fault_t`: what became of it.
 pub type Outcome = u32;
+/// `VM_FAULT_OOM`
+pub const OUT_OF_MEMORY: Outcome = 0x1;
 /// `VM_FAULT_SIGBUS`
 pub const BUS: Outcome = 0x2;
 /// `VM_FAULT_NOPAGE`: the entry is there.
@@ -55,6 +57,19 @@ impl<'a> Fault<'a> {
     /// Whether it may be answered with [`RETRY`], but without waiting.
     pub fn must_not_wait(&self) -> bool {
         self.raw.must_not_wait != 0
+    }
+
+    /// Whether [`Self::insert`] needs no memory.
+    pub fn has_table(&self) -> bool {
+        // SAFETY: the fault's locks are held: nothing but `unlock`, which is called last, lets go of them.
+        unsafe { ffi::xenlend_fault_has_table(self.raw.fault) }
+    }
+
+    /// Has it so; may wait for memory, of which the program's cgroup may have too little. False if there is
+    /// none. Not under the driver's mutex.
+    pub fn make_table(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { ffi::xenlend_fault_make_table(self.raw.fault) == 0 }
     }
 
     /// Maps one page. `page` is one of the mapping's, which the core has checked.

@@ -37,6 +37,8 @@ extern "C" {
 
     pub fn xenlend_mapping_zap(offset: u64, bytes: u64);
     pub fn xenlend_mapping_is_mapped() -> bool;
+    pub fn xenlend_fault_has_table(fault: *mut c_void) -> bool;
+    pub fn xenlend_fault_make_table(fault: *mut c_void) -> c_int;
     pub fn xenlend_fault_insert(fault: *mut c_void, page: u64, frame: u64) -> u32;
     pub fn xenlend_fault_insert_huge(fault: *mut c_void, frame: u64) -> u32;
     pub fn xenlend_fault_unlock(fault: *mut c_void) -> *mut c_void;
