@@ -262,6 +262,7 @@ pub const BOOTS: &[Boot] = &[
             show("a_looping_broker_leaves_no_stale_access", "fallback.sh", &["loop"]),
             show("a_broker_that_lies_is_found_out_in_check_mode", "liar.sh", &[]),
             show("a_broker_leaves_a_guest_that_goes_on", "down.sh", &[]),
+            lend("a_killed_broker_leaves_no_vcpu_waiting", "broker-killed.sh", &["10"]),
             show("a_destroyed_guest_leaves_nothing_behind", "guest-destroyed.sh", &[]),
             show("a_broker_that_does_not_remove_is_noticed", "stale-own-control.sh", &["skip-unmap", "200"]),
             show("a_broker_that_removes_too_late_is_noticed", "stale-own-control.sh", &["ack-first", "2000"]),

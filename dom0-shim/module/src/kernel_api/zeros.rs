@@ -13,7 +13,7 @@ impl Zeros {
     pub fn new() -> Option<Self> {
         let mut mfn = 0;
         // SAFETY: allocates, and writes the number on success.
-        unsafe { ffi::xenlend_zeros_new(&raw mut mfn) }.then_some(Self(Mfn(mfn)))
+        unsafe { ffi::xenlend_zeros_new(&raw mut mfn) }.then(|| Self(Mfn(mfn)))
     }
 
     /// Its frame.
@@ -30,7 +30,8 @@ impl Zeros {
     ///
     /// The mirror gives each entry once, and only entries that are marked come from [`Self::into_mirror`].
     pub fn from_mirror(run: &xenlend_shim_core::mirror::Run) -> Option<Self> {
-        run.zeros.then_some(Self(run.mfn))
+        // Not then_some(): that would make, and so free, one of every frame that is not marked.
+        run.zeros.then(|| Self(run.mfn))
     }
 }
 
