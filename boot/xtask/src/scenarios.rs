@@ -358,7 +358,11 @@ pub const BOOTS: &[Boot] = &[
         name: "string-control",
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at arch/x86/hvm/emulate.c"),
-        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "lent-page.sh", &["string"])],
+        scenarios: &[show(
+            "a_string_that_ends_in_a_lent_page_panics_a_debug_xen",
+            "lent-page.sh",
+            &["string"],
+        )],
         ..PLAIN
     },
     Boot {

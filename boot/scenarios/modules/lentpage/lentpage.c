@@ -49,7 +49,7 @@ static int copy_from_grant(void)
 	copy.dest.u.gmfn = xen_page_to_gfn(page);
 	if (!HYPERVISOR_grant_table_op(GNTTABOP_copy, &copy, 1) && copy.status == GNTST_bad_page)
 		err = 0;
-	pr_info("hostile: the copy's status is %d\n", copy.status);
+	pr_info("lentpage: the copy's status is %d\n", copy.status);
 	gnttab_end_foreign_access(ref, NULL);
 	__free_page(page);
 	return err;
@@ -107,7 +107,7 @@ static int store_across(void)
 	return err;
 }
 
-static int __init hostile_init(void)
+static int __init lentpage_init(void)
 {
 	if (what && !strcmp(what, "grant"))
 		return copy_from_grant();
@@ -115,12 +115,12 @@ static int __init hostile_init(void)
 		return store_across();
 	return -EINVAL;
 }
-module_init(hostile_init);
+module_init(lentpage_init);
 
-static void __exit hostile_exit(void)
+static void __exit lentpage_exit(void)
 {
 }
-module_exit(hostile_exit);
+module_exit(lentpage_exit);
 
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("Test: a borrower that does odd things to lent pages");
