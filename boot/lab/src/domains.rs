@@ -21,9 +21,9 @@ use crate::port::Port;
 /// Where xenstored listens; the socket is there before it answers.
 const XENSTORE_SOCKET: &str = "/run/xenstored/socket";
 
-/// The window that every guest leaves free for lent memory: 256 MiB at 64 GiB. The kernel's own
-/// reservation keeps its drivers out of it.
-const APERTURE: &str = "memmap=256M$0x1000000000";
+/// Where every guest leaves a window free for lent memory: at 64 GiB. The kernel's own reservation keeps
+/// its drivers out of it.
+const APERTURE: &str = "$0x1000000000";
 
 /// How often a guest is created again after the emulator has killed it while it booted.
 const BOOT_DEATHS: u32 = 3;
@@ -154,7 +154,7 @@ fn config(job: &Job, number: u8) -> String {
          type = \"pvh\"\n\
          kernel = \"/usr/lib/lab/vmlinux\"\n\
          ramdisk = \"/usr/lib/lab/guest.cpio\"\n\
-         extra = \"console=hvc0 rdinit=/init iomem=relaxed {APERTURE} loglevel=6 {QUICK_BOOT} lab.guest=g{number} \
+         extra = \"console=hvc0 rdinit=/init iomem=relaxed memmap={size}{APERTURE} loglevel=6 {QUICK_BOOT} lab.guest=g{number} \
          lab.address={guest} {clock} {more}\"\n\
          vcpus = {vcpus}\n\
          memory = {memory}\n\
@@ -164,6 +164,7 @@ fn config(job: &Job, number: u8) -> String {
          on_reboot = \"destroy\"\n\
          on_crash = \"destroy\"\n",
         guest = xenlend_lab::guest::guest_address(number),
+        size = job.aperture,
         clock = clock_hint(),
         more = job.guest_cmdline,
         vcpus = job.vcpus,

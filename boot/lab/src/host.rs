@@ -27,6 +27,8 @@ pub struct Job {
     pub vcpus: u32,
     /// Memory of each guest, in MiB.
     pub guest_memory_mib: u32,
+    /// Size of the window that each guest leaves free for lent memory, as `memmap=` takes it.
+    pub aperture: String,
     /// Added to each guest's kernel command line.
     pub guest_cmdline: String,
     /// Added to each guest's xl file, a line each.

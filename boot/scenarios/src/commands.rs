@@ -11,6 +11,7 @@ use xenlend::{BarAddress, Device, Region};
 use xenlend_touch::aperture::parse_number;
 use xenlend_touch::hunted;
 use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
+use xenlend_touch::sparse::Sparse;
 
 use crate::area::Area;
 use crate::drive;
@@ -151,6 +152,10 @@ enum Command {
         bytes: usize,
         generation: u32,
     },
+    /// Writes a line into each of so many pages, the first of each so many
+    FillSpread { area: String, pages: usize, every: usize, generation: u32 },
+    /// Judges those lines; generation 0 is zeros
+    CheckSpread { area: String, pages: usize, every: usize, generation: u32 },
     /// Prints a byte
     Peek {
         area: String,
@@ -327,6 +332,15 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
                 }
             }
             writeln!(out, "bytes_checked={bytes}")?;
+        }
+        Command::FillSpread { area, pages, every, generation } => {
+            Sparse { pages, every }.fill(&lender.memory(&area)?, generation)?;
+        }
+        Command::CheckSpread { area, pages, every, generation: 0 } => {
+            Sparse { pages, every }.check_empty(&lender.memory(&area)?)?;
+        }
+        Command::CheckSpread { area, pages, every, generation } => {
+            Sparse { pages, every }.check(&lender.memory(&area)?, generation)?;
         }
         Command::Peek { area, at } => writeln!(out, "{:02x}", lender.memory(&area)?.read_u8(at))?,
         Command::Poke { area, at, value } => lender.memory(&area)?.write_u8(at, value as u8),

@@ -185,6 +185,7 @@ fn lab(
         guest_cmdline: String::new(),
         frontend: !arguments.no_frontend,
         guest_config: Vec::new(),
+        aperture: "256M".to_owned(),
         device: Vec::new(),
         quiet: true,
         parts: arguments.parts.clone(),

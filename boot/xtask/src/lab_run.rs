@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Memory of each guest
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = value_parser!(u32).range(128..=8192))]
     pub guest_memory: u32,
+    /// Size of the window that each guest leaves free for lent memory: 256M, 4G
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub aperture: String,
     /// File or folder of the host to put into dom0
     #[arg(long, value_name = "SRC:DST")]
     pub dom0_file: Vec<String>,
@@ -141,6 +144,7 @@ pub fn carry_out(
         guests: arguments.guests,
         vcpus: arguments.vcpus,
         guest_memory_mib: arguments.guest_memory,
+        aperture: arguments.aperture.clone(),
         guest_cmdline: guest_cmdline(arguments),
         guest_config: arguments.guest_config.clone(),
         broker: !arguments.no_broker,

@@ -75,6 +75,7 @@ pub fn run(
         dom0_cmdline: boot.dom0_cmdline.to_owned(),
         guest_cmdline: boot.guest_cmdline.to_owned(),
         frontend: boot.frontend,
+        aperture: boot.aperture.to_owned(),
         guest_config: boot.guest_config.iter().map(|&line| line.to_owned()).collect(),
         device: boot.devices.iter().map(|&device| device.to_owned()).collect(),
         quiet: true,

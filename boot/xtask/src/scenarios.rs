@@ -20,6 +20,8 @@ pub struct Boot {
     pub pcpus: u32,
     /// Memory of each guest, in MiB.
     pub guest_memory_mib: u32,
+    /// Size of the window for lent memory.
+    pub aperture: &'static str,
     /// Whether each guest gets its broker before the scenarios start.
     pub broker: bool,
     /// Added to dom0's command line.
@@ -73,6 +75,7 @@ pub const PLAIN: Boot = Boot {
     vcpus: 1,
     pcpus: 1,
     guest_memory_mib: 256,
+    aperture: "256M",
     broker: true,
     dom0_cmdline: "",
     guest_cmdline: "",
@@ -179,6 +182,7 @@ pub const BOOTS: &[Boot] = &[
             show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+            show("who_does_not_wait_has_the_processor", "frontend-share.sh", &["8"]),
             show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),
         ],
         ..PLAIN
@@ -188,6 +192,7 @@ pub const BOOTS: &[Boot] = &[
         name: "unzapped",
         frontend: true,
         guest_cmdline: "xenlend_front.zap=0 xenlend_front.prefault=0",
+        guest_config: &[LAPIC_FREE],
         vcpus: 2,
         timeout_s: 900,
         scenarios: &[
@@ -224,6 +229,21 @@ pub const BOOTS: &[Boot] = &[
             show("no_stale_access_to_frames_with_the_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_with_the_driver", "stale-holes.sh", &["2000"]),
             show("no_stale_access_over_migrations_with_the_driver", "stale-display.sh", &["500"]),
+        ],
+        ..PLAIN
+    },
+    // A window far larger than the guest, little of it there. Xen takes the page tables of the window, one
+    // for each 2 MiB, from the guest's paging pool, which by default is sized for its memory.
+    Boot {
+        name: "sparse",
+        frontend: true,
+        guest_memory_mib: 160,
+        aperture: "4G",
+        guest_config: &["shadow_memory = 24"],
+        timeout_s: 2400,
+        scenarios: &[
+            show("a_sparse_window_of_4_gib_is_shared", "sparse-shared.sh", &["33000"]),
+            show("a_mapping_never_shows_the_next_lease", "sparse-reused.sh", &["4"]),
         ],
         ..PLAIN
     },

@@ -8,6 +8,7 @@ use clap::Args;
 use xenlend_guest::{Device, Event, PrefaultStatus};
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::driven::connected;
+use xenlend_touch::line::claimed_generation;
 use xenlend_touch::memory::PAGE_BYTES;
 
 /// Prints everything that can be asked, as name=value lines.
@@ -86,6 +87,10 @@ impl Events {
 pub struct UntilBus {
     #[arg(value_parser = parse_number)]
     offset: u64,
+    /// Generation of the page's first line. Until the end it is that line, or nothing: zeros or ones, when the
+    /// lease is over and the mapping not yet
+    #[arg(long)]
+    marks: Option<u32>,
 }
 
 extern "C" fn on_bus_error(_signal: libc::c_int) {
@@ -103,11 +108,18 @@ impl UntilBus {
         let handler = on_bus_error as extern "C" fn(libc::c_int);
         // SAFETY: the handler makes only calls that a handler may make.
         unsafe { libc::signal(libc::SIGBUS, handler as libc::sighandler_t) };
-        memory.read_u64(0);
+        let line = memory.read_line(0);
+        if self.marks.is_some_and(|marks| marks != claimed_generation(&line)) {
+            bail!("not the line: {line:016x?}");
+        }
         println!("touching");
         std::io::stdout().flush()?;
         loop {
-            memory.read_u64(0);
+            let words = memory.read_line(0);
+            let is_other = |(word, of): (&u64, &u64)| word != of && *word != 0 && *word != u64::MAX;
+            if self.marks.is_some() && words.iter().zip(&line).any(is_other) {
+                bail!("another's data: {words:016x?}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
 use xenlend_touch::memory::{Memory, PAGE_BYTES};
+use xenlend_touch::sparse::Sparse;
 
 /// Maps what the bytes `offset .. offset + bytes` touch, and gives the offset in the mapping.
 fn map(aperture: Aperture, offset: u64, bytes: u64) -> Result<(Memory, usize)> {
@@ -157,6 +158,39 @@ impl Same {
             at += step;
         }
         println!("bytes={}", self.bytes);
+        Ok(())
+    }
+}
+
+#[derive(Args)]
+pub struct Spread {
+    #[arg(value_parser = parse_number)]
+    offset: u64,
+    #[arg(value_parser = parse_number)]
+    bytes: u64,
+    /// Number of pages
+    pages: usize,
+    /// Each is the first of so many
+    every: usize,
+    /// Generation to expect; 0 is nothing, zeros
+    generation: u32,
+    /// Write it first
+    #[arg(long)]
+    fill: bool,
+}
+
+impl Spread {
+    pub fn run(&self, aperture: Aperture) -> Result<()> {
+        let memory = aperture.map(self.offset, self.bytes)?;
+        let sparse = Sparse { pages: self.pages, every: self.every };
+        if self.fill {
+            sparse.fill(&memory, self.generation)?;
+        }
+        match self.generation {
+            0 => sparse.check_empty(&memory)?,
+            generation => sparse.check(&memory, generation)?,
+        }
+        println!("pages_checked={}", self.pages);
         Ok(())
     }
 }

@@ -12,3 +12,4 @@ pub mod nonce;
 pub mod picture;
 pub mod player;
 pub mod random;
+pub mod sparse;

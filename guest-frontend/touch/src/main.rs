@@ -13,6 +13,7 @@ mod instructions;
 mod later;
 mod odd;
 mod pin;
+mod share;
 mod steer;
 mod stos;
 mod straddle;
@@ -50,6 +51,10 @@ enum Job {
     Read(fill::Read),
     /// Checks that every byte has one value
     Same(fill::Same),
+    /// Judges pages that are spread over much memory
+    Spread(fill::Spread),
+    /// Counts what one task gets done while another waits for pages
+    Share(share::Share),
     /// Draws moving pictures and judges what it reads, until the lender says stop
     Draw(draw::Draw),
     /// Reads and writes as fast as it can, looking for poison and lost writes, until the lender says stop
@@ -101,6 +106,8 @@ fn main() -> Result<()> {
         Job::Check(job) => job.check(aperture),
         Job::Read(job) => job.run(aperture),
         Job::Same(job) => job.run(aperture),
+        Job::Spread(job) => job.run(aperture),
+        Job::Share(job) => job.run(aperture),
         Job::Draw(job) => job.run(aperture),
         Job::Hunt(job) => job.run(aperture),
         Job::Count(job) => job.run(aperture),

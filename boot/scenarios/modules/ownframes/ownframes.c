@@ -6,6 +6,7 @@
  * and nobody has a right to them, so every byte that is not poison was written by somebody who
  * should not have.
  */
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
@@ -22,6 +23,10 @@
 #define RUN_ORDER 9
 #define RUN_PAGES (1u << RUN_ORDER)
 #define MAX_PAGES 8192
+
+static uint fault_delay_ms;
+module_param(fault_delay_ms, uint, 0644);
+MODULE_PARM_DESC(fault_delay_ms, "a fault takes so long: a lender that is slow");
 
 /* Frames that move together: one, or 512 that are one run in the machine. */
 struct run {
@@ -205,6 +210,8 @@ static vm_fault_t fault(struct vm_fault *vmf)
 	vm_fault_t status = VM_FAULT_SIGBUS;
 	struct page *frame;
 
+	if (READ_ONCE(fault_delay_ms))
+		msleep(READ_ONCE(fault_delay_ms));
 	mutex_lock(&object->lock);
 	if (vmf->pgoff < object->pages) {
 		frame = object->frames[vmf->pgoff / object->run].first + vmf->pgoff % object->run;
