@@ -128,6 +128,8 @@ pub fn change(b: &Borrower, window: &Window, page: &Frames, run: &Frames) -> Res
 pub fn memory(b: &Borrower, window: &Window, page: &Frames, run: &Frames) -> Result<()> {
     let big = Entry::lend(window.gfn(512), 512, run.mfn);
     let far = |gib: u64| Entry { flags: 1, ..Entry::lend(gib << 18, 1, page.mfn) };
+    expect("parties", b.parties(SELF, SELF, 0), DONE)?;
+    expect("release", b.release(0, &[(page.mfn, 1), (run.mfn, 512)]), (DONE, 513))?;
     expect("lend 2 MiB", b.change(&[big]), (DONE, 512))?;
     let mut added = 0;
     let mut error = DONE;

@@ -208,7 +208,6 @@ pub const BOOTS: &[Boot] = &[
             show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["300"]),
             show("every_instruction_works_with_the_driver_on_two_vcpus", "instructions.sh", &["own", "4"]),
             show("locked_counters_are_exact_with_the_driver", "locked-counter.sh", &[]),
-            show("locked_counters_in_pages_that_move_are_exact", "counters-moving.sh", &["2000"]),
             show("no_stale_access_to_frames_with_the_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_with_the_driver", "stale-holes.sh", &["2000"]),
             show("no_stale_access_over_migrations_with_the_driver", "stale-display.sh", &["500"]),
@@ -266,6 +265,16 @@ pub const BOOTS: &[Boot] = &[
             show("a_paused_guest_holds_no_revocation_up", "guest-paused.sh", &[]),
             show("a_storm_of_accesses_costs_the_other_guest_nothing", "access-storm.sh", &[]),
         ],
+        ..PLAIN
+    },
+    // The whole of it at once: guests with the driver, a broker each.
+    Boot {
+        name: "four-guests",
+        guests: 4,
+        guest_memory_mib: 192,
+        frontend: true,
+        timeout_s: 1500,
+        scenarios: &[show("one_hostile_guest_costs_the_others_nothing", "four-guests.sh", &[])],
         ..PLAIN
     },
     Boot {
@@ -326,22 +335,22 @@ pub const BOOTS: &[Boot] = &[
         name: "grant-control",
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at common/grant_table.c"),
-        scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "hostile.sh", &["grant"])],
+        scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "lent-page.sh", &["grant"])],
         ..PLAIN
     },
     Boot {
         name: "string-control",
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at arch/x86/hvm/emulate.c"),
-        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "hostile.sh", &["string"])],
+        scenarios: &[show("a_string_that_ends_in_a_lent_page_panics_a_debug_xen", "lent-page.sh", &["string"])],
         ..PLAIN
     },
     Boot {
         name: "debug-mended",
         xen: Flavour::MendedDebug,
         scenarios: &[
-            show("a_granted_lent_page_is_refused", "hostile.sh", &["grant"]),
-            show("a_string_that_ends_in_a_lent_page_is_stored", "hostile.sh", &["string"]),
+            show("a_granted_lent_page_is_refused", "lent-page.sh", &["grant"]),
+            show("a_string_that_ends_in_a_lent_page_is_stored", "lent-page.sh", &["string"]),
         ],
         ..PLAIN
     },
@@ -350,8 +359,8 @@ pub const BOOTS: &[Boot] = &[
         name: "debug-lend",
         xen: Flavour::LendDebug,
         scenarios: &[
-            show("a_granted_page_of_a_lent_type_is_refused", "hostile.sh", &["grant"]),
-            show("a_string_that_ends_in_a_page_of_a_lent_type_is_stored", "hostile.sh", &["string"]),
+            show("a_granted_page_of_a_lent_type_is_refused", "lent-page.sh", &["grant"]),
+            show("a_string_that_ends_in_a_page_of_a_lent_type_is_stored", "lent-page.sh", &["string"]),
         ],
         ..PLAIN
     },

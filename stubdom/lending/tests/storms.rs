@@ -4,9 +4,10 @@
 
 mod support;
 
-use support::bench::{copy_in, extent, fill, invalidate, read, write, Bench};
+use support::bench::{copy_in, extent, fault, fill, invalidate, read, write, Bench};
 use xenlend_lending::broker::Turn;
-use xenlend_protocol::message::FromBroker;
+use xenlend_lending::fault::{FAULT_READ, FAULT_SAME_INSTRUCTION};
+use xenlend_protocol::message::{CacheMode, FromBroker, Rights, ToBroker, WantedOutcome};
 
 const VCPUS: usize = 8;
 
@@ -24,6 +25,36 @@ fn events_without_work_cost_nothing_and_say_nothing() {
     }
     assert_eq!((bench.xen.adds, bench.xen.removes, bench.xen.inner.completions.len()), before);
     assert_eq!(bench.link.to_lender.len(), 0);
+    bench.check();
+}
+
+/// A vCPU whose instruction faults again and again, on pages that a lender will not bring in now.
+#[test]
+fn faults_that_are_retried_for_ever_cost_a_revocation_nothing() {
+    let (mut bench, id) = Bench::lend_aware(64, VCPUS, Rights::ReadWrite, CacheMode::WriteCombining);
+    bench.present(id, 0, &[extent(0, 0x700, 8)]);
+    for round in 1..100 {
+        for vcpu in 0..VCPUS as u16 {
+            let _ = bench.xen.inner.take_response(vcpu);
+            if bench.xen.inner.ioreqs[usize::from(vcpu)].is_none() {
+                let at = (8 + u64::from(vcpu)) * 4096;
+                bench.xen.inner.send_request(vcpu, fault(at, FAULT_READ | FAULT_SAME_INSTRUCTION));
+            }
+        }
+        let removes = bench.xen.removes;
+        let asked = bench.ask(invalidate(round, id, 0, 8));
+        let is_answer = |said: &&FromBroker| matches!(said, FromBroker::Invalidated { sequence, .. } if *sequence == round);
+        assert_eq!(asked.iter().position(|said| is_answer(&said)), Some(0), "nothing is in front of it");
+        assert!(bench.xen.removes - removes <= 1);
+        for said in asked {
+            if let FromBroker::Want { ticket, .. } = said {
+                let outcome = WantedOutcome::Unavailable;
+                bench.link.to_broker.push_back(ToBroker::Wanted { ticket, outcome });
+            }
+        }
+    }
+    // A round to fault and to be asked about, one to be answered, one to take that.
+    assert!(bench.broker.counters().faults_retried >= 99 / 3 * VCPUS as u64 - VCPUS as u64);
     bench.check();
 }
 
