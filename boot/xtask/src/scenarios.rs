@@ -62,8 +62,6 @@ pub enum On {
     Any,
     /// Stock Xen: it is about the way there, named here.
     Stock(&'static str),
-    /// Lend-aware Xen: stock Xen cannot do it.
-    Lend,
 }
 
 /// A boot with one guest that has a broker, and nothing special.
@@ -96,19 +94,11 @@ const fn show(name: &'static str, script: &'static str, arguments: &'static [&'s
     Scenario { name, script, arguments, on: On::Any }
 }
 
-/// One that is about a way of stock Xen.
-const fn stock(
-    name: &'static str,
-    script: &'static str,
-    arguments: &'static [&'static str],
-    way: &'static str,
-) -> Scenario {
-    Scenario { on: On::Stock(way), ..show(name, script, arguments) }
-}
-
-/// One that stock Xen cannot pass.
-const fn lend(name: &'static str, script: &'static str, arguments: &'static [&'static str]) -> Scenario {
-    Scenario { on: On::Lend, ..show(name, script, arguments) }
+impl Scenario {
+    /// The same, but only on stock Xen: it is about this way there.
+    const fn on_stock(self, way: &'static str) -> Self {
+        Self { on: On::Stock(way), ..self }
+    }
 }
 
 /// All of them.
@@ -148,7 +138,7 @@ pub const BOOTS: &[Boot] = &[
             show("increments_of_absent_pages_get_lost_without_the_driver", "counters-lost.sh", &["100"]),
             show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
             show("every_instruction_works_on_a_revoked_memfd", "instructions.sh", &["memfd", "16K"]),
-            stock("a_rep_stos_outstanding_means_later", "later.sh", &[], "Later"),
+            show("a_rep_stos_outstanding_means_later", "later.sh", &[]).on_stock("Later"),
             show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
             show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
@@ -161,9 +151,6 @@ pub const BOOTS: &[Boot] = &[
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
-            lend("locked_counters_are_exact_through_5000_revocations", "locked-revoked.sh", &[]),
-            lend("what_is_lent_for_reading_cannot_be_written", "read-only.sh", &[]),
-            lend("a_lost_page_is_a_precise_fault_or_zeros", "loss-precise.sh", &[]),
         ],
         ..PLAIN
     },
@@ -281,7 +268,6 @@ pub const BOOTS: &[Boot] = &[
             show("a_looping_broker_leaves_no_stale_access", "fallback.sh", &["loop"]),
             show("a_broker_that_lies_is_found_out_in_check_mode", "liar.sh", &[]),
             show("a_broker_leaves_a_guest_that_goes_on", "down.sh", &[]),
-            lend("a_killed_broker_leaves_no_vcpu_waiting", "broker-killed.sh", &["10"]),
             show("a_destroyed_guest_leaves_nothing_behind", "guest-destroyed.sh", &[]),
             show("a_broker_that_does_not_remove_is_noticed", "stale-own-control.sh", &["skip-unmap", "200"]),
             show("a_broker_that_removes_too_late_is_noticed", "stale-own-control.sh", &["ack-first", "2000"]),
@@ -316,7 +302,9 @@ pub const BOOTS: &[Boot] = &[
         vcpus: 2,
         pcpus: 2,
         timeout_s: 1500,
-        scenarios: &[stock("two_processors_survive_20000_adds", "race.sh", &["20000"], "the pause bracket")],
+        scenarios: &[
+            show("two_processors_survive_20000_adds", "race.sh", &["20000"]).on_stock("the pause bracket")
+        ],
         ..PLAIN
     },
     Boot {
@@ -324,12 +312,8 @@ pub const BOOTS: &[Boot] = &[
         vcpus: 2,
         pcpus: 2,
         timeout_s: 900,
-        scenarios: &[stock(
-            "without_the_pause_bracket_the_guest_dies",
-            "race-control.sh",
-            &["8"],
-            "the pause bracket",
-        )],
+        scenarios: &[show("without_the_pause_bracket_the_guest_dies", "race-control.sh", &["8"])
+            .on_stock("the pause bracket")],
         ..PLAIN
     },
     // The faults of Xen that boot/xen mends: what kills somebody on stock Xen is harmless on the mended one.
