@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::{bail, Result};
 use clap::{Args, ValueEnum};
-use xenlend_guest::{Device, PrefaultStatus};
+use xenlend_guest::{Device, Event, PrefaultStatus};
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::driven::connected;
 use xenlend_touch::memory::PAGE_BYTES;
@@ -45,6 +45,25 @@ pub struct CountMoving {
     increments: u64,
 }
 
+/// Waits until the driver has heard that all of them were taken away: until then it may say of a page that
+/// it is there.
+fn await_revocation(device: &Device, offset: u64, bytes: u64) -> Result<()> {
+    let mut heard = 0;
+    loop {
+        for event in device.events()? {
+            if let Event::Revoked { offset: at, bytes: gone, .. } = event {
+                if (offset..offset + bytes).contains(&at) {
+                    heard += gone;
+                }
+            }
+        }
+        if heard >= bytes {
+            return Ok(());
+        }
+        device.wait()?;
+    }
+}
+
 fn bring_in(device: &Device, offset: u64, bytes: u64) -> Result<()> {
     match device.prefault_and_wait(offset, bytes, offset)? {
         PrefaultStatus::Present => Ok(()),
@@ -64,6 +83,10 @@ impl CountMoving {
                 unsafe { AtomicU64::from_ptr(memory.pointer(page * PAGE_BYTES, 8).cast()) }
             })
             .collect();
+        if let Some(device) = &device {
+            bring_in(device, self.offset, bytes as u64)?;
+            device.events()?;
+        }
         let barrier = Barrier::new(2);
         let burst = || {
             barrier.wait();
@@ -87,7 +110,8 @@ impl CountMoving {
                     moved = ask_lender(&self.revoke);
                 }
                 if let (Ok(()), Some(device)) = (&moved, &device) {
-                    moved = bring_in(device, self.offset, bytes as u64);
+                    moved = await_revocation(device, self.offset, bytes as u64)
+                        .and_then(|()| bring_in(device, self.offset, bytes as u64));
                 }
                 burst();
             }
