@@ -38,6 +38,8 @@ pub struct Boot {
     pub timeout_s: u64,
     /// What Xen has to say when the one scenario makes it panic: a boot that shows a fault of stock Xen.
     pub panic: Option<&'static str>,
+    /// Why it runs only when it is asked for, if so.
+    pub open: Option<&'static str>,
     /// What runs, in this order.
     pub scenarios: &'static [Scenario],
 }
@@ -82,6 +84,7 @@ pub const PLAIN: Boot = Boot {
     devices: &[],
     timeout_s: 300,
     panic: None,
+    open: None,
     scenarios: &[],
 };
 

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// The Xen of the scenarios: Debian's own, the patched one, or both
     #[arg(long, value_enum, default_value_t)]
     xen: Kinds,
+    /// Also run what is left out because it is not known to pass every time
+    #[arg(long)]
+    all: bool,
     /// Do not run the checks on the host
     #[arg(long)]
     no_host: bool,
@@ -215,6 +218,15 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
         })
         .filter(|(_, scenarios): &(&Boot, Vec<Scenario>)| !scenarios.is_empty())
         .collect();
+    let (chosen, open): (VecDeque<_>, VecDeque<_>) = chosen
+        .into_iter()
+        .partition(|(boot, _)| boot.open.is_none() || arguments.all || arguments.only.is_some());
+    for (boot, scenarios) in open {
+        let why = boot.open.unwrap_or_default();
+        for scenario in scenarios {
+            println!("skip             {}: {why}", title(boot, scenario.name));
+        }
+    }
     // Built once, here: a failing build is no scenario's fault.
     let (root, _) = lab_up::prepare(workspace, &arguments.parts)?;
     let flavours: BTreeSet<Flavour> = chosen.iter().map(|(boot, _)| boot.xen).collect();
