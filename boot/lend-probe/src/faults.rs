@@ -52,12 +52,17 @@ pub fn all(b: &Borrower, window: &Window, page: &Frames, run: &Frames) -> Result
     let program = window.start_peek(7);
     expect("another read faults", server.next()?, fault(window, 7, READ))?;
     server.answer(LOST)?;
+    // Rust's own handler of the signal looks at the address and has the instruction run once more.
+    expect("and once more", server.next()?, fault(window, 7, READ))?;
+    server.answer(LOST)?;
     expect("a loss kills the program", end(program)?, End::Killed)?;
 
     let entry = Entry { flags: 1, ..lend(8, run.mfn + 1) };
     expect("lend read-only", b.change(&[entry]), (0, 1))?;
     let program = window.start_poke(8, 1);
     expect("a write to it faults", server.next()?, fault(window, 8, READ | WRITE | READ_ONLY))?;
+    server.answer(REFUSED)?;
+    expect("and once more", server.next()?, fault(window, 8, READ | WRITE | READ_ONLY))?;
     server.answer(REFUSED)?;
     expect("a refusal kills the program", end(program)?, End::Killed)?;
 
