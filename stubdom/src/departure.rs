@@ -32,7 +32,16 @@ impl Departure {
         }
         let requests = arguments::sound_hypervisor(hypervisor).requests();
         let step = match self {
-            Self::NotBegun => requests.disable().map(|()| *self = Self::Begun),
+            Self::NotBegun => match requests.disable() {
+                // The control domain has named another broker or none: Xen has taken the server off, and
+                // woken whoever waited.
+                Err(errno) if arguments::sound_hypervisor(hypervisor).is_dismissed(errno) => {
+                    panic::power_off(format_args!(
+                        "the lender has dismissed this broker: leaving the borrower"
+                    ))
+                }
+                asked => asked.map(|()| *self = Self::Begun),
+            },
             Self::Begun if broker.is_finished(hypervisor) => {
                 match arguments::sound_hypervisor(hypervisor).requests().destroy() {
                     Ok(()) => panic::power_off(format_args!("the lender is gone: leaving the borrower")),

@@ -3,7 +3,7 @@
 # ends the program that tries it and reaches nothing.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
-yes 0123456789abcdef | head -c 64K >/dev/shm/file
+yes 0123456789abcdef | head -c 65536 >/dev/shm/file
 tell area r file /dev/shm/file 64K --read-only
 # XENLEND_REGION_READONLY
 tell lend 0 r 16M --flags 2
@@ -15,6 +15,6 @@ for offset in 0 4096 65528; do
     touch_lent fault $at --write || fail "no fault at $offset"
     [ "$(touch_lent peek $at 8)" = "$before" ] || fail "a write reached the page at $offset"
 done
-yes 0123456789abcdef | head -c 64K | cmp - /dev/shm/file
+yes 0123456789abcdef | head -c 65536 | cmp - /dev/shm/file
 rm /dev/shm/file
 status

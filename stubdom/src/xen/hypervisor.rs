@@ -5,7 +5,7 @@ use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::lending_table::FrameRun;
 use xenlend_protocol::message::Rights;
-use xenlend_xen_abi::errno::EOPNOTSUPP;
+use xenlend_xen_abi::errno::{ENOENT, EOPNOTSUPP, EPERM};
 use xenlend_xen_abi::lend::{PRECISE_LOSS, READ_ONLY, RETRIES, WRITE_BACK};
 use xenlend_xen_abi::DomainId;
 
@@ -82,6 +82,12 @@ impl XenHypervisor {
             Self::Stock(stock) => &stock.requests,
             Self::LendAware(aware) => &aware.requests,
         }
+    }
+
+    /// Whether this answer to a call on its server says that Xen has removed the server, since this domain is
+    /// not the borrower's broker any more.
+    pub fn is_dismissed(&self, errno: u16) -> bool {
+        matches!(self, Self::LendAware(_)) && matches!(errno, ENOENT | EPERM)
     }
 }
 
