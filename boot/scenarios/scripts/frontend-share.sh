@@ -19,7 +19,11 @@ for run in with without; do
     # The lender's seconds were waited for; it faults all of the window in at the first touch of it.
     [ "$(value waited_ms $run)" -ge $((waits * 1000)) ] || fail "nobody waited: $(cat $run)"
 done
-[ $((2 * $(value work_waiting with))) -ge "$(value work_sleeping with)" ] || fail "not its share: $(cat with)"
-[ $((4 * $(value work_waiting without))) -lt "$(value work_sleeping without)" ] ||
+# In per cent of what it gets done beside a task that sleeps.
+share() { echo $((100 * $(value work_waiting "$1") / $(value work_sleeping "$1"))); }
+[ "$(share with)" -ge 60 ] || fail "not its share: $(cat with)"
+# Without the driver nobody runs while the vCPU stands still. The guest takes that time for the waiter's, and
+# gives the other as much afterwards: half of the time is what is left.
+[ $((3 * $(share with))) -ge $((4 * $(share without))) ] ||
     fail "a vCPU that stands still gets work done: $(cat without)"
 no_complaint

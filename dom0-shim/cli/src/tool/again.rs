@@ -20,6 +20,9 @@ use super::xenstore::Xenstore;
 const DOMAIN_COMES: &str = "@introduceDomain";
 /// How long a domain may take to follow. xl makes it at once; its machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often to look meanwhile: xl lists a domain only when it has written its configuration to a file, which is
+/// after its introduction, and nothing tells of that.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Does what was asked for the guest's next domain, if there is one: that of `record` has ended.
 pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
@@ -38,7 +41,7 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
             log_line::write("none came: leaving");
             return Ok(());
         }
-        wait_for(&[&store], Some(left)).map_err(failed)?;
+        wait_for(&[&store], Some(left.min(LOOK_AGAIN))).map_err(failed)?;
         store.fired().map_err(failed)?;
     }
     // Another process: this one has watched a guest that is no more. What it says goes to the log.
