@@ -37,7 +37,7 @@ pub fn requests(bytes: &[u8]) {
                 let (borrower, _) = decode_status(&stream.take::<STATUS_BYTES>());
                 let _ = borrower;
             }
-            _ => region(&mut regions, stream.byte(), &stream.take()),
+            _ => region(&mut regions, stream.byte(), stream.byte(), &stream.take()),
         }
     }
 }
@@ -61,11 +61,14 @@ fn allow_bar(bytes: [u8; ALLOW_BAR_BYTES]) {
     assert_eq!(AllowBar::decode(&answered).frames, !allow.frames);
 }
 
-/// A region that is made lies in the aperture and in the process, and on no other.
-fn region(regions: &mut Regions<Vectors>, owner: u8, bytes: &[u8; REGION_BYTES]) {
+/// A region that is made lies in the aperture and in the process, on no other, and asks for nothing
+/// that this kind of Xen (a bit for each flag that it cannot keep) does not have.
+fn region(regions: &mut Regions<Vectors>, owner: u8, unsupported: u8, bytes: &[u8; REGION_BYTES]) {
     let request = RegionRequest::decode(bytes);
-    match regions.plan(&request, &APERTURE, u32::from(owner)) {
+    let unsupported = u32::from(unsupported);
+    match regions.plan(&request, &APERTURE, u32::from(owner), unsupported) {
         Ok(Plan::Create(new)) => {
+            assert_eq!(request.flags & unsupported, 0);
             let end = u64::from(new.first.0) + u64::from(new.count);
             assert!(new.count > 0 && end <= u64::from(APERTURE.pages()));
             assert_eq!(new.user_address % 4096, 0);
