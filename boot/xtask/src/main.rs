@@ -2,6 +2,7 @@
 //! `cargo xtask`: the project's commands, one file each.
 
 mod apt;
+mod boot;
 mod build_root;
 mod chroot;
 mod command;
