@@ -10,6 +10,7 @@ mod cpio;
 mod demo;
 mod digest;
 mod fuzz;
+mod heartbeat;
 mod hypervisor;
 mod images;
 mod initramfs;
