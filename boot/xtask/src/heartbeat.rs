@@ -37,3 +37,35 @@ impl Heartbeat {
         Self { _end: end }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::Heartbeat;
+
+    #[test]
+    fn keys_are_pressed_until_it_is_dropped() {
+        let folder = std::env::temp_dir().join(format!("xenlend-heartbeat-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join("monitor");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut heartbeat = Some(Heartbeat::start(socket));
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+        let mut presses = 0;
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            let line = line.unwrap();
+            presses += u32::from(line.contains("send-key"));
+            if presses == 3 {
+                heartbeat = None;
+            }
+            stream.write_all(b"{\"return\": {}}\n").unwrap();
+        }
+        // The connection is closed: by nothing but the drop.
+        assert!(heartbeat.is_none());
+        assert_eq!(presses, 3);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

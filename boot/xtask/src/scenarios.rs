@@ -26,8 +26,8 @@ pub const BOOTS: &[Boot] = &[
         name: "lending",
         on_lend: Some("lending@lend"),
         forms: &[
-            with_driver("lending+driver").open("not yet passed"),
-            unzapped("lending+unzapped").open("not yet passed"),
+            with_driver("lending+driver").open("passed once"),
+            unzapped("lending+unzapped").open("passed once"),
         ],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
