@@ -61,6 +61,9 @@ struct xenlend_guest_leases {
 /*
  * Has pages brought in; an XENLEND_GUEST_EVENT_PREFAULTED with the cookie follows on this descriptor. EINVAL
  * not whole pages; ENXIO no lease covers them; EAGAIN too many requests whose completion has not been read.
+ * What the lender had taken away before the call is asked for again, whether this guest has heard of it or not. The
+ * lender may take the pages away again at any time: where it does so only between uses, by agreement with the
+ * program, all instructions on the pages are exact, on stock Xen too.
  */
 struct xenlend_guest_prefault {
 	__u64 offset;
@@ -84,7 +87,7 @@ struct xenlend_guest_prefault {
 #define XENLEND_GUEST_CLOSING_BREACH	3	/* the broker broke the protocol */
 #define XENLEND_GUEST_CLOSING_VERSION	4	/* no common protocol version */
 
-#define XENLEND_GUEST_PREFAULT_PRESENT		0	/* all there, or were a moment ago */
+#define XENLEND_GUEST_PREFAULT_PRESENT		0	/* all there, or were after the call */
 #define XENLEND_GUEST_PREFAULT_LOST		1	/* a page is lost */
 #define XENLEND_GUEST_PREFAULT_UNAVAILABLE	2	/* a page could not be had now; it may still be touched */
 #define XENLEND_GUEST_PREFAULT_ENDED		3	/* the lease is over */

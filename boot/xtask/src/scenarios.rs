@@ -106,6 +106,16 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("a_lender_that_never_answers_stops_one_task", "frontend-unanswered.sh", &[])],
         ..PLAIN
     },
+    // Two vCPUs, and nothing but work on pages that move.
+    Boot {
+        name: "counters",
+        frontend: true,
+        vcpus: 2,
+        guest_config: &[LAPIC_FREE],
+        timeout_s: 1500,
+        scenarios: &[show("locked_counters_are_exact_over_2000_migrations", "counters-moving.sh", &["2000"])],
+        ..PLAIN
+    },
     // A window far larger than the guest, little of it there. Xen takes the page tables of the window, one
     // for each 2 MiB, from the guest's paging pool, which by default is sized for its memory.
     Boot {

@@ -153,7 +153,8 @@ impl Device {
         Mapping::new(self.file.as_fd(), offset, bytes, writable)
     }
 
-    /// Has pages brought in; [`Event::Prefaulted`] with the cookie follows.
+    /// Has pages brought in; [`Event::Prefaulted`] with the cookie follows. Present then means that they were there
+    /// after this call, whatever had been taken away before it.
     ///
     /// # Errors
     /// As the header says for `XENLEND_GUEST_PREFAULT`.

@@ -271,6 +271,8 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
             return Err(PrefaultRefusal::Full);
         }
         add(&mut self.counters.prefaults, 1);
+        // It goes on only behind what has been said already.
+        self.effects.work |= status.is_none();
         self.settle();
         Ok(())
     }

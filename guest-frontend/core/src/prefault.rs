@@ -3,6 +3,11 @@
 //!
 //! Each asks piece by piece and keeps little outstanding, so that a task that waits for one page
 //! is never behind a whole window of somebody's prefault.
+//!
+//! What the driver believes to be there may be gone, the word of it being on its way or not yet said; what it was
+//! told is unavailable never was there. So a request lets everything be handled first that had been said when it was
+//! made, and then has the broker answer for every page anew: each answer is behind the word of all that was
+//! taken before it.
 
 use core::ops::DerefMut;
 
@@ -19,7 +24,7 @@ const MAX_OUTSTANDING: u32 = 2 * MAX_WAIT_PAGES;
 /// How often a request asks again for what was taken away meanwhile.
 const MAX_ROUNDS: u8 = 4;
 
-/// `XENLEND_GUEST_PREFAULT_PRESENT`: every page is there, or was a moment ago.
+/// `XENLEND_GUEST_PREFAULT_PRESENT`: every page is there, or was after the request had been made.
 pub const PRESENT: u32 = 0;
 /// `XENLEND_GUEST_PREFAULT_LOST`: a page is lost.
 pub const LOST: u32 = 1;
@@ -41,6 +46,8 @@ pub struct Prefault {
     pub serial: u64,
     /// The pages.
     pub pages: Pages,
+    /// Everything has been handled that the broker had said when it was made.
+    heard: bool,
     /// Everything before it has been asked for or was there.
     next: u32,
     /// Everything before it has been answered.
@@ -53,10 +60,12 @@ pub struct Prefault {
 
 /// What a request finds of its pages.
 pub trait Answers {
-    /// The first page that is neither there, nor lost, nor asked for.
-    fn first_unasked(&self, pages: Pages) -> Option<u32>;
-    /// The first page that is there, lost or asked for.
-    fn first_asked(&self, pages: Pages) -> Option<u32>;
+    /// Whether everything that the broker has said has been handled.
+    fn has_heard_all(&mut self) -> bool;
+    /// The first page that is neither lost nor asked for, nor there unless it is to be asked for anew.
+    fn first_unasked(&self, pages: Pages, anew: bool) -> Option<u32>;
+    /// The first page that is lost or asked for, or there unless it is to be asked for anew.
+    fn first_asked(&self, pages: Pages, anew: bool) -> Option<u32>;
     /// The first page that is asked for and not answered.
     fn first_awaited(&self, pages: Pages) -> Option<u32>;
     /// Whether one is lost.
@@ -76,6 +85,7 @@ impl Prefault {
             number,
             serial,
             pages,
+            heard: false,
             next,
             done: next,
             rounds: 0,
@@ -86,12 +96,17 @@ impl Prefault {
 
     /// Some pages of this lease could not be had.
     pub fn note_unavailable(&mut self, serial: u64, pages: Pages) {
-        self.unavailable |= self.serial == serial && !self.pages.common(pages).is_empty();
+        self.unavailable |= self.heard && self.serial == serial && !self.pages.common(pages).is_empty();
     }
 
     /// Goes on as far as it can; gives the status when it has ended.
     pub fn advance(&mut self, answers: &mut impl Answers) -> Option<u32> {
+        self.heard = self.heard || answers.has_heard_all();
+        if !self.heard {
+            return None;
+        }
         loop {
+            let anew = self.rounds == 0;
             let asked = Pages { first: self.done, end: self.next };
             self.done = answers.first_awaited(asked).unwrap_or(self.next);
             if self.next < self.pages.end {
@@ -99,12 +114,12 @@ impl Prefault {
                     return None;
                 }
                 let rest = Pages { first: self.next, end: self.pages.end };
-                let Some(first) = answers.first_unasked(rest) else {
+                let Some(first) = answers.first_unasked(rest, anew) else {
                     self.next = self.pages.end;
                     continue;
                 };
                 let most = Pages { first, end: first.saturating_add(MAX_WAIT_PAGES) }.common(rest);
-                let run = Pages { first, end: answers.first_asked(most).unwrap_or(most.end) };
+                let run = Pages { first, end: answers.first_asked(most, anew).unwrap_or(most.end) };
                 if !answers.ask(run) {
                     return None;
                 }
@@ -117,10 +132,12 @@ impl Prefault {
             if answers.has_lost(self.pages) {
                 return Some(LOST);
             }
-            if answers.first_unasked(self.pages).is_none() {
+            // Taken away while others were brought in; whoever else noticed may have asked for it again.
+            let is_away = answers.first_unasked(self.pages, false).is_some()
+                || answers.first_awaited(self.pages).is_some();
+            if !is_away {
                 return Some(if self.unavailable { UNAVAILABLE } else { PRESENT });
             }
-            // Taken away while others were brought in.
             self.rounds = self.rounds.saturating_add(1);
             if self.rounds >= MAX_ROUNDS {
                 return Some(UNAVAILABLE);

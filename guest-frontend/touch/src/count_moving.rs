@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Locked increments of counters in pages that the lender moves between bursts. Where the pages are brought in
-//! before each burst the sums are exact. Where they are not, Xen completes the first increments by hand, as a
-//! read and a write with other increments in between: some get lost, and here they are counted.
+//! before each burst the sums are exact: they are there until the lender moves them again, which it does when it
+//! is asked to. Where they are not, Xen completes the first increments by hand, as a read and a write with other
+//! increments in between: some get lost, and here they are counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Barrier;
@@ -9,7 +10,7 @@ use std::thread;
 
 use anyhow::{bail, Result};
 use clap::{Args, ValueEnum};
-use xenlend_guest::{Device, Event, PrefaultStatus};
+use xenlend_guest::{Device, PrefaultStatus};
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::driven::connected;
 use xenlend_touch::memory::PAGE_BYTES;
@@ -45,25 +46,6 @@ pub struct CountMoving {
     increments: u64,
 }
 
-/// Waits until the driver has heard that all of them were taken away: until then it may say of a page that
-/// it is there.
-fn await_revocation(device: &Device, offset: u64, bytes: u64) -> Result<()> {
-    let mut heard = 0;
-    loop {
-        for event in device.events()? {
-            if let Event::Revoked { offset: at, bytes: gone, .. } = event {
-                if (offset..offset + bytes).contains(&at) {
-                    heard += gone;
-                }
-            }
-        }
-        if heard >= bytes {
-            return Ok(());
-        }
-        device.wait()?;
-    }
-}
-
 fn bring_in(device: &Device, offset: u64, bytes: u64) -> Result<()> {
     match device.prefault_and_wait(offset, bytes, offset)? {
         PrefaultStatus::Present => Ok(()),
@@ -85,7 +67,6 @@ impl CountMoving {
             .collect();
         if let Some(device) = &device {
             bring_in(device, self.offset, bytes as u64)?;
-            device.events()?;
         }
         let barrier = Barrier::new(2);
         let burst = || {
@@ -110,8 +91,8 @@ impl CountMoving {
                     moved = ask_lender(&self.revoke);
                 }
                 if let (Ok(()), Some(device)) = (&moved, &device) {
-                    moved = await_revocation(device, self.offset, bytes as u64)
-                        .and_then(|()| bring_in(device, self.offset, bytes as u64));
+                    // At once: nobody waits until the driver has heard that they are gone.
+                    moved = bring_in(device, self.offset, bytes as u64);
                 }
                 burst();
             }

@@ -61,6 +61,8 @@ pub enum Fault {
     ForgetWake,
     /// The driver serves a touch by whatever lease is there now.
     IgnoreSerial,
+    /// The driver takes pages that it believes to be there for brought in.
+    BelievePresent,
     /// The driver leaves entries behind when its link goes.
     LeaveMapped,
     /// The broker takes the confirmation of one zap for that of all.
@@ -75,7 +77,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -104,6 +106,7 @@ impl Fault {
         Self::ZapWithoutFlush,
         Self::ForgetWake,
         Self::IgnoreSerial,
+        Self::BelievePresent,
         Self::LeaveMapped,
         Self::ReleaseQuarantineEarly,
         Self::LoseWant,
@@ -142,6 +145,7 @@ impl Fault {
             Self::ZapWithoutFlush => "zap-without-flush",
             Self::ForgetWake => "forget-wake",
             Self::IgnoreSerial => "ignore-serial",
+            Self::BelievePresent => "believe-present",
             Self::LeaveMapped => "leave-mapped",
             Self::ReleaseQuarantineEarly => "release-quarantine-early",
             Self::LoseWant => "lose-want",

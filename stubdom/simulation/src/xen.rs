@@ -130,6 +130,8 @@ pub struct Xen {
     pub ram: Vec<Option<Vec<u8>>>,
     /// Changes with every change of an entry.
     pub version: u64,
+    /// The version at which each page was last lent.
+    pub lent_at: Vec<u64>,
     /// Removals of a part of a 2 MiB entry.
     pub splits: u32,
     /// Every frame is permitted, whatever its number.
@@ -160,6 +162,7 @@ impl Xen {
             requests: vec![None; vcpus],
             ram: vec![Some(vec![0; 4096]); vcpus],
             version: 1,
+            lent_at: vec![0; PAGES as usize],
             splits: 0,
             permits_all: false,
         }
@@ -312,15 +315,15 @@ impl Xen {
             }
             Entry::BorrowerRam | Entry::Absent => {}
         }
-        if large {
-            for (page, mfn) in (page..page + BLOCK).zip(mfn..) {
-                self.entries[page as usize] = Entry::Lent { mfn, large };
-            }
-            return Ok(BLOCK);
+        if !large {
+            self.take_table(page)?;
         }
-        self.take_table(page)?;
-        self.entries[page as usize] = Entry::Lent { mfn, large };
-        Ok(1)
+        let pages = if large { BLOCK } else { 1 };
+        for (page, mfn) in (page..page + pages).zip(mfn..) {
+            self.entries[page as usize] = Entry::Lent { mfn, large };
+            self.lent_at[page as usize] = self.version + 1;
+        }
+        Ok(pages)
     }
 
     fn remove_step(&mut self, page: u32, mfn: u64, left: u32) -> Result<u32, u16> {

@@ -46,6 +46,7 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::InsertLate => (Mode::Rough, &[BadEntry], 1200),
         Fault::MapAround => (Mode::Calm, &[BadEntry], 50),
         Fault::ZapAllButOne => (Mode::Rough, &[BadEntry, OtherLease], 100),
+        Fault::BelievePresent => (Mode::Calm, &[Told], 4400),
         Fault::LeaveMapped => (Mode::Rough, &[BadEntry], 300),
         Fault::LeakBracket | Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => {
             (Mode::Calm, &[Stuck], 50)

@@ -10,7 +10,7 @@ use xenlend_protocol::ring::{Priority, RingMemory};
 use super::{Link, Phase};
 use crate::counters::Counters;
 use crate::lease::Lease;
-use crate::page_set::Pages;
+use crate::page_set::{PageSet, Pages};
 use crate::prefault::Answers;
 use crate::storage::Storage;
 
@@ -135,26 +135,31 @@ pub(crate) struct Asker<'a, R, S: Storage> {
     pub(crate) counters: &'a mut Counters,
 }
 
+impl<R: RingMemory, S: Storage> Asker<'_, R, S> {
+    /// The pages that need not be asked for.
+    fn answers(&self, anew: bool) -> impl Iterator<Item = &PageSet<S::Slice<u64>>> {
+        let present = Some(&self.link.present).filter(|_| !anew);
+        present.into_iter().chain([&self.link.wanted, &self.link.lost])
+    }
+}
+
 impl<R: RingMemory, S: Storage> Answers for Asker<'_, R, S> {
-    fn first_unasked(&self, pages: Pages) -> Option<u32> {
-        let mut from = pages.first;
-        // Each step goes behind a run of the other sets: linear in the words of the range.
-        loop {
-            let page = self.link.present.first_missing(Pages { first: from, end: pages.end })?;
-            let set = if self.link.wanted.contains(page) {
-                &self.link.wanted
-            } else if self.link.lost.contains(page) {
-                &self.link.lost
-            } else {
-                return Some(page);
-            };
-            from = set.first_missing(Pages { first: page, end: pages.end })?;
-        }
+    fn has_heard_all(&mut self) -> bool {
+        self.link.has_heard_all()
     }
 
-    fn first_asked(&self, pages: Pages) -> Option<u32> {
-        let found = [&self.link.present, &self.link.wanted, &self.link.lost];
-        found.into_iter().filter_map(|set| set.first_in(pages)).min()
+    fn first_unasked(&self, pages: Pages, anew: bool) -> Option<u32> {
+        let mut from = pages.first;
+        // Each step goes behind a run of one of the sets: linear in the words of the range.
+        while from < pages.end {
+            let Some(set) = self.answers(anew).find(|set| set.contains(from)) else { return Some(from) };
+            from = set.first_missing(Pages { first: from, end: pages.end })?;
+        }
+        None
+    }
+
+    fn first_asked(&self, pages: Pages, anew: bool) -> Option<u32> {
+        self.answers(anew).filter_map(|set| set.first_in(pages)).min()
     }
 
     fn first_awaited(&self, pages: Pages) -> Option<u32> {

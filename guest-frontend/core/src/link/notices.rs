@@ -54,6 +54,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         }))
     }
 
+    /// Whether everything that the broker has said has been taken.
+    pub(crate) fn has_heard_all(&mut self) -> bool {
+        self.inbound.is_empty()
+    }
+
     fn take(&mut self, message: ToBorrower, serial: u64) -> Result<Notice, Breach> {
         match (self.phase, message) {
             (_, ToBorrower::Closed { .. }) => {

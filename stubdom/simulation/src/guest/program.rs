@@ -5,15 +5,18 @@ use std::rc::Rc;
 
 use xenlend_front_core::events;
 use xenlend_front_core::lease::Lease;
-use xenlend_front_core::link::Touch;
+use xenlend_front_core::link::{Standing, Touch};
 use xenlend_front_core::page_set::Pages;
+use xenlend_front_core::prefault::PRESENT;
 
 use super::fault::{handle, Allowed, Outcome};
 use super::{locked, Core, Entry, Mapping, PROGRAMS};
+use crate::config::Mode;
 use crate::fault::Fault;
 use crate::task::FIRST_PROGRAM;
 use crate::vcpu;
-use crate::world::{Sim, Wrong};
+use crate::world::{Sim, World, Wrong};
+use crate::xen::Entry as SecondStage;
 
 /// Somebody of the borrower does something.
 pub fn begin(sim: &Sim) {
@@ -137,24 +140,56 @@ async fn prefault(sim: Sim, program: usize, mapping: Mapping, choice: usize) {
         _ => Pages { first: page_of(mapping.pages, choice), end: mapping.pages.end },
     };
     let owner = program as u64;
-    if locked(&sim, |core| core.prefault(owner, 1, pages)).await.is_err() {
-        return;
-    }
+    let called = locked(&sim, |core| {
+        core.prefault(owner, 1, pages).ok()?;
+        let seem_there = |page| core.link().map(|link| link.standing(page)) == Some(Standing::Present);
+        let believes = sim.config.has(Fault::BelievePresent) && (pages.first..pages.end).all(seem_there);
+        Some((absent(&sim, pages), believes))
+    });
+    let Some((absent, believes)) = called.await else { return };
     let completed = move |core: &Core| {
         let event = core.next_event(owner, core.cursor());
         event.filter(|(event, _)| event.kind == events::PREFAULTED)
     };
     sim.until(move |world| {
         let killed = world.guest.programs.borrow()[program].killed;
-        killed || completed(&world.guest.core.borrow()).is_some()
+        killed || believes || completed(&world.guest.core.borrow()).is_some()
     })
     .await;
     locked(&sim, |core| {
-        if let Some((event, receipt)) = completed(core) {
+        let completed = completed(core);
+        if let Some((event, receipt)) = completed {
             sim.note(|| format!("program {program}: prefault ends with {}", event.status));
             core.acknowledge(receipt);
         }
         core.release(owner);
+        if believes || completed.is_some_and(|(event, _)| event.status == PRESENT) {
+            judge(&sim, &absent);
+        }
     })
     .await;
+}
+
+/// Pages that are not lent, and since when that is known.
+struct Absent {
+    pages: Vec<u32>,
+    version: u64,
+}
+
+fn absent(sim: &World, pages: Pages) -> Absent {
+    let xen = sim.xen.borrow();
+    let is_absent = |page: &u32| xen.entry(*page) == SecondStage::Absent;
+    Absent { pages: (pages.first..pages.end).filter(is_absent).collect(), version: xen.version }
+}
+
+/// Pages that a program was told are there have been there since it asked. A lender that removes by force
+/// does so behind the broker's back, which only then learns of it.
+fn judge(sim: &World, absent: &Absent) {
+    let xen = sim.xen.borrow();
+    let never_came = |page: &&u32| xen.lent_at[**page as usize] <= absent.version;
+    if let Some(page) = absent.pages.iter().find(never_came).filter(|_| sim.config.mode == Mode::Calm) {
+        let text = format!("a program that asked for page {page} is told that it is there: it never came");
+        drop(xen);
+        sim.fail(Wrong::Told, text);
+    }
 }
