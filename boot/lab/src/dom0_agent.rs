@@ -62,7 +62,6 @@ fn listen(mut receiver: Receiver, children: Children, screenshots: Screenshots) 
         match receiver.receive() {
             Ok(ToDom0::ScreenshotDone { id, trouble }) => screenshots.done(id, trouble.as_ref()),
             Ok(ToDom0::Abort) => children.abort(),
-            Ok(ToDom0::Beat) => {}
             Err(error) => {
                 eprintln!("lab-agent: no more words from the host: {error:#}");
                 return;

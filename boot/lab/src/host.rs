@@ -96,6 +96,4 @@ pub enum ToDom0 {
     },
     /// The time is over: stop the script, send everything, exit.
     Abort,
-    /// Nothing: an interrupt for the machine, which may have lost the one of its timer.
-    Beat,
 }

@@ -19,10 +19,6 @@ use crate::qmp::Qmp;
 /// What dom0 gets after the timeout to send its logs.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How long the machine is left without an interrupt from outside. The emulator now and then loses that of Xen's
-/// timer: whoever runs then runs until something else interrupts (boot/decisions/0010-lab-emulation.md).
-const BEAT: Duration = Duration::from_secs(1);
-
 /// What Xen gets to print its state when dom0 does not answer any more.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -95,22 +91,13 @@ impl Session<'_> {
     /// A file cannot be written.
     pub fn run(mut self, events: &Receiver<Event>) -> Result<Outcome> {
         let mut outcome = Outcome { status: STATUS_LAB_FAILED, trouble: None, stages: Vec::new() };
-        let mut peer: Option<UnixStream> = None;
+        let mut peer = None;
         let mut deadline = self.start + self.timeout;
         let mut aborting = false;
         let mut started = HashSet::new();
-        let mut beat = Instant::now();
         loop {
-            if beat <= Instant::now() {
-                beat = Instant::now() + BEAT;
-                if let Some(peer) = peer.as_mut() {
-                    // If nobody is there the events say so.
-                    let _ = frame::send(peer, &ToDom0::Beat);
-                }
-            }
-            let next = deadline.min(beat);
-            match events.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+            let wait = deadline.saturating_duration_since(Instant::now());
+            match events.recv_timeout(wait) {
                 Ok(Event::Connected(stream)) => peer = Some(stream),
                 Ok(Event::Said(ToHost::Exit { status, trouble })) => {
                     (outcome.status, outcome.trouble) = (status, trouble);
