@@ -109,9 +109,8 @@ pub const BOOTS: &[Boot] = &[
     // Two vCPUs, and nothing but work on pages that move.
     Boot {
         name: "counters",
-        frontend: true,
+        driver: Driver::With,
         vcpus: 2,
-        guest_config: &[LAPIC_FREE],
         timeout_s: 1500,
         scenarios: &[show("locked_counters_are_exact_over_2000_migrations", "counters-moving.sh", &["2000"])],
         ..PLAIN
