@@ -141,7 +141,7 @@ pub fn folder_of(workspace: &Workspace, boot: &Boot) -> PathBuf {
 
 /// The script of a boot.
 fn script_of(scenarios: &[Scenario], xen: Flavour) -> String {
-    let kind = if matches!(xen, Flavour::Lend | Flavour::LendDebug) { "lend" } else { "stock" };
+    let kind = if xen.is_lend_aware() { "lend" } else { "stock" };
     let mut script = format!("export XEN_KIND={kind}\n");
     script.push_str(
         "export OUT_ROOT=$OUT\n\
