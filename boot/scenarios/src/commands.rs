@@ -239,6 +239,9 @@ enum Command {
     },
     /// Runs a command in a guest that may ask for commands of this list
     Drive {
+        /// Print how long its commands took
+        #[arg(long)]
+        timed: bool,
         guest: String,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -371,7 +374,7 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
             }
         }
         Command::Await { text, seconds } => await_event(lender, &text, seconds, out)?,
-        Command::Drive { guest, command } => drive::run(lender, &guest, &command, out)?,
+        Command::Drive { timed, guest, command } => drive::run(lender, &guest, &command, timed, out)?,
         Command::Exit => return Ok(Next::End),
         Command::Help => {
             write!(out, "{}", <Line as clap::CommandFactory>::command().render_long_help())?;

@@ -7,6 +7,7 @@ mod area;
 mod commands;
 mod drive;
 mod drm;
+mod echo;
 mod judge_run;
 mod lender;
 mod mapping;
@@ -19,13 +20,14 @@ use std::process::ExitCode;
 
 use anyhow::{bail, Result};
 
-const USAGE: &str = "usage: lender start NAME | lender tell NAME COMMAND… | lender tell NAME help";
+const USAGE: &str = "usage: lender start NAME | lender tell NAME COMMAND… | lender tell NAME help | lender echo DOMAIN ROUNDS";
 
 fn run(arguments: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["start", name] => session::start(name).map(|()| ExitCode::SUCCESS),
         ["serve"] => session::serve(),
+        ["echo", domain, rounds] => echo::run(domain, rounds).map(|()| ExitCode::SUCCESS),
         ["tell", name, _, ..] => session::tell(name, &arguments[2..]),
         _ => bail!(USAGE),
     }

@@ -9,10 +9,13 @@ use clap::ValueEnum;
 use crate::build_root::{BuildRoot, HYPERVISOR};
 use crate::kernel_image;
 use crate::workspace::Workspace;
-use crate::xen_build::{Builder, Built};
+use crate::xen_build::{Builder, Built, Settings};
 
-/// The last patch that mends a fault of Xen; those behind it make Xen lend-aware.
+/// The last patch that mends a fault of Xen.
 const LAST_MEND: u32 = 3;
+
+/// The last patch before those that make Xen lend-aware: it counts flushes.
+const LAST_STOCK: u32 = 4;
 
 /// Which one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -30,6 +33,10 @@ pub enum Flavour {
     Mended,
     /// The same with assertions
     MendedDebug,
+    /// As mended, with Xen's counters: for `cargo xtask figures`
+    Counting,
+    /// With the patches and with Xen's counters
+    LendCounting,
 }
 
 /// A hypervisor to be booted.
@@ -44,7 +51,7 @@ pub struct Hypervisor {
 impl Flavour {
     /// Whether it knows lent memory.
     pub fn is_lend_aware(self) -> bool {
-        matches!(self, Self::Lend | Self::LendDebug)
+        matches!(self, Self::Lend | Self::LendDebug | Self::LendCounting)
     }
 
     /// Gives it; builds it if it is not in the cache.
@@ -52,18 +59,20 @@ impl Flavour {
     /// # Errors
     /// No source, or the compiler's.
     pub fn ensure(self, workspace: &Workspace, root: &BuildRoot) -> Result<Hypervisor> {
-        let (upto, debug) = match self {
+        let (upto, settings) = match self {
             Self::Stock => {
                 let version = root.version_of(HYPERVISOR).unwrap_or_default();
                 return Ok(Hypervisor { image: kernel_image::xen(workspace, root)?, version });
             }
-            Self::Lend => (None, false),
-            Self::StockDebug => (Some(0), true),
-            Self::LendDebug => (None, true),
-            Self::Mended => (Some(LAST_MEND), false),
-            Self::MendedDebug => (Some(LAST_MEND), true),
+            Self::Lend => (None, Settings::Debians),
+            Self::StockDebug => (Some(0), Settings::Assertions),
+            Self::LendDebug => (None, Settings::Assertions),
+            Self::Mended => (Some(LAST_MEND), Settings::Debians),
+            Self::MendedDebug => (Some(LAST_MEND), Settings::Assertions),
+            Self::Counting => (Some(LAST_STOCK), Settings::Counters),
+            Self::LendCounting => (None, Settings::Counters),
         };
-        let mut built = Builder::new(workspace, root, debug)?.build(upto, false)?;
+        let mut built = Builder::new(workspace, root, settings)?.build(upto, false)?;
         let Some(Built { image, version }) = built.pop() else { anyhow::bail!("nothing was built") };
         Ok(Hypervisor { image, version })
     }

@@ -9,6 +9,7 @@ mod command;
 mod cpio;
 mod demo;
 mod digest;
+mod figures;
 mod fuzz;
 mod heartbeat;
 mod hypervisor;
@@ -66,6 +67,8 @@ enum Command {
     Lab(lab::Command),
     /// A guest draws into buffers of dom0's GPU driver while that driver moves them
     Demo(demo::Arguments),
+    /// Counts what lending costs on both kinds of Xen
+    Figures(figures::Arguments),
     /// Runs the fuzz targets of the decoders and the rings
     Fuzz(fuzz::Arguments),
     /// Formats and lints, host tests, and the scenarios on real Xen
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Lab(command) => lab::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Figures(arguments) => figures::run(&arguments).map(|()| 0),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Xen(arguments) => xen::run(&arguments).map(|()| 0),

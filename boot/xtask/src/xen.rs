@@ -6,7 +6,7 @@ use anyhow::Result;
 use crate::build_root::BuildRoot;
 use crate::preflight;
 use crate::workspace::Workspace;
-use crate::xen_build::Builder;
+use crate::xen_build::{Builder, Settings};
 
 /// The command's options.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let workspace = Workspace::locate()?;
     preflight::prepare()?;
     let root = BuildRoot::ensure(&workspace)?;
-    let builder = Builder::new(&workspace, &root, arguments.debug)?;
+    let settings = if arguments.debug { Settings::Assertions } else { Settings::Debians };
+    let builder = Builder::new(&workspace, &root, settings)?;
     for built in builder.build(arguments.upto, arguments.each)? {
         println!("Xen {}: {}", built.version, built.image.display());
     }

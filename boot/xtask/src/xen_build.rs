@@ -26,13 +26,45 @@ pub struct Built {
     pub version: String,
 }
 
+/// Debian's settings, or what is added to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settings {
+    /// Nothing
+    Debians,
+    /// Assertions
+    Assertions,
+    /// The counters that `xenperf` reads
+    Counters,
+}
+
+impl Settings {
+    /// How they are made of Debian's: a script of sed.
+    fn script(self) -> &'static str {
+        match self {
+            Self::Debians => "",
+            Self::Assertions => "s/^CONFIG_DEBUG=n$/CONFIG_DEBUG=y/",
+            // An option of Xen's experts; the settings end in it.
+            Self::Counters => "$aCONFIG_EXPERT=y\\nCONFIG_PERF_COUNTERS=y",
+        }
+    }
+
+    /// What a version with them ends in.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Debians => "",
+            Self::Assertions => "+debug",
+            Self::Counters => "+counters",
+        }
+    }
+}
+
 /// What hypervisors are built from.
 pub struct Builder<'a> {
     workspace: &'a Workspace,
     root: &'a BuildRoot,
     source: Source,
     series: Series,
-    debug: bool,
+    settings: Settings,
 }
 
 /// The file names of a result.
@@ -43,10 +75,10 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// No source, or a series that is not in order.
-    pub fn new(workspace: &'a Workspace, root: &'a BuildRoot, debug: bool) -> Result<Self> {
+    pub fn new(workspace: &'a Workspace, root: &'a BuildRoot, settings: Settings) -> Result<Self> {
         let series = Series::read(&workspace.root.join("boot/xen"))?;
         let source = Source::ensure(workspace, root)?;
-        Ok(Self { workspace, root, source, series, debug })
+        Ok(Self { workspace, root, source, series, settings })
     }
 
     /// Builds the source with the patches up to this number, or with all; with `each`, also with each
@@ -92,8 +124,7 @@ impl<'a> Builder<'a> {
     /// What Xen calls itself, and what a run's report says.
     fn version_of(&self, patches: &[Patch]) -> String {
         let last = patches.last().map_or(String::new(), |patch| format!("+lend{:04}", patch.number));
-        let debug = if self.debug { "+debug" } else { "" };
-        format!("{}{last}{debug}", self.source.version)
+        format!("{}{last}{}", self.source.version, self.settings.suffix())
     }
 
     /// Builds the steps that are missing: in one tree, since most patches change few files.
@@ -119,7 +150,7 @@ impl<'a> Builder<'a> {
 
     /// Unpacks, applies patch by patch and builds after each number of them that is wanted.
     fn script(&self, patches: &[Patch], wanted: &[usize]) -> String {
-        let settings = if self.debug { "s/^CONFIG_DEBUG=n$/CONFIG_DEBUG=y/" } else { "" };
+        let settings = self.settings.script();
         let mut script = format!(
             "cd /mnt/work\n\
              mkdir tree\n\

@@ -5,6 +5,7 @@
 pub mod aperture;
 pub mod control;
 pub mod driven;
+pub mod event_channel;
 pub mod hunted;
 pub mod line;
 pub mod memory;
@@ -13,3 +14,4 @@ pub mod picture;
 pub mod player;
 pub mod random;
 pub mod sparse;
+pub mod times;

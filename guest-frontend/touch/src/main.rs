@@ -10,6 +10,7 @@ mod fault;
 mod fill;
 mod hunt;
 mod instructions;
+mod latency;
 mod later;
 mod odd;
 mod pin;
@@ -65,6 +66,10 @@ enum Job {
     CountMoving(count_moving::CountMoving),
     /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
     Instructions(instructions::Instructions),
+    /// Times touches of a page that is away, or keeps one busy while it is taken away
+    Latency(latency::Latency),
+    /// Times events to dom0 and back
+    Ping(latency::Ping),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
     /// Stores once with `rep stos`
@@ -113,6 +118,8 @@ fn main() -> Result<()> {
         Job::Count(job) => job.run(aperture),
         Job::CountMoving(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
+        Job::Latency(job) => job.run(aperture),
+        Job::Ping(job) => job.run(),
         Job::Later(job) => job.run(aperture),
         Job::Stos(job) => job.run(aperture),
         Job::Driver => driver::print(),
