@@ -91,7 +91,6 @@ pub const BOOTS: &[Boot] = &[
     // One vCPU and two tasks.
     Boot {
         name: "share",
-        open: Some("not yet passed"),
         driver: Driver::With,
         timeout_s: 600,
         scenarios: &[show("who_does_not_wait_has_the_processor", "frontend-share.sh", &["8"])],
