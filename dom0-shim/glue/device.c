@@ -16,6 +16,8 @@ static_assert(XENLEND_ALLOW_BAR == 0xC018C512);
 static_assert(XENLEND_BIND == 0x4008C513);
 static_assert(XENLEND_STATUS == 0xC100C514);
 static_assert(XENLEND_SET_USER_MEMORY_REGION == 0x4020C515);
+static_assert(XENLEND_SET_USER_MEMORY_REGION2 == 0x4040C518);
+static_assert(XENLEND_GET_REGION == 0xC040C519);
 static_assert(XENLEND_ATTACH_FRONTEND == 0xC020C516);
 static_assert(XENLEND_DETACH_FRONTEND == 0x4008C517);
 static_assert(sizeof(struct xenlend_event) == 24);

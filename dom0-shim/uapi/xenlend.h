@@ -20,6 +20,8 @@
 /* Grants for the broker: control page, lender-to-broker data, broker-to-lender data. */
 #define XENLEND_RING_REFS	3
 #define XENLEND_MAX_REGIONS	64
+/* A label and the zeros behind it, one at least. */
+#define XENLEND_LABEL_BYTES	32
 
 /* --- for administrators (CAP_SYS_ADMIN) ---------------------------------- */
 
@@ -126,7 +128,7 @@ struct xenlend_detach_frontend {
 /*
  * Errors: ENOTCONN not bound; EAGAIN the broker has not answered yet; EINVAL unknown flag,
  * address or size not page aligned, outside the aperture, resize or move, bad slot, nothing to
- * delete, user range wraps; EEXIST overlaps another slot, or the slot is another descriptor's or
+ * delete, user range wraps; EILSEQ the label is not printable ASCII (0x20 to 0x7e) and zeros; EEXIST overlaps another slot, or the slot is another descriptor's or
  * still being dropped; EBUSY the pages were another region's and the borrower has not confirmed that its
  * programs have let go of them: again later; ENOMEM; ENOSPC the broker's table is full; ENOLINK the broker is gone (see
  * XENLEND_STATUS); EOPNOTSUPP; EINTR killed while waiting, ETIMEDOUT no answer: nothing is lent then.
@@ -137,6 +139,35 @@ struct xenlend_region {
 	__u64 guest_phys_addr;
 	__u64 memory_size;
 	__u64 userspace_addr;
+};
+
+/*
+ * As struct xenlend_region, with a label: what the borrower's programs see the lease called, and nobody else but
+ * whoever may ask for this link's regions. It may be empty, as it is after XENLEND_SET_USER_MEMORY_REGION, need not be
+ * the only one of its kind, and like the size is never changed.
+ */
+struct xenlend_region2 {
+	__u32 slot;
+	__u32 flags;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	__u64 userspace_addr;
+	char label[XENLEND_LABEL_BYTES];
+};
+
+/*
+ * The first region with a slot >= slot. ENOENT there is none; EINVAL reserved not 0. An unbound descriptor needs
+ * CAP_SYS_ADMIN and names the borrower (ENOENT no link); a bound one has its own.
+ */
+struct xenlend_region_info {
+	__u16 borrower;
+	__u16 reserved;
+	__u32 slot;			/* in and out */
+	__u32 flags;			/* out, as all below: XENLEND_REGION_* */
+	__u32 reserved2;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	char label[XENLEND_LABEL_BYTES];
 };
 
 /* xenlend_event.type */
@@ -240,6 +271,8 @@ struct xenlend_status {
 /* ENOENT when there is no (further) link. Needs CAP_SYS_ADMIN on an unbound descriptor. */
 #define XENLEND_STATUS		_IOWR(XENLEND_IOC_MAGIC, 0x14, struct xenlend_status)
 #define XENLEND_SET_USER_MEMORY_REGION _IOW(XENLEND_IOC_MAGIC, 0x15, struct xenlend_region)
+#define XENLEND_SET_USER_MEMORY_REGION2 _IOW(XENLEND_IOC_MAGIC, 0x18, struct xenlend_region2)
+#define XENLEND_GET_REGION	_IOWR(XENLEND_IOC_MAGIC, 0x19, struct xenlend_region_info)
 #define XENLEND_XEN		_IOWR(XENLEND_IOC_MAGIC, 0x20, struct xenlend_xen)
 #define XENLEND_ATTACH_FRONTEND	_IOWR(XENLEND_IOC_MAGIC, 0x16, struct xenlend_attach_frontend)
 #define XENLEND_DETACH_FRONTEND	_IOW(XENLEND_IOC_MAGIC, 0x17, struct xenlend_detach_frontend)

@@ -20,8 +20,11 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define XENLEND_GUEST_API_VERSION	1
+#define XENLEND_GUEST_API_VERSION	2
 #define XENLEND_GUEST_IOC_MAGIC		0xC5
+
+/* A label and the zeros behind it, one at least. */
+#define XENLEND_GUEST_LABEL_BYTES	32
 
 /* xenlend_guest_info.state */
 #define XENLEND_GUEST_STATE_NONE	0	/* no broker */
@@ -49,9 +52,13 @@ struct xenlend_guest_lease {
 	__u64 bytes;
 	__u32 flags;
 	__u32 reserved;
+	char label[XENLEND_GUEST_LABEL_BYTES];	/* what the lender calls it: printable ASCII, may be empty */
 };
 
-/* Fills in as many as there is room for; count says how many there are. ENOTCONN no broker. */
+/*
+ * Fills in as many as there is room for; count says how many there are. ENOTCONN no broker. (Number 0x21 was this call
+ * in version 1, without labels.)
+ */
 struct xenlend_guest_leases {
 	__u64 leases;			/* in: pointer to struct xenlend_guest_lease[capacity] */
 	__u32 capacity;			/* in */
@@ -118,7 +125,7 @@ struct xenlend_guest_counters {
 };
 
 #define XENLEND_GUEST_INFO	_IOR(XENLEND_GUEST_IOC_MAGIC, 0x20, struct xenlend_guest_info)
-#define XENLEND_GUEST_GET_LEASES _IOWR(XENLEND_GUEST_IOC_MAGIC, 0x21, struct xenlend_guest_leases)
+#define XENLEND_GUEST_GET_LEASES _IOWR(XENLEND_GUEST_IOC_MAGIC, 0x24, struct xenlend_guest_leases)
 #define XENLEND_GUEST_PREFAULT	_IOW(XENLEND_GUEST_IOC_MAGIC, 0x22, struct xenlend_guest_prefault)
 #define XENLEND_GUEST_COUNTERS	_IOR(XENLEND_GUEST_IOC_MAGIC, 0x23, struct xenlend_guest_counters)
 

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::frame::AperturePage;
+use crate::label::ClaimedLabel;
 use crate::lease_id::LeaseId;
 use crate::message::{CacheMode, LossPolicy, Rights};
 use crate::refusal::Breach;
@@ -25,7 +26,7 @@ pub enum FromBorrower {
         oldest: u16,
         /// Highest version spoken.
         newest: u16,
-        /// Feature bits offered; none is defined in version 1.
+        /// Feature bits offered; none is defined.
         features: u32,
         /// First gfn of the aperture: a claim.
         aperture_gfn: u64,
@@ -81,6 +82,8 @@ pub enum ToBorrower {
         loss: LossPolicy,
         /// How programs have to map it.
         cache: CacheMode,
+        /// What the lender calls it; may be empty.
+        label: ClaimedLabel,
     },
     /// These pages are absent now: drop what programs have mapped of them.
     Revoked {

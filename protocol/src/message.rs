@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::extent::ClaimedExtent;
 use crate::frame::AperturePage;
+use crate::label::ClaimedLabel;
 use crate::lease_id::LeaseId;
 use crate::refusal::{AddFailure, AttachFailure, Breach, Refusal, RemoveFailure};
 use crate::ring::Priority;
 
 /// The one protocol version that this source speaks.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Extents that one [`ToBroker::Present`] can carry.
 pub const MAX_EXTENTS: usize = 16;
 /// Bytes that one access message can carry.
@@ -85,6 +86,8 @@ pub enum ToBroker {
         loss: LossPolicy,
         /// Cache mode asked for.
         cache: CacheMode,
+        /// Its name for people in the borrower; may be empty.
+        label: ClaimedLabel,
     },
     /// Ends a lease. Pages still present are removed as by an `Invalidate`.
     DropRegion {

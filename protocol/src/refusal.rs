@@ -44,6 +44,8 @@ pub enum Refusal {
         /// Index of that lease.
         index: u16,
     },
+    /// The label has a byte that is not printable ASCII.
+    BadLabel,
 }
 
 /// The broker could not take up the borrower's link.

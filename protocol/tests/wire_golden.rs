@@ -19,6 +19,7 @@ use xenlend_protocol::codec::{decode, Undecodable};
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
@@ -36,7 +37,7 @@ fn lender_hello() {
 
 #[test]
 fn set_region() {
-    // 1; lease 3, 300; 128; 512; ReadWrite 1; Fault 1; WriteBack 1
+    // 1; lease 3, 300; 128; 512; ReadWrite 1; Fault 1; WriteBack 1; 4 bytes
     golden(
         &ToBroker::SetRegion {
             lease: LEASE,
@@ -45,10 +46,11 @@ fn set_region() {
             rights: Rights::ReadWrite,
             loss: LossPolicy::Fault,
             cache: CacheMode::WriteBack,
+            label: ClaimedLabel::new(b"fb 0").unwrap(),
         },
-        &[0x01, 0x03, 0xac, 0x02, 0x80, 0x01, 0x80, 0x04, 0x01, 0x01, 0x01],
+        &[0x01, 0x03, 0xac, 0x02, 0x80, 0x01, 0x80, 0x04, 0x01, 0x01, 0x01, 0x04, b'f', b'b', b' ', b'0'],
     );
-    // 1; lease 65535, 2^32-1; 2^32-1; 0; ReadOnly 0; Zeros 0; WriteCombining 0
+    // 1; lease 65535, 2^32-1; 2^32-1; 0; ReadOnly 0; Zeros 0; WriteCombining 0; no bytes
     golden(
         &ToBroker::SetRegion {
             lease: LeaseId { index: u16::MAX, generation: u32::MAX },
@@ -57,10 +59,11 @@ fn set_region() {
             rights: Rights::ReadOnly,
             loss: LossPolicy::Zeros,
             cache: CacheMode::WriteCombining,
+            label: ClaimedLabel::default(),
         },
         &[
             0x01, 0xff, 0xff, 0x03, 0xff, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x00, 0x00,
-            0x00, 0x00,
+            0x00, 0x00, 0x00,
         ],
     );
 }
@@ -188,7 +191,7 @@ fn region_set_with_every_refusal() {
     // 2; lease 3, 300; Ok 0
     golden(&FromBroker::RegionSet { lease: LEASE, result: Ok(()) }, &[0x02, 0x03, 0xac, 0x02, 0x00]);
     // 2; lease; Err 1; the refusal
-    let refusals: [(Refusal, &[u8]); 9] = [
+    let refusals: [(Refusal, &[u8]); 10] = [
         (Refusal::NoSuchLease, &[0x00]),
         (Refusal::IndexInUse, &[0x01]),
         (Refusal::TableFull { capacity: 300 }, &[0x02, 0xac, 0x02]),
@@ -198,6 +201,7 @@ fn region_set_with_every_refusal() {
         (Refusal::AlreadyPresent { page: AperturePage(127) }, &[0x06, 0x7f]),
         (Refusal::Unsupported, &[0x07]),
         (Refusal::Quarantined { index: 300 }, &[0x08, 0xac, 0x02]),
+        (Refusal::BadLabel, &[0x09]),
     ];
     for (refusal, tail) in refusals {
         let mut bytes = vec![0x02, 0x03, 0xac, 0x02, 0x01];
@@ -379,8 +383,8 @@ fn no_variant_has_been_added_without_a_vector() {
     }
     fn refusal(refusal: Refusal) {
         use Refusal::{
-            AlreadyPresent, BadExtent, IndexInUse, NoSuchLease, OutsideAperture, Overlap, Quarantined,
-            TableFull, Unsupported,
+            AlreadyPresent, BadExtent, BadLabel, IndexInUse, NoSuchLease, OutsideAperture, Overlap,
+            Quarantined, TableFull, Unsupported,
         };
         match refusal {
             NoSuchLease
@@ -391,7 +395,8 @@ fn no_variant_has_been_added_without_a_vector() {
             | BadExtent
             | AlreadyPresent { .. }
             | Unsupported
-            | Quarantined { .. } => {}
+            | Quarantined { .. }
+            | BadLabel => {}
         }
     }
     fn breach(breach: Breach) {
@@ -457,7 +462,7 @@ fn no_variant_has_been_added_without_a_vector() {
         assert_eq!(decode::<ToBorrower>(&[&[8][..], &vec![0; length]].concat()), Err(Undecodable));
     }
     // Behind the last place of each inner enum: blame, kind, refusal, present outcome, result.
-    for bytes in [[7, 3, 0, 0], [7, 0, 9, 0], [4, 0, 3, 9], [4, 0, 5, 0], [5, 0, 2, 0], [8, 0, 2, 0]] {
+    for bytes in [[7, 3, 0, 0], [7, 0, 9, 0], [4, 0, 3, 10], [4, 0, 5, 0], [5, 0, 2, 0], [8, 0, 2, 0]] {
         for length in 3..=4 {
             assert_eq!(decode::<FromBroker>(&bytes[..length]), Err(Undecodable), "{bytes:?}");
         }

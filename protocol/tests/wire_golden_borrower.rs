@@ -7,6 +7,7 @@ mod wire_support;
 use wire_support::{golden, LEASE};
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::message::{CacheMode, FromBroker, LossPolicy, Rights, ToBroker, WantedOutcome};
 use xenlend_protocol::refusal::{AttachFailure, Blame, Breach, BreachKind};
 
@@ -91,7 +92,7 @@ fn to_the_borrower() {
     golden(&ToBorrower::Welcome { version: 1, features: 300 }, &[0x00, 0x01, 0xac, 0x02]);
     // 1; 1; 2
     golden(&ToBorrower::Incompatible { oldest: 1, newest: 2 }, &[0x01, 0x01, 0x02]);
-    // 2; lease 3, 300; 0; 512; ReadWrite 1; Fault 1; WriteCombining 0
+    // 2; lease 3, 300; 0; 512; ReadWrite 1; Fault 1; WriteCombining 0; 3 bytes
     golden(
         &ToBorrower::Lease {
             lease: LEASE,
@@ -100,8 +101,9 @@ fn to_the_borrower() {
             rights: Rights::ReadWrite,
             loss: LossPolicy::Fault,
             cache: CacheMode::WriteCombining,
+            label: ClaimedLabel::new(b"a~b").unwrap(),
         },
-        &[0x02, 0x03, 0xac, 0x02, 0x00, 0x80, 0x04, 0x01, 0x01, 0x00],
+        &[0x02, 0x03, 0xac, 0x02, 0x00, 0x80, 0x04, 0x01, 0x01, 0x00, 0x03, b'a', b'~', b'b'],
     );
     // 3; sequence 128; lease 3, 300; 127; 1; true 1
     golden(

@@ -7,6 +7,7 @@ use xenlend_protocol::codec::{decode, encode, TooLong, Undecodable};
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::{ClaimedLabel, MAX_LABEL_BYTES};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
@@ -25,6 +26,11 @@ const BREACH: Breach = Breach { blame: Blame::Broker, kind: BreachKind::TooManyO
 fn size<T: Serialize>(message: &T) -> usize {
     let mut buffer = [0; MAX_MESSAGE_BYTES];
     encode(message, &mut buffer).expect("the largest message must fit")
+}
+
+/// A label of the largest size.
+fn label() -> ClaimedLabel {
+    ClaimedLabel::new(&[0xff; MAX_LABEL_BYTES]).unwrap()
 }
 
 /// 256 bytes that no encoding makes shorter.
@@ -47,8 +53,9 @@ fn the_largest_messages_to_the_broker_fit() {
                 rights: Rights::ReadWrite,
                 loss: LossPolicy::Fault,
                 cache: CacheMode::WriteBack,
+                label: label(),
             },
-            1 + 8 + 5 + 5 + 3,
+            1 + 8 + 5 + 5 + 3 + 1 + 31,
         ),
         (ToBroker::DropRegion { lease: LEASE }, 1 + 8),
         (
@@ -168,8 +175,9 @@ fn the_largest_messages_of_the_borrower_fit() {
         rights: Rights::ReadWrite,
         loss: LossPolicy::Fault,
         cache: CacheMode::WriteBack,
+        label: label(),
     };
-    assert_eq!(size(&lease), 1 + 8 + 5 + 5 + 3);
+    assert_eq!(size(&lease), 1 + 8 + 5 + 5 + 3 + 1 + 31);
     let revoked =
         ToBorrower::Revoked { sequence: u64::MAX, lease: LEASE, first: PAGE, count: COUNT, ended: true };
     assert_eq!(size(&revoked), 1 + 10 + 8 + 5 + 5 + 1);
@@ -217,13 +225,17 @@ fn values_beyond_their_type_are_refused() {
     assert_eq!(decode::<ToBroker>(&[&forced[..], &[0x03]].concat()), Err(Undecodable));
     assert_eq!(decode::<ToBroker>(&[&forced[..], &[0xff, 0x01]].concat()), Err(Undecodable));
     // Unknown variants of inner enums: rights 2, loss 2, cache 2 of SetRegion; outcome 3.
-    assert!(decode::<ToBroker>(&[1, 0, 0, 0, 1, 1, 1, 1]).is_ok());
+    assert!(decode::<ToBroker>(&[1, 0, 0, 0, 1, 1, 1, 1, 0]).is_ok());
     for place in 5..8 {
-        let mut message = [1, 0, 0, 0, 1, 1, 1, 1];
+        let mut message = [1, 0, 0, 0, 1, 1, 1, 1, 0];
         message[place] = 2;
         assert_eq!(decode::<ToBroker>(&message), Err(Undecodable), "{place}");
     }
     assert_eq!(decode::<ToBroker>(&[6, 0, 3]), Err(Undecodable));
+    // A label of more bytes than one can have.
+    let labelled = |length: u8| [&[1, 0, 0, 0, 1, 1, 1, 1, length][..], &vec![b'x'; length.into()]].concat();
+    assert!(decode::<ToBroker>(&labelled(31)).is_ok());
+    assert_eq!(decode::<ToBroker>(&labelled(32)), Err(Undecodable));
     // A bool that is neither: Access { .., Read { 1 }, wants_page: 2 }.
     assert!(decode::<FromBroker>(&[6, 0, 0, 0, 0, 0, 0, 1, 1]).is_ok());
     assert_eq!(decode::<FromBroker>(&[6, 0, 0, 0, 0, 0, 0, 1, 2]), Err(Undecodable));

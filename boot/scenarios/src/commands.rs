@@ -7,7 +7,7 @@ use std::process;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
-use xenlend::{BarAddress, Device, Region};
+use xenlend::{BarAddress, Device, Label, Region};
 use xenlend_touch::aperture::parse_number;
 use xenlend_touch::hunted;
 use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
@@ -30,6 +30,11 @@ pub enum Next {
 
 fn size(text: &str) -> Result<usize> {
     Ok(usize::try_from(parse_number(text)?)?)
+}
+
+/// A label, that may have `\e` for an escape character.
+fn label(text: &str) -> Result<Label> {
+    Ok(Label::new(&text.replace("\\e", "\x1b"))?)
 }
 
 #[derive(Parser)]
@@ -115,6 +120,9 @@ enum Command {
         bytes: Option<usize>,
         #[arg(long, value_parser = parse_number, default_value = "0")]
         flags: u64,
+        /// What the guest sees it called; `\e` is an escape character
+        #[arg(long, value_parser = label, default_value = "")]
+        label: Label,
     },
     /// Asks for a region just as given; fails with the errno's number
     Raw {
@@ -302,9 +310,9 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
             writeln!(out, "bytes={}", area.window().bytes())?;
             lender.add(&name, area)?;
         }
-        Command::Lend { slot, area, offset, start, bytes, flags } => {
+        Command::Lend { slot, area, offset, start, bytes, flags, label } => {
             let bytes = bytes.unwrap_or(lender.area(&area)?.window().bytes() - start);
-            lender.lend(slot, &area, start, bytes, offset, flags as u32)?;
+            lender.lend(slot, &area, (start, bytes), offset, flags as u32, label)?;
         }
         Command::Raw { slot, flags, guest_phys_addr, memory_size, userspace_addr } => {
             lender.set(&Region {
@@ -313,6 +321,7 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
                 guest_phys_addr,
                 memory_size,
                 userspace_addr,
+                label: Label::default(),
             })?;
         }
         Command::Unlend { slot } => lender.descriptor()?.delete_region(slot)?,

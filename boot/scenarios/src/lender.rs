@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use anyhow::{bail, Context, Result};
-use xenlend::{BorrowerFd, Counters, Device, Region, Status};
+use xenlend::{BorrowerFd, Counters, Device, Label, Region, Status};
 use xenlend_touch::control::Control;
 use xenlend_touch::memory::Memory;
 
@@ -74,10 +74,10 @@ impl Lender {
         &self,
         slot: u32,
         name: &str,
-        start: usize,
-        bytes: usize,
+        (start, bytes): (usize, usize),
         offset: u64,
         flags: u32,
+        label: Label,
     ) -> Result<()> {
         let area = self.area(name)?;
         let region = Region {
@@ -86,6 +86,7 @@ impl Lender {
             guest_phys_addr: self.status()?.aperture_address + offset,
             memory_size: bytes as u64,
             userspace_addr: area.window().address() + start as u64,
+            label,
         };
         self.set(&region)
     }

@@ -70,7 +70,7 @@ fn measure(workspace: &Workspace, xen: Flavour, parts: &Parts, folder: &Path) ->
     let script = folder.join("script.sh");
     let kind = if xen.is_lend_aware() { "lend" } else { "stock" };
     let text = format!(
-        "set -o pipefail\nexport XEN_KIND={kind}\ncd \"$OUT\"\nsh -eu /usr/lib/xenlend-scenarios/figures.sh | tee figures.txt\n"
+        "set -o pipefail\nexport XEN_KIND={kind} DRIVER=none\ncd \"$OUT\"\nsh -eu /usr/lib/xenlend-scenarios/figures.sh | tee figures.txt\n"
     );
     fs::write(&script, text).with_context(|| script.display().to_string())?;
     let scripts = workspace.root.join("boot/scenarios/scripts");

@@ -77,6 +77,7 @@ pub const BOOTS: &[Boot] = &[
         timeout_s: 1500,
         scenarios: &[
             show("memory_is_shared_through_the_driver", "frontend-shared.sh", &[]),
+            show("leases_are_listed_with_their_labels", "frontend-labels.sh", &[]),
             show("odd_uses_of_a_mapping_have_their_results", "frontend-odd.sh", &[]),
             show("pages_brought_in_before_make_nobody_sleep", "frontend-prefault.sh", &[]),
             show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),

@@ -9,7 +9,8 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 
 use crate::event::Event;
 use crate::ioctl;
-use crate::layout::{Counters, RawEvent, RawRegion, Status};
+use crate::label::Label;
+use crate::layout::{Counters, RawEvent, RawRegion2, Status};
 
 /// Events taken by one `read`.
 const EVENTS_PER_READ: usize = 32;
@@ -27,6 +28,8 @@ pub struct Region {
     pub memory_size: u64,
     /// Address in this process, page aligned. What is mapped there later shows at once.
     pub userspace_addr: u64,
+    /// What the borrower's programs see it called.
+    pub label: Label,
 }
 
 /// The bound descriptor. It may be handed to a process without privileges.
@@ -54,19 +57,20 @@ impl BorrowerFd {
     /// Makes a region. To change one, delete it first.
     ///
     /// # Errors
-    /// As the header says for `XENLEND_SET_USER_MEMORY_REGION`.
+    /// As the header says for `XENLEND_SET_USER_MEMORY_REGION2`.
     ///
     /// # Safety
     /// From now until the region is deleted the borrower reads and writes the memory in the
     /// window, at any time: no Rust reference to it may exist meanwhile, only raw pointers and
     /// volatile or atomic accesses.
     pub unsafe fn set_region(&self, region: &Region) -> io::Result<()> {
-        let request = RawRegion {
+        let request = RawRegion2 {
             slot: region.slot,
             flags: region.flags,
             guest_phys_addr: region.guest_phys_addr,
             memory_size: region.memory_size,
             userspace_addr: region.userspace_addr,
+            label: region.label.raw(),
         };
         // SAFETY: the caller's promise, passed on.
         unsafe { ioctl::set_region(&self.file, request) }

@@ -8,7 +8,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use crate::descriptor::BorrowerFd;
 use crate::ioctl;
-use crate::layout::{self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, Status, Xen};
+use crate::label::Label;
+use crate::layout::{
+    self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegionInfo, Status, Xen,
+};
 
 /// The device that the kernel module makes.
 pub const DEVICE_PATH: &str = "/dev/xen/xenlend";
@@ -68,6 +71,21 @@ pub struct BarAddress {
     pub devfn: u8,
     /// Number of the BAR, 0 to 5.
     pub bar: u8,
+}
+
+/// A region that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionInfo {
+    /// Number of the slot.
+    pub slot: u32,
+    /// `REGION_*` of [`crate::layout`].
+    pub flags: u32,
+    /// Where it appears in the borrower, in bytes.
+    pub guest_phys_addr: u64,
+    /// Bytes.
+    pub memory_size: u64,
+    /// What it is called.
+    pub label: Label,
 }
 
 /// The device, not bound to a borrower.
@@ -152,6 +170,29 @@ impl Device {
             // A module that went backwards would have us here for ever.
             from = status.borrower.checked_add(1).filter(|next| *next > borrower);
             found.push(status);
+        }
+        Ok(found)
+    }
+
+    /// The regions of this borrower, by rising slot; none without a link.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`.
+    pub fn regions(&self, borrower: u16) -> io::Result<Vec<RegionInfo>> {
+        let mut found = Vec::new();
+        for slot in 0..layout::MAX_REGIONS {
+            if found.last().is_some_and(|last: &RegionInfo| last.slot >= slot) {
+                continue;
+            }
+            let mut raw = RawRegionInfo { borrower, slot, ..RawRegionInfo::default() };
+            match ioctl::region(&self.file, &mut raw) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+            let RawRegionInfo { slot, flags, guest_phys_addr, memory_size, label, .. } = raw;
+            let label = Label::from_raw(label);
+            found.push(RegionInfo { slot, flags, guest_phys_addr, memory_size, label });
         }
         Ok(found)
     }

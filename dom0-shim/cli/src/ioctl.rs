@@ -6,7 +6,10 @@ use std::os::fd::AsFd;
 
 use rustix::ioctl::{ioctl, Setter, Updater};
 
-use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status, Xen};
+use crate::layout::{
+    AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, RawRegion2, RawRegionInfo,
+    Status, Xen,
+};
 use crate::number;
 
 /// `XENLEND_ATTACH`; fills in the ring references and the event channel.
@@ -57,20 +60,27 @@ pub(crate) fn detach_frontend(fd: impl AsFd, request: DetachFrontend) -> io::Res
     Ok(unsafe { ioctl(fd, Setter::<{ number::DETACH_FRONTEND }, DetachFrontend>::new(request)) }?)
 }
 
-/// `XENLEND_SET_USER_MEMORY_REGION`.
+/// `XENLEND_SET_USER_MEMORY_REGION2`.
 ///
 /// # Safety
 /// The borrower reads and writes the memory that the request names, at any time, until the
 /// region is deleted: no Rust reference to it may exist meanwhile.
-pub(crate) unsafe fn set_region(fd: impl AsFd, request: RawRegion) -> io::Result<()> {
-    // SAFETY: the number encodes exactly `RawRegion`, which the kernel only reads; the memory that
+pub(crate) unsafe fn set_region(fd: impl AsFd, request: RawRegion2) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `RawRegion2`, which the kernel only reads; the memory that
     // it names is the caller's promise.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::SET_USER_MEMORY_REGION2 }, RawRegion2>::new(request)) }?)
+}
+
+/// `XENLEND_SET_USER_MEMORY_REGION` of size 0: deletes a region.
+pub(crate) fn delete_region(fd: impl AsFd, slot: u32) -> io::Result<()> {
+    let request = RawRegion { slot, ..RawRegion::default() };
+    // SAFETY: the number encodes exactly `RawRegion`, which the kernel only reads; size 0 deletes, so that no
+    // memory is lent by this call.
     Ok(unsafe { ioctl(fd, Setter::<{ number::SET_USER_MEMORY_REGION }, RawRegion>::new(request)) }?)
 }
 
-/// Deletes a region.
-pub(crate) fn delete_region(fd: impl AsFd, slot: u32) -> io::Result<()> {
-    let request = RawRegion { slot, ..RawRegion::default() };
-    // SAFETY: size 0 deletes: no memory is lent by this call.
-    unsafe { set_region(fd, request) }
+/// `XENLEND_GET_REGION`; fills in everything but the borrower.
+pub(crate) fn region(fd: impl AsFd, request: &mut RawRegionInfo) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `RawRegionInfo`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::GET_REGION }, RawRegionInfo>::new(request)) }?)
 }

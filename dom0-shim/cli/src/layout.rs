@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const RING_REFS: usize = 3;
 /// `XENLEND_MAX_REGIONS`: slots of one borrower.
 pub const MAX_REGIONS: u32 = 64;
+/// `XENLEND_LABEL_BYTES`: a label and the zeros behind it.
+pub const LABEL_BYTES: usize = 32;
 /// `XENLEND_ATTACH_CHECK`: verify every acknowledgement.
 pub const ATTACH_CHECK: u32 = 1 << 0;
 /// `XENLEND_STATUS_LEND_AWARE`: Xen knows lent frames.
@@ -136,6 +138,34 @@ pub struct RawRegion {
     pub userspace_addr: u64,
 }
 
+/// `struct xenlend_region2`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct RawRegion2 {
+    pub slot: u32,
+    pub flags: u32,
+    pub guest_phys_addr: u64,
+    pub memory_size: u64,
+    pub userspace_addr: u64,
+    pub label: [u8; LABEL_BYTES],
+}
+
+/// `struct xenlend_region_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct RawRegionInfo {
+    pub borrower: u16,
+    pub reserved: u16,
+    pub slot: u32,
+    pub flags: u32,
+    pub reserved2: u32,
+    pub guest_phys_addr: u64,
+    pub memory_size: u64,
+    pub label: [u8; LABEL_BYTES],
+}
+
 /// `struct xenlend_event`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,6 +236,8 @@ const _: () = assert!(size_of::<Detach>() == 8);
 const _: () = assert!(size_of::<AllowBar>() == 24);
 const _: () = assert!(size_of::<Bind>() == 8);
 const _: () = assert!(size_of::<RawRegion>() == 32);
+const _: () = assert!(size_of::<RawRegion2>() == 64);
+const _: () = assert!(size_of::<RawRegionInfo>() == 64);
 const _: () = assert!(size_of::<RawEvent>() == 24);
 const _: () = assert!(size_of::<AttachFrontend>() == 32);
 const _: () = assert!(size_of::<DetachFrontend>() == 8);

@@ -8,12 +8,14 @@ mod descriptor;
 mod device;
 mod event;
 mod ioctl;
+mod label;
 pub mod layout;
 pub mod number;
 mod words;
 
 pub use descriptor::{BorrowerFd, Region};
-pub use device::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, DEVICE_PATH};
+pub use device::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, RegionInfo, DEVICE_PATH};
 pub use event::Event;
+pub use label::Label;
 pub use layout::{Counters, Status};
 pub use words::{FrameRefusal, LinkState, Reason};

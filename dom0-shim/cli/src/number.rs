@@ -3,7 +3,10 @@
 
 use rustix::ioctl::{opcode, Opcode};
 
-use crate::layout::{AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, Status, Xen};
+use crate::layout::{
+    AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, RawRegion2, RawRegionInfo,
+    Status, Xen,
+};
 
 /// `XENLEND_IOC_MAGIC`.
 pub const MAGIC: u8 = 0xC5;
@@ -19,6 +22,10 @@ pub const BIND: Opcode = opcode::write::<Bind>(MAGIC, 0x13);
 pub const STATUS: Opcode = opcode::read_write::<Status>(MAGIC, 0x14);
 /// `XENLEND_SET_USER_MEMORY_REGION`.
 pub const SET_USER_MEMORY_REGION: Opcode = opcode::write::<RawRegion>(MAGIC, 0x15);
+/// `XENLEND_SET_USER_MEMORY_REGION2`.
+pub const SET_USER_MEMORY_REGION2: Opcode = opcode::write::<RawRegion2>(MAGIC, 0x18);
+/// `XENLEND_GET_REGION`.
+pub const GET_REGION: Opcode = opcode::read_write::<RawRegionInfo>(MAGIC, 0x19);
 /// `XENLEND_XEN`.
 pub const XEN: Opcode = opcode::read_write::<Xen>(MAGIC, 0x20);
 /// `XENLEND_ATTACH_FRONTEND`.

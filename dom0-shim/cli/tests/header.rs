@@ -12,7 +12,7 @@ use c_header::{ask_the_c_compiler, forgotten, Beliefs};
 
 use xenlend::layout::{
     self, AllowBar, Attach, AttachFrontend, Bind, Counters, Detach, DetachFrontend, RawEvent, RawRegion,
-    Status, Xen,
+    RawRegion2, RawRegionInfo, Status, Xen,
 };
 use xenlend::{number, FrameRefusal, LinkState, Reason};
 
@@ -48,6 +48,18 @@ fn structure_beliefs() -> Beliefs {
         RawRegion,
         "xenlend_region",
         [slot, flags, guest_phys_addr, memory_size, userspace_addr]
+    );
+    believe_struct!(
+        beliefs,
+        RawRegion2,
+        "xenlend_region2",
+        [slot, flags, guest_phys_addr, memory_size, userspace_addr, label]
+    );
+    believe_struct!(
+        beliefs,
+        RawRegionInfo,
+        "xenlend_region_info",
+        [borrower, reserved, slot, flags, reserved2, guest_phys_addr, memory_size, label]
     );
     believe_struct!(
         beliefs,
@@ -113,7 +125,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 47] = [
+    let pairs: [(&str, u64); 50] = [
         ("XENLEND_API_VERSION", 1),
         ("XENLEND_ATTACH", number::ATTACH.into()),
         ("XENLEND_DETACH", number::DETACH.into()),
@@ -121,6 +133,9 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_BIND", number::BIND.into()),
         ("XENLEND_STATUS", number::STATUS.into()),
         ("XENLEND_SET_USER_MEMORY_REGION", number::SET_USER_MEMORY_REGION.into()),
+        ("XENLEND_SET_USER_MEMORY_REGION2", number::SET_USER_MEMORY_REGION2.into()),
+        ("XENLEND_GET_REGION", number::GET_REGION.into()),
+        ("XENLEND_LABEL_BYTES", layout::LABEL_BYTES as u64),
         ("XENLEND_ATTACH_FRONTEND", number::ATTACH_FRONTEND.into()),
         ("XENLEND_DETACH_FRONTEND", number::DETACH_FRONTEND.into()),
         ("XENLEND_XEN", number::XEN.into()),

@@ -4,6 +4,7 @@
 use core::ops::DerefMut;
 
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
+use xenlend_protocol::label::{Label, Unprintable};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::refusal::{Refusal, RemoveFailure};
 
@@ -47,6 +48,8 @@ pub struct Region<S: Storage> {
     pub user_address: u64,
     /// `REGION_*`
     pub flags: u32,
+    /// What the borrower is told that it is called.
+    pub label: Label,
     /// Where it stands.
     pub phase: Phase,
     /// What is present.
@@ -85,6 +88,8 @@ pub enum RegionError {
     Exists,
     /// `EOPNOTSUPP`
     Unsupported,
+    /// `EILSEQ`
+    BadLabel,
 }
 
 /// What a checked call comes to.
@@ -111,6 +116,8 @@ pub struct NewRegion {
     pub user_address: u64,
     /// `REGION_*`
     pub flags: u32,
+    /// What it is called.
+    pub label: Label,
     /// The descriptor that makes it.
     pub owner: u32,
 }
@@ -171,6 +178,7 @@ impl<S: Storage> Regions<S> {
     ) -> Result<Plan, RegionError> {
         let index = u16::try_from(request.slot).map_err(|_| RegionError::Invalid)?;
         let slot = self.slots.get(usize::from(index)).ok_or(RegionError::Invalid)?;
+        let label = request.label.check().map_err(|Unprintable| RegionError::BadLabel)?;
         if let Some(region) = slot.region.as_ref() {
             if region.owner != owner {
                 return Err(RegionError::Exists);
@@ -183,6 +191,7 @@ impl<S: Storage> Regions<S> {
                 return Err(RegionError::Exists);
             }
             let same = request.flags == region.flags
+                && label == region.label
                 && request.guest_phys_addr == aperture.address_of(region.first)
                 && request.memory_size == u64::from(region.count).saturating_mul(PAGE_SIZE)
                 && request.userspace_addr == region.user_address;
@@ -208,7 +217,8 @@ impl<S: Storage> Regions<S> {
         }
         let lease = LeaseId { index, generation: slot.generation.wrapping_add(1) };
         let user_address = request.userspace_addr;
-        Ok(Plan::Create(NewRegion { lease, first, count, user_address, flags: request.flags, owner }))
+        let flags = request.flags;
+        Ok(Plan::Create(NewRegion { lease, first, count, user_address, flags, label, owner }))
     }
 
     /// Puts a planned region into its slot. Its mirror is empty.
@@ -222,6 +232,7 @@ impl<S: Storage> Regions<S> {
                 count: new.count,
                 user_address: new.user_address,
                 flags: new.flags,
+                label: new.label,
                 phase: Phase::Setting(None),
                 mirror,
                 first_page_kind: None,

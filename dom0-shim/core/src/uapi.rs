@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structures of `dom0-shim/uapi/xenlend.h`, to and from the bytes of a process.
 
+use xenlend_protocol::label::{ClaimedLabel, Label, LABEL_FIELD_BYTES};
 use xenlend_protocol::refusal::AttachFailure;
 
 use crate::counters::{Counters, COUNT};
@@ -22,6 +23,10 @@ pub const DOMAIN_BYTES: usize = 8;
 pub const ALLOW_BAR_BYTES: usize = 24;
 /// Bytes of `struct xenlend_region`.
 pub const REGION_BYTES: usize = 32;
+/// Bytes of `struct xenlend_region2`.
+pub const REGION2_BYTES: usize = REGION_BYTES + LABEL_FIELD_BYTES;
+/// Bytes of `struct xenlend_region_info`.
+pub const REGION_INFO_BYTES: usize = 32 + LABEL_FIELD_BYTES;
 /// Bytes of `struct xenlend_attach_frontend`.
 pub const ATTACH_FRONTEND_BYTES: usize = 32;
 /// Bytes of `struct xenlend_event`.
@@ -41,6 +46,11 @@ pub const BIND: u32 = request(WRITE, 0x13, DOMAIN_BYTES);
 pub const STATUS: u32 = request(READ | WRITE, 0x14, STATUS_BYTES);
 /// `XENLEND_SET_USER_MEMORY_REGION`
 pub const SET_USER_MEMORY_REGION: u32 = request(WRITE, 0x15, REGION_BYTES);
+
+/// `XENLEND_SET_USER_MEMORY_REGION2`
+pub const SET_USER_MEMORY_REGION2: u32 = request(WRITE, 0x18, REGION2_BYTES);
+/// `XENLEND_GET_REGION`
+pub const GET_REGION: u32 = request(READ | WRITE, 0x19, REGION_INFO_BYTES);
 
 /// `XENLEND_ATTACH_FRONTEND`
 pub const ATTACH_FRONTEND: u32 = request(READ | WRITE, 0x16, ATTACH_FRONTEND_BYTES);
@@ -118,7 +128,7 @@ pub struct AttachFrontend {
     pub failure: Option<AttachFailure>,
 }
 
-/// `struct xenlend_region`
+/// `struct xenlend_region`, `struct xenlend_region2`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegionRequest {
     /// Place in the table.
@@ -131,6 +141,23 @@ pub struct RegionRequest {
     pub memory_size: u64,
     /// First byte in the process.
     pub userspace_addr: u64,
+    /// What it is to be called.
+    pub label: ClaimedLabel,
+}
+
+/// `struct xenlend_region_info`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionInfo {
+    /// Its slot.
+    pub slot: u32,
+    /// `REGION_*`
+    pub flags: u32,
+    /// First byte in the borrower's address space.
+    pub guest_phys_addr: u64,
+    /// In bytes.
+    pub memory_size: u64,
+    /// What it is called.
+    pub label: Label,
 }
 
 /// `struct xenlend_status`
@@ -269,7 +296,33 @@ impl RegionRequest {
             guest_phys_addr: u64_at(bytes, 8),
             memory_size: u64_at(bytes, 16),
             userspace_addr: u64_at(bytes, 24),
+            label: ClaimedLabel::default(),
         }
+    }
+
+    /// Reads one with a label; `None` if that has no end in its field, or something behind it.
+    pub fn decode2(bytes: &[u8; REGION2_BYTES]) -> Option<Self> {
+        let (region, field) = bytes.split_first_chunk()?;
+        let label = ClaimedLabel::from_field(field.first_chunk()?)?;
+        Some(Self { label, ..Self::decode(region) })
+    }
+}
+
+/// Reads which region is asked for: borrower, and the first slot that it may have. `None` if a reserved field
+/// is not 0.
+pub fn decode_region_info(bytes: &[u8; REGION_INFO_BYTES]) -> Option<(u16, u32)> {
+    let is_clean = u16_at(bytes, 2) == 0 && u32_at(bytes, 12) == 0;
+    is_clean.then_some((u16_at(bytes, 0), u32_at(bytes, 4)))
+}
+
+impl RegionInfo {
+    /// Writes the answer.
+    pub fn encode_answer(&self, bytes: &mut [u8; REGION_INFO_BYTES]) {
+        put(bytes, 4, &self.slot.to_le_bytes());
+        put(bytes, 8, &self.flags.to_le_bytes());
+        put(bytes, 16, &self.guest_phys_addr.to_le_bytes());
+        put(bytes, 24, &self.memory_size.to_le_bytes());
+        put(bytes, 32, &self.label.to_field());
     }
 }
 
@@ -328,6 +381,8 @@ mod tests {
         assert_eq!(ATTACH_FRONTEND, 0xC020_C516);
         assert_eq!(DETACH_FRONTEND, 0x4008_C517);
         assert_eq!(SET_USER_MEMORY_REGION, 0x4020_C515);
+        assert_eq!(SET_USER_MEMORY_REGION2, 0x4040_C518);
+        assert_eq!(GET_REGION, 0xC040_C519);
     }
 
     #[test]
@@ -369,6 +424,38 @@ mod tests {
             dirty[reserved] = 1;
             assert!(!AttachFrontend::decode(&dirty).is_clean, "{reserved}");
         }
+    }
+
+    #[test]
+    fn a_label_is_the_second_half_of_a_region() {
+        let mut bytes: [u8; REGION2_BYTES] = core::array::from_fn(|at| if at < 32 { at as u8 } else { 0 });
+        bytes[32..35].copy_from_slice(b"fb0");
+        let region = RegionRequest::decode2(&bytes).unwrap();
+        assert_eq!((region.slot, region.userspace_addr), (0x0302_0100, 0x1f1e_1d1c_1b1a_1918));
+        assert_eq!(region.label.as_bytes(), b"fb0");
+        let without = RegionRequest::decode(bytes.first_chunk().unwrap());
+        assert_eq!(without, RegionRequest { label: ClaimedLabel::default(), ..region });
+        bytes[32..].fill(b'x');
+        assert_eq!(RegionRequest::decode2(&bytes), None, "without an end");
+    }
+
+    #[test]
+    fn a_regions_answer_leaves_the_borrower_alone() {
+        let mut bytes = [0; REGION_INFO_BYTES];
+        bytes[..8].copy_from_slice(&[5, 1, 0, 0, 9, 0, 0, 0]);
+        assert_eq!(decode_region_info(&bytes), Some((0x105, 9)));
+        for reserved in [2, 3, 12, 15] {
+            let mut dirty = bytes;
+            dirty[reserved] = 1;
+            assert_eq!(decode_region_info(&dirty), None, "{reserved}");
+        }
+        let label = ClaimedLabel::new(b"cursor").unwrap().check().unwrap();
+        let (guest_phys_addr, memory_size) = (0x10_0000_0000, 4096);
+        RegionInfo { slot: 12, flags: 2, guest_phys_addr, memory_size, label }.encode_answer(&mut bytes);
+        assert_eq!(bytes[..16], [5, 1, 0, 0, 12, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[16..32], [0, 0, 0, 0, 16, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[32..38], *b"cursor");
+        assert_eq!(bytes[38..], [0; 26]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn any_word() -> impl Strategy<Value = FromBroker> {
     let small = 0_u32..4;
     prop_oneof![
         1 => any::<[u32; 2]>().prop_map(|[features, aperture_pages]| FromBroker::Welcome {
-            version: 1, features, aperture_pages, lease_capacity: 64
+            version: 2, features, aperture_pages, lease_capacity: 64
         }),
         2 => (lease.clone(), prop_oneof![Just(Ok(())), refusal.prop_map(Err)])
             .prop_map(|(lease, result)| FromBroker::RegionSet { lease, result }),

@@ -7,6 +7,7 @@ mod support;
 
 use support::{extents, invalidate, page_in, present, request, Pair, APERTURE_PAGES, USER};
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::message::{
     CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker, WantedOutcome, FEATURE_LEND_AWARE,
 };
@@ -41,7 +42,7 @@ fn both_sides_have_to_have_found_the_same_kind() {
         let Some(ToBroker::Hello { features: offered, .. }) = pair.next() else { panic!() };
         assert_eq!(offered, u32::from(kind == LEND_AWARE));
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 1, features, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: 2, features, aperture_pages, lease_capacity: 64 });
         assert_eq!(pair.link.needs_force(), Some(Reason::OtherXen), "{kind:?} {features}");
     }
     let mut pair = Pair::on(LEND_AWARE);
@@ -77,6 +78,7 @@ fn regions_may_be_read_only_and_write_back() {
         rights: Rights::ReadOnly,
         loss: LossPolicy::Zeros,
         cache: CacheMode::WriteBack,
+        label: ClaimedLabel::default(),
     };
     assert_eq!(asked, expected);
     assert!(pair.link.region(lease).unwrap().is_read_only());

@@ -25,11 +25,11 @@ fn nothing_but_welcome_opens_a_link() {
     assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
     assert_eq!(Pair::connected().link.state(), State::Connected);
     let mut pair = Pair::new();
-    pair.say(FromBroker::Incompatible { oldest: 2, newest: 3 });
+    pair.say(FromBroker::Incompatible { oldest: 3, newest: 4 });
     assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
     let mut pair = Pair::new();
     let aperture_pages = APERTURE_PAGES - 1;
-    pair.say(FromBroker::Welcome { version: 1, features: 0, aperture_pages, lease_capacity: 1 });
+    pair.say(FromBroker::Welcome { version: 2, features: 0, aperture_pages, lease_capacity: 1 });
     assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
 }
 

@@ -6,7 +6,7 @@ use core::ffi::c_ulong;
 use xenlend_shim_core::events::{Cursor, Event};
 use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest};
 
-use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
+use crate::errno::{Errno, EAGAIN, EBUSY, EILSEQ, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::shared::Shared;
@@ -109,6 +109,11 @@ impl Descriptor {
                 let call = RegionRequest::decode(&user::read(argument)?);
                 leases::set_region(&self.link()?, &call, self.number)
             }
+            uapi::SET_USER_MEMORY_REGION2 => {
+                let call = RegionRequest::decode2(&user::read(argument)?).ok_or(EILSEQ)?;
+                leases::set_region(&self.link()?, &call, self.number)
+            }
+            uapi::GET_REGION => self.region(argument),
             _ => Err(ENOTTY),
         }
     }
@@ -128,17 +133,30 @@ impl Descriptor {
         Ok(())
     }
 
+    /// The link that this descriptor is bound to; an administrator's may ask for any other.
+    fn link_of(&self, borrower: u16, next: bool) -> Result<Shared<Link>, Errno> {
+        if let Ok(link) = self.link() {
+            return Ok(link);
+        }
+        administrator()?;
+        let links = Module::links();
+        let found = if next { links.find_from(borrower) } else { links.find(borrower) };
+        found.ok_or(ENOENT)
+    }
+
+    #[inline(never)]
+    fn region(&self, argument: c_ulong) -> Result<(), Errno> {
+        let mut bytes = user::read(argument)?;
+        let (borrower, from) = uapi::decode_region_info(&bytes).ok_or(EINVAL)?;
+        let info = self.link_of(borrower, false)?.locked(|state| state.core.region_info(from));
+        info.ok_or(ENOENT)?.encode_answer(&mut bytes);
+        user::write(argument, &bytes)
+    }
+
     #[inline(never)]
     fn status(&self, argument: c_ulong) -> Result<(), Errno> {
         let (borrower, next) = uapi::decode_status(&user::read(argument)?);
-        let link = if let Ok(link) = self.link() {
-            link
-        } else {
-            administrator()?;
-            let links = Module::links();
-            let found = if next { links.find_from(borrower) } else { links.find(borrower) };
-            found.ok_or(ENOENT)?
-        };
+        let link = self.link_of(borrower, next)?;
         let status = link.locked(|state| state.core.status());
         user::write(argument, &status.encode())
     }

@@ -35,6 +35,8 @@ pub const EINVAL: Errno = Errno(22);
 pub const ENOTTY: Errno = Errno(25);
 /// No space left.
 pub const ENOSPC: Errno = Errno(28);
+/// Bytes that are no text.
+pub const EILSEQ: Errno = Errno(84);
 /// The link is gone.
 pub const ENOLINK: Errno = Errno(67);
 /// Protocol error.

@@ -13,7 +13,7 @@ use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
 use crate::errno::{
-    Errno, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
+    Errno, EAGAIN, EBUSY, EEXIST, EILSEQ, EINTR, EINVAL, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
 };
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
@@ -31,6 +31,7 @@ impl From<RegionError> for Errno {
             RegionError::Invalid => EINVAL,
             RegionError::Exists => EEXIST,
             RegionError::Unsupported => EOPNOTSUPP,
+            RegionError::BadLabel => EILSEQ,
         }
     }
 }
@@ -114,6 +115,7 @@ fn errno_of(refusal: Refusal) -> Errno {
         Refusal::TableFull { .. } => ENOSPC,
         Refusal::Overlap { .. } | Refusal::IndexInUse => EEXIST,
         Refusal::Unsupported => EOPNOTSUPP,
+        Refusal::BadLabel => EILSEQ,
         Refusal::Quarantined { .. } => EBUSY,
         _ => EINVAL,
     }

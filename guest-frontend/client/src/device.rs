@@ -12,6 +12,7 @@ use rustix::event::{poll, PollFd, PollFlags};
 
 use crate::event::{Event, PrefaultStatus};
 use crate::ioctl;
+use crate::label::Label;
 use crate::layout::{self, Counters, RawEvent, RawLease, RawPrefault};
 use crate::mapping::Mapping;
 
@@ -68,6 +69,8 @@ pub struct Lease {
     pub loss_faults: bool,
     /// Whether it is mapped write-back; else write-combining.
     pub is_write_back: bool,
+    /// What the lender calls it.
+    pub label: Label,
 }
 
 impl From<RawLease> for Lease {
@@ -82,6 +85,7 @@ impl From<RawLease> for Lease {
             is_writable: has(layout::LEASE_WRITABLE),
             loss_faults: has(layout::LEASE_LOSS_FAULT),
             is_write_back: has(layout::LEASE_WRITE_BACK),
+            label: Label::from_raw(raw.label),
         }
     }
 }

@@ -10,12 +10,14 @@ pub const MAGIC: u8 = 0xC5;
 /// `XENLEND_GUEST_INFO`
 pub const INFO: Opcode = opcode::read::<RawInfo>(MAGIC, 0x20);
 /// `XENLEND_GUEST_GET_LEASES`
-pub const GET_LEASES: Opcode = opcode::read_write::<RawLeases>(MAGIC, 0x21);
+pub const GET_LEASES: Opcode = opcode::read_write::<RawLeases>(MAGIC, 0x24);
 /// `XENLEND_GUEST_PREFAULT`
 pub const PREFAULT: Opcode = opcode::write::<RawPrefault>(MAGIC, 0x22);
 /// `XENLEND_GUEST_COUNTERS`
 pub const COUNTERS: Opcode = opcode::read::<Counters>(MAGIC, 0x23);
 
+/// `XENLEND_GUEST_LABEL_BYTES`
+pub const LABEL_BYTES: usize = 32;
 /// `XENLEND_GUEST_LEASE_WRITABLE`
 pub const LEASE_WRITABLE: u32 = 1 << 0;
 /// `XENLEND_GUEST_LEASE_LOSS_FAULT`
@@ -63,6 +65,7 @@ pub struct RawLease {
     pub bytes: u64,
     pub flags: u32,
     pub reserved: u32,
+    pub label: [u8; LABEL_BYTES],
 }
 
 /// `struct xenlend_guest_leases`

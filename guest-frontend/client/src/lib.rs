@@ -7,10 +7,12 @@
 mod device;
 mod event;
 mod ioctl;
+mod label;
 pub mod layout;
 mod mapping;
 
 pub use device::{Device, Info, Lease, State, DEVICE_PATH};
 pub use event::{ClosingReason, Event, PrefaultStatus};
+pub use label::Label;
 pub use layout::Counters;
 pub use mapping::{Mapping, Word};

@@ -24,7 +24,7 @@ fn structures() -> Beliefs {
         beliefs,
         RawLease,
         "xenlend_guest_lease",
-        [index, generation, serial, offset, bytes, flags, reserved]
+        [index, generation, serial, offset, bytes, flags, reserved, label]
     );
     believe_struct!(beliefs, RawLeases, "xenlend_guest_leases", [leases, capacity, count]);
     believe_struct!(beliefs, RawPrefault, "xenlend_guest_prefault", [offset, bytes, cookie]);
@@ -53,7 +53,7 @@ fn structures() -> Beliefs {
 
 fn numbers() -> Beliefs {
     let pairs: [(&str, u64); 28] = [
-        ("API_VERSION", 1),
+        ("API_VERSION", 2),
         ("IOC_MAGIC", layout::MAGIC.into()),
         ("INFO", layout::INFO.into()),
         ("GET_LEASES", layout::GET_LEASES.into()),
@@ -82,7 +82,7 @@ fn numbers() -> Beliefs {
         ("PREFAULT_LOST", 1),
         ("PREFAULT_UNAVAILABLE", 2),
     ];
-    let ended = [("PREFAULT_ENDED", 3)];
+    let ended = [("PREFAULT_ENDED", 3), ("LABEL_BYTES", layout::LABEL_BYTES as u64)];
     pairs.into_iter().chain(ended).map(|(name, value)| (format!("XENLEND_GUEST_{name}"), value)).collect()
 }
 

@@ -4,6 +4,7 @@
 //! A program's mapping belongs to one lease by its serial number, which no later lease of this
 //! driver's life gets: the wire's ids begin anew with every broker.
 
+use xenlend_protocol::label::Label;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 
@@ -27,6 +28,8 @@ pub struct Lease {
     pub loss: LossPolicy,
     /// How they have to map it.
     pub cache: CacheMode,
+    /// What the lender calls it.
+    pub label: Label,
 }
 
 impl Lease {

@@ -2,6 +2,7 @@
 //! The structures of `guest-frontend/uapi/xenlend-guest.h`, to and from the bytes of a process.
 
 use xenlend_protocol::frame::PAGE_SIZE;
+use xenlend_protocol::label::LABEL_FIELD_BYTES;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 
 use crate::aperture::Aperture;
@@ -20,13 +21,13 @@ const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
 }
 
 /// `XENLEND_GUEST_API_VERSION`
-pub const API_VERSION: u32 = 1;
+pub const API_VERSION: u32 = 2;
 /// Bytes of `struct xenlend_guest_info`.
 pub const INFO_BYTES: usize = 24;
 /// Bytes of `struct xenlend_guest_leases`.
 pub const LEASES_BYTES: usize = 16;
 /// Bytes of `struct xenlend_guest_lease`.
-pub const LEASE_BYTES: usize = 40;
+pub const LEASE_BYTES: usize = 40 + LABEL_FIELD_BYTES;
 /// Bytes of `struct xenlend_guest_prefault`.
 pub const PREFAULT_BYTES: usize = 24;
 /// Bytes of `struct xenlend_guest_event`.
@@ -37,7 +38,7 @@ pub const COUNTERS_BYTES: usize = 8 * COUNT;
 /// `XENLEND_GUEST_INFO`
 pub const INFO: u32 = request(READ, 0x20, INFO_BYTES);
 /// `XENLEND_GUEST_GET_LEASES`
-pub const GET_LEASES: u32 = request(READ | WRITE, 0x21, LEASES_BYTES);
+pub const GET_LEASES: u32 = request(READ | WRITE, 0x24, LEASES_BYTES);
 /// `XENLEND_GUEST_PREFAULT`
 pub const PREFAULT: u32 = request(WRITE, 0x22, PREFAULT_BYTES);
 /// `XENLEND_GUEST_COUNTERS`
@@ -121,7 +122,7 @@ pub fn encode_lease(lease: &Lease) -> [u8; LEASE_BYTES] {
     }
     let mut out = Writer::default();
     out.word(u32::from(lease.id.index)).word(lease.id.generation).double(lease.serial);
-    out.double(offset).double(bytes).word(flags).word(0);
+    out.double(offset).double(bytes).word(flags).word(0).put(&lease.label.to_field());
     out.bytes
 }
 
@@ -193,7 +194,27 @@ impl<const N: usize> Writer<N> {
 
 #[cfg(test)]
 mod tests {
+    use xenlend_protocol::label::ClaimedLabel;
+    use xenlend_protocol::lease_id::LeaseId;
+
     use super::*;
+
+    #[test]
+    fn a_lease_ends_with_its_label_and_zeros() {
+        let lease = Lease {
+            id: LeaseId { index: 3, generation: 1 },
+            serial: 9,
+            pages: Pages { first: 1, end: 3 },
+            rights: Rights::ReadWrite,
+            loss: LossPolicy::Zeros,
+            cache: CacheMode::WriteCombining,
+            label: ClaimedLabel::new(b"fb 0").unwrap().check().unwrap(),
+        };
+        let bytes = encode_lease(&lease);
+        assert_eq!(bytes[32..44], [1, 0, 0, 0, 0, 0, 0, 0, b'f', b'b', b' ', b'0']);
+        assert_eq!(bytes[44..], [0; 28]);
+        assert_eq!(bytes.len(), 72);
+    }
 
     #[test]
     fn ranges_of_bytes_are_whole_pages() {

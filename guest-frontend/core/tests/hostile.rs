@@ -7,7 +7,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use support::{driver, lease, lost, present, revoked, unavailable, Bench, TestFrontend, APERTURE_PAGES};
+use support::{
+    driver, labelled, lease, lost, present, revoked, unavailable, Bench, TestFrontend, APERTURE_PAGES,
+};
 use xenlend_front_core::frontend::Turn;
 use xenlend_front_core::link::{Answer, Phase, Touch, BY_BREACH, BY_BROKER, BY_VERSION};
 use xenlend_front_core::page_set::Pages;
@@ -27,8 +29,8 @@ fn closed() -> ToBorrower {
 /// One of each kind, well formed, about the lease that exists in the connected state.
 fn one_of_each() -> Vec<(&'static str, ToBorrower)> {
     vec![
-        ("welcome", ToBorrower::Welcome { version: 1, features: 0 }),
-        ("incompatible", ToBorrower::Incompatible { oldest: 2, newest: 2 }),
+        ("welcome", ToBorrower::Welcome { version: 2, features: 0 }),
+        ("incompatible", ToBorrower::Incompatible { oldest: 3, newest: 3 }),
         ("lease", lease(LeaseId { index: 9, generation: 1 }, 1024, 64, LossPolicy::Zeros)),
         ("revoked", revoked(1, HERE, 0, 64, false)),
         ("ended", revoked(1, HERE, 0, 64, true)),
@@ -95,11 +97,16 @@ fn what_cannot_be_ends_the_link() {
     let (mut bench, ..) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.say(revoked(5, HERE, 0, 1, false));
     assert_eq!(bench.say(revoked(5, HERE, 0, 1, false)), Turn::Ended(BY_BREACH), "a sequence twice");
+    for bad in [&b"\x1b[2J"[..], b"two\nlines", b"\0", b"\xff\xfe", b"\x7f"] {
+        let (mut bench, ..) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+        let other = lease(LeaseId { index: 9, generation: 1 }, 1024, 64, LossPolicy::Zeros);
+        assert_eq!(bench.say(labelled(other, bad)), Turn::Ended(BY_BREACH), "{bad:?}");
+    }
     let mut bench = Bench::greeting();
-    let turn = bench.say(ToBorrower::Welcome { version: 2, features: 0 });
+    let turn = bench.say(ToBorrower::Welcome { version: 3, features: 0 });
     assert_eq!(turn, Turn::Ended(BY_BREACH), "a version that was not offered");
     let mut bench = Bench::greeting();
-    let turn = bench.say(ToBorrower::Welcome { version: 1, features: 1 });
+    let turn = bench.say(ToBorrower::Welcome { version: 2, features: 1 });
     assert_eq!(turn, Turn::Ended(BY_BREACH), "a feature that was not offered");
 }
 
@@ -134,7 +141,7 @@ fn any_message() -> impl Strategy<Value = ToBorrower> {
     let grant = (id.clone(), 0_u32..30, 1_u32..60, loss)
         .prop_map(|(id, first, count, loss)| lease(id, first * 64, count, loss));
     prop_oneof![
-        1 => Just(ToBorrower::Welcome { version: 1, features: 0 }),
+        1 => Just(ToBorrower::Welcome { version: 2, features: 0 }),
         20 => grant,
         20 => (id.clone(), range.clone()).prop_map(|(id, (first, count))| present(id, first, count)),
         10 => (id.clone(), range.clone()).prop_map(|(id, (first, count))| lost(id, first, count)),

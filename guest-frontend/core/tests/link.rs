@@ -10,6 +10,7 @@ use xenlend_front_core::link::{Answer, Phase, Touch, BY_BREACH, BY_BROKER, BY_VE
 use xenlend_front_core::page_set::Pages;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
@@ -20,8 +21,8 @@ fn the_driver_speaks_first_and_names_its_aperture() {
     let mut bench = Bench::greeting();
     let hello = bench.said();
     let expected = FromBorrower::Hello {
-        oldest: 1,
-        newest: 1,
+        oldest: 2,
+        newest: 2,
         features: 0,
         aperture_gfn: support::APERTURE_GFN,
         aperture_pages: support::APERTURE_PAGES,
@@ -34,7 +35,7 @@ fn the_driver_speaks_first_and_names_its_aperture() {
 #[test]
 fn an_incompatible_broker_ends_the_link() {
     let mut bench = Bench::greeting();
-    let turn = bench.say(ToBorrower::Incompatible { oldest: 2, newest: 3 });
+    let turn = bench.say(ToBorrower::Incompatible { oldest: 3, newest: 4 });
     assert_eq!(turn, Turn::Ended(BY_VERSION));
     assert_eq!(bench.driver.turn(), Turn::Idle, "said once");
 }
@@ -229,6 +230,7 @@ fn a_mapping_needs_one_lease_that_allows_it() {
         rights: Rights::ReadOnly,
         loss: LossPolicy::Zeros,
         cache: CacheMode::WriteCombining,
+        label: ClaimedLabel::default(),
     });
     bench.say(ToBorrower::Lease {
         lease: LeaseId { index: 5, generation: 1 },
@@ -237,6 +239,7 @@ fn a_mapping_needs_one_lease_that_allows_it() {
         rights: Rights::ReadWrite,
         loss: LossPolicy::Zeros,
         cache: CacheMode::WriteBack,
+        label: ClaimedLabel::default(),
     });
     let map = |first, end, writes, executes| bench.driver.map(Pages { first, end }, writes, executes);
     assert_eq!(map(0, 64, true, false), Ok(Mapped { serial, may_write: true }));
@@ -247,6 +250,22 @@ fn a_mapping_needs_one_lease_that_allows_it() {
     assert_eq!(map(64, 65, true, false), Err(MapRefusal::Access));
     assert!(matches!(map(64, 65, false, false), Ok(Mapped { may_write: false, .. })));
     assert_eq!(map(128, 129, false, false), Err(MapRefusal::CacheMode));
+}
+
+#[test]
+fn each_lease_has_the_label_that_it_was_announced_with() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    let other = LeaseId { index: 4, generation: 1 };
+    bench.say(support::labelled(lease(other, 64, 64, LossPolicy::Zeros), b"fb 0"));
+    let labels = |bench: &Bench| {
+        let leases = bench.driver.link().unwrap().leases();
+        leases.map(|lease| (lease.id, lease.label.as_str().to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(labels(&bench), [(id, String::new()), (other, "fb 0".into())]);
+    bench.say(revoked(1, other, 64, 64, true));
+    let next = LeaseId { generation: 2, ..other };
+    bench.say(lease(next, 64, 64, LossPolicy::Zeros));
+    assert_eq!(labels(&bench), [(id, String::new()), (next, String::new())]);
 }
 
 #[test]

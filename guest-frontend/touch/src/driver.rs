@@ -19,8 +19,8 @@ pub fn print() -> Result<()> {
     println!("aperture={:#x}:{:#x}", info.aperture_address, info.aperture_bytes);
     for lease in device.leases().unwrap_or_default() {
         println!(
-            "lease={} offset={:#x} bytes={:#x} serial={}",
-            lease.index, lease.offset, lease.bytes, lease.serial
+            "lease={} offset={:#x} bytes={:#x} writable={} serial={} label={:?}",
+            lease.index, lease.offset, lease.bytes, lease.is_writable, lease.serial, lease.label
         );
     }
     let counters = device.counters()?;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structures that a process hands to the lender's kernel, and the rules for regions.
 
+use xenlend_protocol::label::Label;
 use xenlend_shim_core::mirror::Mirror;
 use xenlend_shim_core::regions::{Aperture, Phase, Plan, Regions, Slot, MAX_REGIONS};
 use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::uapi::{
-    decode_domain, decode_status, AllowBar, Attach, RegionRequest, ALLOW_BAR_BYTES, ATTACH_BYTES,
-    REGION_BYTES, STATUS_BYTES,
+    decode_domain, decode_region_info, decode_status, AllowBar, Attach, RegionInfo, RegionRequest,
+    ALLOW_BAR_BYTES, ATTACH_BYTES, REGION2_BYTES, REGION_INFO_BYTES, STATUS_BYTES,
 };
 
 use crate::Stream;
@@ -25,7 +26,7 @@ pub fn requests(bytes: &[u8]) {
     let mut stream = Stream(bytes);
     let mut regions = Regions::<Vectors>::new((0..MAX_REGIONS).map(|_| Slot::EMPTY).collect());
     while !stream.is_empty() {
-        match stream.byte() % 5 {
+        match stream.byte() % 7 {
             0 => attach(stream.take()),
             1 => allow_bar(stream.take()),
             2 => {
@@ -37,7 +38,21 @@ pub fn requests(bytes: &[u8]) {
                 let (borrower, _) = decode_status(&stream.take::<STATUS_BYTES>());
                 let _ = borrower;
             }
-            _ => region(&mut regions, stream.byte(), stream.byte(), &stream.take()),
+            4 => {
+                let (owner, unsupported) = (stream.byte(), stream.byte());
+                region(&mut regions, owner, unsupported, &RegionRequest::decode(&stream.take()));
+            }
+            5 => {
+                let (owner, unsupported) = (stream.byte(), stream.byte());
+                let bytes = stream.take::<REGION2_BYTES>();
+                if let Some(request) = RegionRequest::decode2(&bytes) {
+                    if let Some(label) = region(&mut regions, owner, unsupported, &request) {
+                        assert_eq!(label.to_field()[..], bytes[32..]);
+                        assert!(label.as_str().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+                    }
+                }
+            }
+            _ => region_info(stream.take()),
         }
     }
 }
@@ -61,12 +76,27 @@ fn allow_bar(bytes: [u8; ALLOW_BAR_BYTES]) {
     assert_eq!(AllowBar::decode(&answered).frames, !allow.frames);
 }
 
+/// As [`attach`].
+fn region_info(bytes: [u8; REGION_INFO_BYTES]) {
+    if let Some((_, slot)) = decode_region_info(&bytes) {
+        let info = RegionInfo { slot, flags: 0, guest_phys_addr: 0, memory_size: 0, label: Label::default() };
+        let mut answered = bytes;
+        info.encode_answer(&mut answered);
+        assert_eq!(answered[..8], bytes[..8]);
+        assert_eq!(answered[8..], [0; REGION_INFO_BYTES - 8]);
+    }
+}
+
 /// A region that is made lies in the aperture and in the process, on no other, and asks for nothing
 /// that this kind of Xen (a bit for each flag that it cannot keep) does not have.
-fn region(regions: &mut Regions<Vectors>, owner: u8, unsupported: u8, bytes: &[u8; REGION_BYTES]) {
-    let request = RegionRequest::decode(bytes);
+fn region(
+    regions: &mut Regions<Vectors>,
+    owner: u8,
+    unsupported: u8,
+    request: &RegionRequest,
+) -> Option<Label> {
     let unsupported = u32::from(unsupported);
-    match regions.plan(&request, &APERTURE, u32::from(owner), unsupported) {
+    match regions.plan(request, &APERTURE, u32::from(owner), unsupported) {
         Ok(Plan::Create(new)) => {
             assert_eq!(request.flags & unsupported, 0);
             let end = u64::from(new.first.0) + u64::from(new.count);
@@ -82,6 +112,7 @@ fn region(regions: &mut Regions<Vectors>, owner: u8, unsupported: u8, bytes: &[u
             if let Some(region) = regions.get_mut(new.lease) {
                 region.phase = Phase::Active;
             }
+            return Some(new.label);
         }
         Ok(Plan::Delete(lease)) => {
             let region = regions.remove(lease).expect("what is to be deleted is there");
@@ -89,4 +120,5 @@ fn region(regions: &mut Regions<Vectors>, owner: u8, unsupported: u8, bytes: &[u
         }
         Ok(Plan::Nothing) | Err(_) => (),
     }
+    None
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One lease: its states, its pages and what was declared of them.
 
+use xenlend_protocol::label::Label;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 
@@ -71,6 +72,8 @@ pub struct Terms {
     pub loss: LossPolicy,
     /// How programs have to map it.
     pub cache: CacheMode,
+    /// What the lender calls it.
+    pub label: Label,
 }
 
 /// A place in the registry, and the lease in it or the last one that was.

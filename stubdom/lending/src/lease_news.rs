@@ -340,5 +340,6 @@ fn lease_message(lease: &Lease) -> ToBorrower {
         rights: terms.rights,
         loss: terms.loss,
         cache: terms.cache,
+        label: terms.label.into(),
     }
 }

@@ -3,6 +3,7 @@
 
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::label::Unprintable;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     FromBroker, PresentOutcome, ToBroker, WantedOutcome, FEATURE_LEND_AWARE, VERSION,
@@ -39,9 +40,11 @@ impl Broker<'_> {
             (LinkState::AwaitingHello, _) | (_, ToBroker::Hello { .. }) => {
                 Err(by_lender(BreachKind::OutOfTurn))
             }
-            (_, ToBroker::SetRegion { lease, first, count, rights, loss, cache }) => {
-                let terms = Terms { rights, loss, cache };
-                let result = self.set_region(lease, PageRange::new(first, count), count, terms);
+            (_, ToBroker::SetRegion { lease, first, count, rights, loss, cache, label }) => {
+                let result = label.check().map_err(|Unprintable| Refusal::BadLabel).and_then(|label| {
+                    let terms = Terms { rights, loss, cache, label };
+                    self.set_region(lease, PageRange::new(first, count), count, terms)
+                });
                 self.outbox.owe(FromBroker::RegionSet { lease, result });
                 Ok(())
             }

@@ -11,6 +11,7 @@ use xenlend_lending::borrower_link::BorrowerState;
 use xenlend_lending::broker::Turn;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     CacheMode, FromBroker, LossPolicy, Rights, ToBroker, WantedOutcome, MAX_WANTED, VERSION,
@@ -25,6 +26,7 @@ fn announced(lease: LeaseId, first: u32, count: u32) -> ToBorrower {
         rights: Rights::ReadWrite,
         loss: LossPolicy::Zeros,
         cache: CacheMode::WriteCombining,
+        label: ClaimedLabel::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use support::fake_hypervisor::EPERM;
 use xenlend_lending::lease::{LeaseEvent, LeaseState, NotInThisState};
 use xenlend_lending::lending_table::PageState;
 use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker};
 use xenlend_protocol::refusal::{Refusal, RemoveFailure};
@@ -252,6 +253,7 @@ fn what_no_lease_can_be_is_refused_with_the_number() {
         rights,
         loss: LossPolicy::Zeros,
         cache,
+        label: ClaimedLabel::default(),
     };
     assert_eq!(refusal(kind(Rights::ReadOnly, CacheMode::WriteCombining)), Refusal::Unsupported);
     assert_eq!(refusal(kind(Rights::ReadWrite, CacheMode::WriteBack)), Refusal::Unsupported);

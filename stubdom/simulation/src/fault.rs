@@ -73,11 +73,13 @@ pub enum Fault {
     LoseNews,
     /// The broker does not tell the borrower what has come.
     LoseNotice,
+    /// The broker tells the borrower the label of the lease that it announced before.
+    KeepLabel,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -112,6 +114,7 @@ impl Fault {
         Self::LoseWant,
         Self::LoseNews,
         Self::LoseNotice,
+        Self::KeepLabel,
     ];
 
     /// Its name on the command line.
@@ -151,6 +154,7 @@ impl Fault {
             Self::LoseWant => "lose-want",
             Self::LoseNews => "lose-news",
             Self::LoseNotice => "lose-notice",
+            Self::KeepLabel => "keep-label",
         }
     }
 

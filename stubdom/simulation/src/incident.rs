@@ -3,7 +3,7 @@
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, VERSION};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind, RemoveFailure};
 use xenlend_protocol::ring::Priority;
 
@@ -88,7 +88,9 @@ fn lie(sim: &Sim) {
     sim.no_data.set(true);
     let message = match kind {
         0 => return,
-        1 => FromBroker::Welcome { version: 1, features: 0, aperture_pages: number, lease_capacity: 64 },
+        1 => {
+            FromBroker::Welcome { version: VERSION, features: 0, aperture_pages: number, lease_capacity: 64 }
+        }
         2 => FromBroker::RegionSet { lease, result: Ok(()) },
         3 => FromBroker::RegionDropped { lease, result: Err(RemoveFailure { page, errno: 12 }) },
         4 => FromBroker::Presented { ticket: 1_000_000 + number, outcome: PresentOutcome::Later },

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, Rights, ToBroker, VERSION,
@@ -247,6 +248,7 @@ pub fn step(sim: &Sim) {
                 rights: if odd == 14 { Rights::ReadOnly } else { Rights::ReadWrite },
                 loss: if odd % 2 == 1 { LossPolicy::Fault } else { LossPolicy::Zeros },
                 cache: if odd == 15 { CacheMode::WriteBack } else { CacheMode::WriteCombining },
+                label: ClaimedLabel::new(if odd == 13 { b"\x1b[2J" } else { b"a lie" }).unwrap_or_default(),
             };
             if liar.send(sim, &message) {
                 liar.asked[usize::from(index)] = (first, count);
@@ -281,7 +283,7 @@ pub fn step(sim: &Sim) {
             liar.send(sim, &ToBroker::Forced { sequence: liar.sequence - 1 });
         }
         18 if sim.once_in(24) => {
-            liar.send(sim, &ToBroker::Hello { oldest: 1, newest: 1, features: 0 });
+            liar.send(sim, &ToBroker::Hello { oldest: VERSION, newest: VERSION, features: 0 });
         }
         19 if liar.bracket.is_none() && sim.once_in(24) => {
             let (by, end) = (sim.draw(4) * 8, sim.draw(2));

@@ -60,6 +60,8 @@ pub enum Wrong {
     BadEntry,
     /// A program can see another's lease.
     OtherLease,
+    /// A lease has the label of another.
+    OtherLabel,
     /// The borrower was told something that is not so.
     Told,
 }

@@ -12,8 +12,8 @@ const STEPS: usize = 1000;
 /// What each bug shows as, and in so many histories of 1000 steps at most.
 fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
     use Wrong::{
-        BadEntry, BorrowerDied, Link, LostWrite, MirrorMisses, OtherLease, Permissions, SplitEntry,
-        StaleData, StaleEntry, StaleMessage, Stuck, TableDiffers, Told,
+        BadEntry, BorrowerDied, Link, LostWrite, MirrorMisses, OtherLabel, OtherLease, Permissions,
+        SplitEntry, StaleData, StaleEntry, StaleMessage, Stuck, TableDiffers, Told,
     };
     let given_back: &[Wrong] = &[StaleEntry, StaleMessage, MirrorMisses];
     match fault {
@@ -51,6 +51,7 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::LeakBracket | Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => {
             (Mode::Calm, &[Stuck], 50)
         }
+        Fault::KeepLabel => (Mode::Calm, &[OtherLabel], 20),
         // A task waits on, or the borrower believes that the page is there.
         Fault::LoseNews => (Mode::Calm, &[Stuck, Told, OtherLease, Link], 200),
     }

@@ -81,8 +81,8 @@ static void greet(void)
 	u8 *body = link.pages[2] + 4, *end = body;
 
 	end = put(end, 0);
-	end = put(end, 1);
-	end = put(end, 1);
+	end = put(end, 2);
+	end = put(end, 2);
 	end = put(end, 0);
 	end = put(end, link.gfn);
 	end = put(end, link.aperture_pages);

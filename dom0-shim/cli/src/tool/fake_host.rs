@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xenlend::layout::{Attach, STATUS_LEND_AWARE};
-use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, Status};
+use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, RegionInfo, Status};
 
 use super::broker_config::{broker_name, BrokerConfig};
 use super::domain::{Life, Vcpu};
@@ -211,6 +211,11 @@ impl Host for FakeHost {
         let flags = if self.lend_aware { STATUS_LEND_AWARE } else { 0 };
         let status = |broker: &u16| Status { borrower, broker: *broker, state, flags, ..Status::default() };
         Ok(self.world.links.get(&borrower).map(status))
+    }
+
+    fn regions(&mut self, _borrower: u16) -> Outcome<Vec<RegionInfo>> {
+        self.step("regions")?;
+        Ok(Vec::new())
     }
 
     fn attach(&mut self, request: Attach) -> Outcome<Attached> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use xenlend::layout::Attach;
-use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, Status};
+use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, RegionInfo, Status};
 
 use super::broker_config::BrokerConfig;
 use super::domain::{Life, Vcpu};
@@ -49,6 +49,8 @@ pub trait Host {
     fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool>;
     /// The link of a borrower in the module.
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>>;
+    /// Its regions, by rising slot; none without a link.
+    fn regions(&mut self, borrower: u16) -> Outcome<Vec<RegionInfo>>;
     /// Makes it.
     fn attach(&mut self, request: Attach) -> Outcome<Attached>;
     /// Allows a BAR; gives the number of frames.

@@ -2,8 +2,8 @@
 //! What `status` says about one link, made from what xl, the module and the record say.
 
 use serde::Serialize;
-use xenlend::layout::STATUS_LEND_AWARE;
-use xenlend::{Counters, LinkState, Reason, Status};
+use xenlend::layout::{REGION_READONLY, STATUS_LEND_AWARE};
+use xenlend::{Counters, LinkState, Reason, RegionInfo, Status};
 
 use super::aperture::Aperture;
 use super::domain::Life;
@@ -55,6 +55,33 @@ impl XenReport {
     }
 }
 
+/// A lease in a report: a region of the lender's process.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct LeaseReport {
+    /// Number of the region's slot.
+    pub slot: u32,
+    /// First byte in the borrower's address space.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Whether the borrower may only read it.
+    pub read_only: bool,
+    /// What the lender's process calls it; may be empty.
+    pub label: String,
+}
+
+impl From<&RegionInfo> for LeaseReport {
+    fn from(region: &RegionInfo) -> Self {
+        Self {
+            slot: region.slot,
+            address: region.guest_phys_addr,
+            size: region.memory_size,
+            read_only: region.flags & REGION_READONLY != 0,
+            label: region.label.to_string(),
+        }
+    }
+}
+
 /// One link. The fields and words are stable: programs read them.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct LinkReport {
@@ -84,6 +111,8 @@ pub struct LinkReport {
     pub bars: Vec<String>,
     /// Regions now.
     pub regions: u32,
+    /// What they are, as of a moment later.
+    pub leases: Vec<LeaseReport>,
     /// Version of the protocol, 0 before the connection.
     pub protocol_version: u32,
     /// The supervisor.
@@ -103,6 +132,8 @@ pub struct Findings {
     pub record: Option<Record>,
     /// What the module says.
     pub link: Option<Status>,
+    /// The regions that it lists.
+    pub regions: Vec<RegionInfo>,
     /// Whether the guest lives.
     pub guest_life: Life,
     /// Whether the broker lives.
@@ -196,6 +227,7 @@ impl Findings {
                 .map_or(record.is_some_and(|r| r.check), |l| l.flags & xenlend::layout::ATTACH_CHECK != 0),
             bars: record.map(|record| record.bars.clone()).unwrap_or_default(),
             regions: link.map_or(0, |link| link.regions),
+            leases: self.regions.iter().map(LeaseReport::from).collect(),
             protocol_version: link.map_or(0, |link| link.protocol_version),
             supervisor: record
                 .and_then(|record| record.supervisor)
@@ -217,6 +249,8 @@ impl Findings {
 pub mod tests {
     use super::super::record::{tests::up, LastStatus};
     use super::*;
+    use serde_json::json;
+    use xenlend::Label;
 
     /// A link that works.
     pub fn healthy() -> Findings {
@@ -235,6 +269,13 @@ pub mod tests {
             guest: "g1".to_owned(),
             record: Some(up()),
             link: Some(link),
+            regions: vec![RegionInfo {
+                slot: 5,
+                flags: REGION_READONLY,
+                guest_phys_addr: 0x2_0010_0000,
+                memory_size: 1 << 20,
+                label: Label::new("scanout 0").unwrap(),
+            }],
             guest_life: Life::Alive,
             broker_life: Life::Alive,
             supervisor_running: true,
@@ -349,6 +390,7 @@ pub mod tests {
                 "counters",
                 "frontend",
                 "guest",
+                "leases",
                 "must_destroy_guest",
                 "protocol_version",
                 "reason",
@@ -359,6 +401,8 @@ pub mod tests {
                 "xen",
             ]
         );
+        let lease = json!({"slot": 5, "address": 0x2_0010_0000_u64, "size": 1 << 20, "read_only": true, "label": "scanout 0"});
+        assert_eq!(json["leases"], json!([lease]));
         assert_eq!(json["borrower"]["domid"], 7);
         assert_eq!(json["counters"]["present_pages"], 100);
     }

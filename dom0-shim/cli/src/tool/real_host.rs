@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use xenlend::layout::Attach;
-use xenlend::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, Status};
+use xenlend::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, RegionInfo, Status};
 
 use super::broker_config::{broker_name, BrokerConfig};
 use super::connection::{wait_for, Listener, DOMAIN_ENDS};
@@ -151,6 +151,10 @@ impl Host for RealHost {
 
     fn link(&mut self, borrower: u16) -> Outcome<Option<Status>> {
         module("XENLEND_STATUS", borrower, |device| device.status(borrower))
+    }
+
+    fn regions(&mut self, borrower: u16) -> Outcome<Vec<RegionInfo>> {
+        module("XENLEND_GET_REGION", borrower, |device| device.regions(borrower))
     }
 
     fn attach(&mut self, request: Attach) -> Outcome<Attached> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use xenlend::Status;
+use xenlend::{RegionInfo, Status};
 
 use super::domain::Life;
 use super::failure::Failure;
@@ -46,9 +46,11 @@ pub fn collect<H: Host>(
         }
         let broker_life = record.broker_domid.map_or(Ok(Life::Gone), |broker| host.life(broker))?;
         let frontend_refusal = frontend::refusal(host, &record)?;
+        let link = by_borrower.remove(&record.guest_domid);
         let findings = Findings {
             guest: guest.clone(),
-            link: by_borrower.remove(&record.guest_domid),
+            regions: regions(host, link.as_ref())?,
+            link,
             guest_life: host.life(record.guest_domid)?,
             broker_life,
             supervisor_running: record.supervisor.is_some_and(|supervisor| host.is_running(supervisor)),
@@ -62,6 +64,7 @@ pub fn collect<H: Host>(
         let findings = Findings {
             guest: guest.map_or_else(|| borrower.to_string(), |guest| guest.name),
             record: None,
+            regions: regions(host, Some(&link))?,
             link: Some(link),
             guest_life: host.life(borrower)?,
             broker_life: host.life(link.broker)?,
@@ -71,6 +74,10 @@ pub fn collect<H: Host>(
         reports.push(findings.report());
     }
     Ok(reports)
+}
+
+fn regions<H: Host>(host: &mut H, link: Option<&Status>) -> Result<Vec<RegionInfo>, Failure> {
+    Ok(link.map_or(Ok(Vec::new()), |link| host.regions(link.borrower))?)
 }
 
 /// For programs.
@@ -129,6 +136,13 @@ pub fn details(link: &LinkReport) -> String {
     line("Xen", format!("{}: {}", link.xen.kind, link.xen.why));
     let (address, size) = (link.aperture.address, mebibytes(link.aperture.size));
     line("aperture", format!("{address:#x}, {size}, {} regions", link.regions));
+    for lease in &link.leases {
+        let (size, access) = (lease.size >> 10, if lease.read_only { ", read-only" } else { "" });
+        line(
+            "  lease",
+            format!("{:2} at {:#x}, {size} KiB{access} {:?}", lease.slot, lease.address, lease.label),
+        );
+    }
     if !link.bars.is_empty() {
         line("BARs", link.bars.join(" "));
     }
@@ -225,6 +239,10 @@ mod tests {
         assert!(text.contains("  page_ins                                5\n"), "{text}");
         assert!(text.contains("revoke_ns_p99"), "{text}");
         assert!(text.contains("frontend     absent\n"), "{text}");
+        assert!(
+            text.contains("  lease       5 at 0x200100000, 1024 KiB, read-only \"scanout 0\"\n"),
+            "{text}"
+        );
         let json: serde_json::Value = serde_json::from_str(&json(&[healthy().report()]).unwrap()).unwrap();
         assert_eq!((&json["version"], &json["links"][0]["guest"]), (&1.into(), &"g1".into()));
     }

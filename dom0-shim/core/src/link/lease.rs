@@ -37,6 +37,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 0 => CacheMode::WriteCombining,
                 _ => CacheMode::WriteBack,
             },
+            label: region.label.into(),
         };
         self.send(&message, Priority::Normal)?;
         if let Some(region) = self.regions.get_mut(lease) {

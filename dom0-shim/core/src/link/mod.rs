@@ -24,6 +24,7 @@ pub use page_in::{Completion, PageIn, PageInRefusal, Posted, PresentStanding};
 pub use revoke::InvalidateStart;
 pub use wants::{NextWant, PageInEnd};
 
+use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{ToBroker, VERSION};
 use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory, SendError};
@@ -37,7 +38,7 @@ use crate::kind::Kind;
 use crate::regions::{Aperture, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
 use crate::request_queue::{Request, RequestQueue};
 use crate::storage::Storage;
-use crate::uapi::{RegionRequest, Status};
+use crate::uapi::{RegionInfo, RegionRequest, Status};
 
 /// `enum xenlend_reason`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,6 +374,18 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             aperture_size: self.config.aperture.size,
             counters,
         }
+    }
+
+    /// The first region from this slot on.
+    pub fn region_info(&self, from: u32) -> Option<RegionInfo> {
+        let region = self.regions.iter().find(|region| u32::from(region.lease.index) >= from)?;
+        Some(RegionInfo {
+            slot: u32::from(region.lease.index),
+            flags: region.flags,
+            guest_phys_addr: self.config.aperture.address_of(region.first),
+            memory_size: u64::from(region.count).saturating_mul(PAGE_SIZE),
+            label: region.label,
+        })
     }
 
     /// Puts a planned region into the table.

@@ -4,6 +4,7 @@
 
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
@@ -71,7 +72,7 @@ impl Pair {
         let mut pair = Self::on(kind);
         let Some(ToBroker::Hello { features, .. }) = pair.next() else { panic!("no Hello") };
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 1, features, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: 2, features, aperture_pages, lease_capacity: 64 });
         pair
     }
 
@@ -128,6 +129,7 @@ pub fn request(slot: u32, first: u32, pages: u32, user: u64) -> RegionRequest {
         guest_phys_addr: APERTURE_ADDRESS + u64::from(first) * 4096,
         memory_size: u64::from(pages) * 4096,
         userspace_addr: user,
+        label: ClaimedLabel::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! What the broker says, and what becomes of it.
 
 use xenlend_protocol::frontend::ToBorrower;
+use xenlend_protocol::label::Unprintable;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{LossPolicy, VERSION};
 use xenlend_protocol::ring::RingMemory;
@@ -73,9 +74,10 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 self.close(BY_VERSION);
                 Ok(Notice::Closed)
             }
-            (Phase::Connected, ToBorrower::Lease { lease, first, count, rights, loss, cache }) => {
+            (Phase::Connected, ToBorrower::Lease { lease, first, count, rights, loss, cache, label }) => {
                 let pages = Pages::counted(first.0, count).ok_or(Breach)?;
-                self.grant(Lease { id: lease, serial, pages, rights, loss, cache })
+                let label = label.check().map_err(|Unprintable| Breach)?;
+                self.grant(Lease { id: lease, serial, pages, rights, loss, cache, label })
             }
             (Phase::Connected, ToBorrower::Revoked { sequence, lease, first, count, ended }) => {
                 self.revoke(sequence, lease, (first.0, count), ended)

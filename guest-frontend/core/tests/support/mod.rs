@@ -12,6 +12,7 @@ use xenlend_front_core::prefault::MAX_PREFAULTS;
 use xenlend_front_core::storage::Storage;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
@@ -78,7 +79,7 @@ impl Bench {
 
     pub fn welcome(&mut self) {
         assert!(matches!(self.said(), Some(FromBorrower::Hello { .. })));
-        assert_eq!(self.say(ToBorrower::Welcome { version: 1, features: 0 }), Turn::More);
+        assert_eq!(self.say(ToBorrower::Welcome { version: 2, features: 0 }), Turn::More);
     }
 
     /// A driver with one lease at this place of the table.
@@ -127,7 +128,16 @@ pub fn lease(id: LeaseId, first: u32, count: u32, loss: LossPolicy) -> ToBorrowe
         rights: Rights::ReadWrite,
         loss,
         cache: CacheMode::WriteCombining,
+        label: ClaimedLabel::default(),
     }
+}
+
+/// The same announcement with a label.
+pub fn labelled(mut announcement: ToBorrower, text: &[u8]) -> ToBorrower {
+    if let ToBorrower::Lease { label, .. } = &mut announcement {
+        *label = ClaimedLabel::new(text).unwrap();
+    }
+    announcement
 }
 
 pub fn present(lease: LeaseId, first: u32, count: u32) -> ToBorrower {

@@ -12,6 +12,7 @@ use xenlend_lending::vcpu_slot::VcpuSlot;
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker,
@@ -51,6 +52,7 @@ pub fn set_region(lease: LeaseId, first: u32, count: u32) -> ToBroker {
         rights: Rights::ReadWrite,
         loss: LossPolicy::Zeros,
         cache: CacheMode::WriteCombining,
+        label: ClaimedLabel::default(),
     }
 }
 
@@ -181,7 +183,8 @@ impl Bench {
     pub fn lend_aware(page_count: u32, vcpus: usize, rights: Rights, cache: CacheMode) -> (Self, LeaseId) {
         let mut bench = Self::new_on(Capabilities::LEND_AWARE, page_count as usize, vcpus);
         let (lease, first, count) = (lease(0, 1), AperturePage(0), page_count);
-        let set = ToBroker::SetRegion { lease, first, count, rights, loss: LossPolicy::Fault, cache };
+        let (loss, label) = (LossPolicy::Fault, ClaimedLabel::default());
+        let set = ToBroker::SetRegion { lease, first, count, rights, loss, cache, label };
         assert_eq!(bench.ask(set), [FromBroker::RegionSet { lease, result: Ok(()) }]);
         (bench, lease)
     }

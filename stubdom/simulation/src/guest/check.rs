@@ -27,6 +27,14 @@ pub fn check(world: &World) {
         let text = "the borrower's driver finds a breach, and nobody broke anything".to_owned();
         return world.fail(Wrong::Link, text);
     }
+    let labels = world.lender.labels.borrow();
+    let leases = link.into_iter().flat_map(Link::leases);
+    for lease in leases.filter(|_| world.config.mode.is_honest()) {
+        if labels.get(&lease.id) != Some(&lease.label) {
+            let text = format!("{lease:?}, which the lender called {:?}", labels.get(&lease.id));
+            return world.fail(Wrong::OtherLabel, text);
+        }
+    }
     for (number, program) in world.guest.programs.borrow().iter().enumerate() {
         for (page, entry) in (0..PAGES).zip(&program.entries) {
             let Some(entry) = entry else { continue };

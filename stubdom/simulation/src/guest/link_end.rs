@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use xenlend_lending::hypervisor::{BorrowerLink, SendError};
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::refusal::{AttachFailure, BreachKind};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
@@ -25,6 +26,8 @@ pub struct BorrowerEnd {
     sent: Cell<bool>,
     /// Sequence of the newest `Revoked` that was sent.
     revoked: Cell<u64>,
+    /// The label of the newest `Lease`.
+    label: Cell<ClaimedLabel>,
 }
 
 impl BorrowerEnd {
@@ -83,6 +86,14 @@ impl BorrowerLink for Link {
             return Err(SendError::Full);
         }
         note_told(sim, message);
+        let mut message = *message;
+        if let ToBorrower::Lease { label, .. } = &mut message {
+            let before = end.label.replace(*label);
+            if sim.config.has(Fault::KeepLabel) {
+                *label = before;
+            }
+        }
+        let message = &message;
         if let ToBorrower::Revoked { sequence, .. } = message {
             end.revoked.set(*sequence);
         }

@@ -41,6 +41,7 @@ pub fn begin_call(sim: &Sim) {
         guest_phys_addr: APERTURE + u64::from(first) * 4096,
         memory_size: if deletes { 0 } else { u64::from(count) * 4096 },
         userspace_addr: user_address(user),
+        label: sim.lender.next_label(),
     };
     sim.tasks.start(CALLS, "region call", set_region(Rc::clone(sim), request));
 }
@@ -89,6 +90,7 @@ async fn create(sim: &Sim, new: &NewRegion) {
     // asks for the page of a region that is not in the table yet.
     super::link::locked_now(sim, |state| {
         state.core.insert_region(new, mirror);
+        sim.lender.labels.borrow_mut().insert(new.lease, new.label);
         sim.lender.regions.borrow_mut().push(Rc::clone(&object));
     });
     let (mut posted, mut refused) = (None, false);

@@ -14,8 +14,10 @@ pub mod revoke;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use xenlend_protocol::label::{ClaimedLabel, Label};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_shim_core::events::Event;
@@ -140,6 +142,9 @@ pub struct Lender {
     pub interrupted: Cell<bool>,
     /// Regions with their notifiers.
     pub regions: RefCell<Vec<Rc<RegionObject>>>,
+    /// What each region was called, those that have ended too. No two calls name one alike.
+    pub labels: RefCell<HashMap<LeaseId, Label>>,
+    calls: Cell<u32>,
     /// What the broker has been asked to add.
     pub presents: RefCell<Vec<InFlight>>,
     /// The ticket of the next one.
@@ -176,6 +181,8 @@ impl Lender {
             signalled: Cell::new(false),
             interrupted: Cell::new(false),
             regions: RefCell::new(Vec::new()),
+            labels: RefCell::default(),
+            calls: Cell::new(0),
             presents: RefCell::new(Vec::new()),
             next_ticket: Cell::new(0),
             connected: Cell::new(true),
@@ -184,6 +191,12 @@ impl Lender {
             removes: Cell::new(false),
             ended: Cell::new(false),
         }
+    }
+
+    /// A label that no region had before.
+    pub fn next_label(&self) -> ClaimedLabel {
+        self.calls.set(self.calls.get() + 1);
+        ClaimedLabel::new(format!("call {}", self.calls.get()).as_bytes()).unwrap_or_default()
     }
 
     /// Says hello.
