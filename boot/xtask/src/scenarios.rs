@@ -188,7 +188,7 @@ pub const BOOTS: &[Boot] = &[
         name: "borrowers",
         on_lend: Some("borrowers@lend"),
         forms: &[
-            with_driver("borrowers+driver").open("not yet passed"),
+            with_driver("borrowers+driver").open("passed once"),
             unzapped("borrowers+unzapped").open("not yet passed"),
         ],
         guests: 2,
