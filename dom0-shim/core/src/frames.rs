@@ -149,6 +149,9 @@ impl<C: DmOps> Frames for LendAware<C> {
     }
 
     fn verify(&mut self, run: &Run) -> Found<u16> {
+        // First, or the broker could add behind the comparison.
+        let failures = self.withdraw(run.mfn, run.count);
+        self.counts.failures = self.counts.failures.saturating_add(failures);
         let (mut at, mut mapped) = (0u32, 0u32);
         while at < run.count {
             let page = AperturePage(run.page.0.saturating_add(at));

@@ -158,10 +158,19 @@ fn entries_go_in_one_call_whatever_is_there() {
 }
 
 #[test]
-fn honesty_costs_one_call() {
+fn honesty_costs_a_withdrawal_and_one_call() {
     let (xen, mut frames) = frames();
     assert_eq!(frames.verify(&run(0, 512)), Found::Mapped(0));
-    assert_eq!(xen.0.borrow().calls, 1);
+    assert_eq!(xen.0.borrow().calls, 2);
+    assert_eq!(frames.take_counts(), Counts { calls: 1, failures: 0 });
+}
+
+#[test]
+fn what_is_verified_cannot_be_added_again() {
+    let (xen, mut frames) = frames();
+    frames.release(&[extent(5, 1, 4), extent(9, 5, 1)], false, &ALL).unwrap();
+    assert_eq!(frames.verify(&run(5, 4)), Found::Mapped(0));
+    assert_eq!(released(&xen), [(5, true)]);
 }
 
 proptest! {

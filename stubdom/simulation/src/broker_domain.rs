@@ -6,17 +6,21 @@ use std::rc::Rc;
 
 use xenlend_lending::broker::{Broker, LinkState, Turn};
 use xenlend_lending::capabilities::Capabilities;
+use xenlend_lending::fault::{Reply, KIND_FAULT};
 use xenlend_lending::hypervisor::{one_by_one, Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::ioreq::{KIND_COPY, STATE_INPROCESS, STATE_READY, STATE_RESPONSE_READY};
 use xenlend_lending::lease::{LeaseEvent, LeaseState};
-use xenlend_lending::lending_table::{FrameRun, PageSlot};
+use xenlend_lending::lending_table::{FrameRun, PageRange, PageSlot};
 use xenlend_lending::vcpu_slot::VcpuSlot;
+use xenlend_protocol::frame::Mfn;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{Rights, ToBroker};
+use xenlend_shim_core::link::State;
 
 use crate::coverage::Coverage;
 use crate::fault::Fault;
 use crate::guest::link_end;
+use crate::hands;
 use crate::wire::Link;
 use crate::world::{Sim, Wrong};
 use crate::xen::{Failure, APERTURE, EPERM, ESRCH};
@@ -44,6 +48,8 @@ struct Hands {
     sim: Sim,
     /// Removals put off by [`Fault::AcknowledgeFirst`].
     delayed: Vec<(u32, u64, u32)>,
+    /// What [`Fault::AddAgain`] adds again.
+    again: Vec<FrameRun>,
 }
 
 impl<'b> BrokerDomain<'b> {
@@ -52,8 +58,10 @@ impl<'b> BrokerDomain<'b> {
     /// # Panics
     /// If the number of vCPUs is none.
     pub fn new(sim: &Sim, pages: &'b mut [PageSlot], vcpus: &'b mut [VcpuSlot]) -> Self {
-        let broker = Broker::new(APERTURE, pages, vcpus, Capabilities::STOCK).expect("a sound configuration");
-        let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new() };
+        let aware = sim.config.is_lend_aware();
+        let capabilities = if aware { Capabilities::LEND_AWARE } else { Capabilities::STOCK };
+        let broker = Broker::new(APERTURE, pages, vcpus, capabilities).expect("a sound configuration");
+        let hands = Hands { sim: Rc::clone(sim), delayed: Vec::new(), again: Vec::new() };
         let (link, borrower) = (Link(Rc::clone(sim)), link_end::Link(Rc::clone(sim)));
         Self { sim: Rc::clone(sim), broker, hands, link, borrower, coverage: Coverage::default() }
     }
@@ -64,7 +72,15 @@ impl<'b> BrokerDomain<'b> {
         sim.inside_broker.set(true);
         sim.broker_pending.set(false);
         for (first, mfn, count) in std::mem::take(&mut self.hands.delayed) {
-            let _ = self.hands.call(first, mfn, count, Xen::Remove);
+            if sim.config.is_lend_aware() {
+                let pages = PageRange { first, end: first + count };
+                let _ = hands::remove(&sim, &[FrameRun { pages, mfn: Mfn(mfn) }]);
+            } else {
+                let _ = self.hands.call(first, mfn, count, Xen::Remove);
+            }
+        }
+        for run in std::mem::take(&mut self.hands.again) {
+            let _ = hands::add(&sim, &[run], Rights::ReadWrite);
         }
         let before = self.broker.link_state();
         // The same work as one call with the whole limit, message by message.
@@ -141,7 +157,10 @@ impl<'b> BrokerDomain<'b> {
                 }
             }
             ToBroker::Forced { .. } => {
-                self.sim.lender.removes.set(false);
+                // On a lend-aware Xen the lender may be at it again meanwhile.
+                let again = |state: State| matches!(state, State::Forcing(_));
+                let again = self.sim.lender.state.try_borrow().map_or(true, |of| again(of.core.state()));
+                self.sim.lender.removes.set(self.sim.config.is_lend_aware() && again);
                 for index in 0..INDICES {
                     met.push((by_index(before, index), LeaseEvent::Forced, by_index(&after, index)));
                 }
@@ -199,8 +218,19 @@ impl Hands {
     }
 }
 
+impl Hands {
+    fn touch_borrower(&self) {
+        if self.sim.config.is_lend_aware() {
+            self.sim.fail(Wrong::ForeignAccess, "the broker looks at the borrower's RAM".to_owned());
+        }
+    }
+}
+
 impl Hypervisor for Hands {
-    fn add(&mut self, runs: &[FrameRun], _rights: Rights) -> Result<(), Partial> {
+    fn add(&mut self, runs: &[FrameRun], rights: Rights) -> Result<(), Partial> {
+        if self.sim.config.is_lend_aware() {
+            return hands::add(&self.sim, runs, rights);
+        }
         one_by_one(runs, |FrameRun { pages, mfn }| {
             if self.sim.config.has(Fault::SkipUnmap) {
                 // Adding over what was left behind would kill the borrower: that is another bug.
@@ -213,6 +243,16 @@ impl Hypervisor for Hands {
     }
 
     fn remove(&mut self, runs: &[FrameRun]) -> Result<(), Partial> {
+        // What a Present has half done is undone in any case: there an add can fail for the lender's reasons.
+        let honest = self.sim.broker_end.handles_present.get()
+            || !matches!(self.sim.config.fault, Some(Fault::SkipUnmap | Fault::AcknowledgeFirst));
+        if honest && self.sim.config.is_lend_aware() {
+            if self.sim.config.has(Fault::AddAgain) && !self.sim.broker_end.handles_present.get() {
+                self.again.extend_from_slice(runs);
+                self.sim.broker_pending.set(true);
+            }
+            return hands::remove(&self.sim, runs);
+        }
         one_by_one(runs, |FrameRun { pages, mfn }| match self.sim.config.fault {
             Some(Fault::SkipUnmap) => Ok(()),
             Some(Fault::AcknowledgeFirst) => {
@@ -236,39 +276,58 @@ impl Hypervisor for Hands {
         if self.sim.is_over() {
             return;
         }
+        let has_server = self.sim.xen.borrow().has_server();
         match &mut self.sim.xen.borrow_mut().requests[usize::from(vcpu)] {
-            Some(claim) if claim.state == STATE_READY => claim.state = STATE_INPROCESS,
+            Some(claim) if claim.state == STATE_READY => {
+                claim.state = STATE_INPROCESS;
+                self.sim.asked_before.borrow_mut()[usize::from(vcpu)] = self.sim.questions.get();
+            }
+            // The end of the server has answered it.
+            Some(claim) if claim.state == STATE_RESPONSE_READY && !has_server => {}
             // It went with its borrower.
             None => {}
             other => self.sim.fail(Wrong::Answers, format!("accepted {other:?}")),
         }
+        if self.sim.config.has(Fault::RetryEarly) {
+            self.complete(vcpu, Reply::Retry as u64);
+        }
     }
 
     fn complete(&mut self, vcpu: u16, data: u64) {
+        hands::check_reply(&self.sim, usize::from(vcpu), data);
         if !self.sim.interleave() {
             return;
         }
+        let has_server = self.sim.xen.borrow().has_server();
         let zeros = self.sim.config.has(Fault::AnswerZeros);
         match &mut self.sim.xen.borrow_mut().requests[usize::from(vcpu)] {
             Some(claim) if claim.state == STATE_INPROCESS => {
-                claim.data = if zeros && claim.is_read { 0 } else { data };
-                if self.sim.config.has(Fault::ForgetCompletion) && claim.data_is_pointer {
+                let is_fault = claim.kind == KIND_FAULT;
+                claim.data = if zeros && claim.is_read && !is_fault { 0 } else { data };
+                if zeros && is_fault {
+                    claim.data = Reply::Lost as u64;
+                }
+                if self.sim.config.has(Fault::ForgetCompletion) && (claim.data_is_pointer || is_fault) {
                     return;
                 }
                 claim.state = STATE_RESPONSE_READY;
                 self.sim.note(|| format!("broker completes vCPU {vcpu} with {data:#x}"));
             }
             None => {}
+            // The end of the server has answered the one that is meant, and the vCPU may be elsewhere by now.
+            Some(_) if !has_server => {}
             other => self.sim.fail(Wrong::Answers, format!("completed {other:?}")),
         }
     }
 
     fn read_borrower(&mut self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        self.touch_borrower();
         bytes.copy_from_slice(self.sim.xen.borrow_mut().ram_at(address, bytes.len()).map_err(Errno)?);
         Ok(())
     }
 
     fn write_borrower(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.touch_borrower();
         self.sim.xen.borrow_mut().ram_at(address, bytes.len()).map_err(Errno)?.copy_from_slice(bytes);
         Ok(())
     }

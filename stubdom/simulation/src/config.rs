@@ -51,13 +51,76 @@ impl Mode {
     }
 }
 
-/// What holds for a whole history. It follows from the seed, the mode and the fault.
+/// The two kinds of Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XenKind {
+    /// As it is.
+    Stock,
+    /// With our patches.
+    LendAware,
+}
+
+impl XenKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stock, Self::LendAware];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::LendAware => "lend-aware",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// What is chosen beside the seed; the seed chooses what is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Who misbehaves.
+    pub mode: Option<Mode>,
+    /// The kind of Xen.
+    pub kind: Option<XenKind>,
+    /// A bug that is switched on.
+    pub fault: Option<Fault>,
+}
+
+impl Choice {
+    /// Of a kind of Xen and a mode, without a bug.
+    pub fn of(kind: XenKind, mode: Mode) -> Self {
+        Self { mode: Some(mode), kind: Some(kind), fault: None }
+    }
+
+    /// With a bug.
+    #[must_use]
+    pub fn with(self, fault: Fault) -> Self {
+        Self { fault: Some(fault), ..self }
+    }
+
+    /// As the command line has it.
+    pub fn options(self) -> String {
+        let options = [
+            self.mode.map(|mode| format!(" --mode {}", mode.name())),
+            self.kind.map(|kind| format!(" --xen {}", kind.name())),
+            self.fault.map(|fault| format!(" --fault {}", fault.name())),
+        ];
+        options.into_iter().flatten().collect()
+    }
+}
+
+/// What holds for a whole history. It follows from the seed and the choice.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The seed.
     pub seed: u64,
     /// Who misbehaves.
     pub mode: Mode,
+    /// The kind of Xen.
+    pub kind: XenKind,
     /// A bug that is switched on.
     pub fault: Option<Fault>,
     /// vCPUs of the borrower.
@@ -81,8 +144,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The history of a seed. Without a mode the seed chooses one too.
-    pub fn new(seed: u64, mode: Option<Mode>, fault: Option<Fault>) -> Self {
+    /// The history of a seed.
+    pub fn new(seed: u64, Choice { mode, kind, fault }: Choice) -> Self {
         let mut random = Random::new(seed ^ 0x6578_6e6c_656e_6400);
         let drawn = match random.below(9) {
             0..=2 => Mode::Calm,
@@ -94,9 +157,10 @@ impl Config {
         let mode = mode.unwrap_or(drawn);
         let rough = !mode.is_calm();
         let mut pick = |choices: &[u32]| choices[random.below(choices.len() as u32) as usize];
-        Self {
+        let this = Self {
             seed,
             mode,
+            kind: XenKind::Stock,
             fault,
             vcpus: pick(&[1, 2, 3]) as usize,
             check: pick(&[0, 0, 1]) == 1,
@@ -107,7 +171,14 @@ impl Config {
             hostile_borrower: rough && pick(&[0, 0, 0, 1]) == 1,
             messages_per_turn: pick(&[1, 4, 32]),
             driver: !matches!(mode, Mode::LyingLender | Mode::LyingBorrower) && pick(&[0, 1]) == 1,
-        }
+        };
+        let drawn = XenKind::ALL[random.below(2) as usize];
+        Self { kind: kind.unwrap_or(drawn), ..this }
+    }
+
+    /// Whether Xen knows lent pages.
+    pub fn is_lend_aware(&self) -> bool {
+        self.kind == XenKind::LendAware
     }
 
     /// Whether this bug is on.

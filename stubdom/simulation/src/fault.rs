@@ -47,6 +47,20 @@ pub enum Fault {
     EndInvalidationEarly,
     /// The lender keeps the permission that a removal of its own wanted once more.
     KeepSparePermission,
+    /// The broker has an instruction run again before its page is there.
+    RetryEarly,
+    /// The broker forgets the vCPU that waits for a page that has come and is gone again.
+    ForgetWaiter,
+    /// Xen does not wake the vCPUs that wait for a broker that ends.
+    LeaveWaiter,
+    /// Xen does not compare what is lent with what is expected there.
+    LendOver,
+    /// The lender dismisses the broker before its regions have ended.
+    DismissEarly,
+    /// The lender that revokes by force withdraws the frames only afterwards.
+    WithdrawLate,
+    /// The broker adds again what it has acknowledged, as soon as that was verified.
+    AddAgain,
     /// The borrower's driver confirms a zap before it is done.
     ConfirmBeforeZap,
     /// The driver inserts what it has found without looking whether that is still so.
@@ -79,7 +93,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 42] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -101,6 +115,13 @@ impl Fault {
         Self::ForgetNotification,
         Self::EndInvalidationEarly,
         Self::KeepSparePermission,
+        Self::RetryEarly,
+        Self::ForgetWaiter,
+        Self::LeaveWaiter,
+        Self::LendOver,
+        Self::DismissEarly,
+        Self::WithdrawLate,
+        Self::AddAgain,
         Self::ConfirmBeforeZap,
         Self::InsertLate,
         Self::MapAround,
@@ -141,6 +162,13 @@ impl Fault {
             Self::ForgetNotification => "forget-notification",
             Self::EndInvalidationEarly => "end-invalidation-early",
             Self::KeepSparePermission => "keep-spare-permission",
+            Self::RetryEarly => "retry-early",
+            Self::ForgetWaiter => "forget-waiter",
+            Self::LeaveWaiter => "leave-waiter",
+            Self::LendOver => "lend-over",
+            Self::DismissEarly => "dismiss-early",
+            Self::WithdrawLate => "withdraw-late",
+            Self::AddAgain => "add-again",
             Self::ConfirmBeforeZap => "confirm-before-zap",
             Self::InsertLate => "insert-late",
             Self::MapAround => "map-around",
@@ -156,6 +184,15 @@ impl Fault {
             Self::LoseNotice => "lose-notice",
             Self::KeepLabel => "keep-label",
         }
+    }
+
+    /// Whether it can only be made on a lend-aware Xen.
+    pub fn is_of_lend_aware(self) -> bool {
+        use Fault::{AddAgain, DismissEarly, ForgetWaiter, LeaveWaiter, LendOver, RetryEarly, WithdrawLate};
+        matches!(
+            self,
+            RetryEarly | ForgetWaiter | LeaveWaiter | LendOver | DismissEarly | WithdrawLate | AddAgain
+        )
     }
 
     /// The bug of that name.

@@ -7,14 +7,17 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::refusal::{Blame, BreachKind};
 use xenlend_shim_core::link::{Reason, State};
 use xenlend_shim_core::regions::Phase;
+use xenlend_shim_core::uapi::REGION_LOSS_FAULT;
 
 use crate::config::Mode;
 use crate::fault::Fault;
 use crate::lender::RegionObject;
+use crate::lending::Released;
 use crate::memory::{Byte, Home};
 use crate::task::{TASKS, WORK};
+use crate::vcpu::Excuses;
 use crate::world::{World, Wrong};
-use crate::xen::{Entry, PAGES};
+use crate::xen::{bar_frame, ram_frame, zero_frame, Entry, BLOCK, PAGES, RAM_FRAMES, SPANS, ZERO_FRAMES};
 
 /// After a step.
 pub fn check(world: &World) {
@@ -27,6 +30,9 @@ pub fn check(world: &World) {
     let changed = world.checked.replace(versions) != versions;
     if changed && world.xen.borrow().splits > 0 {
         world.fail(Wrong::SplitEntry, "only whole ones are sure to go".to_owned());
+    }
+    if changed && world.config.is_lend_aware() {
+        check_changes(world);
     }
     if world.config.mode == Mode::LyingLender {
         if changed {
@@ -55,7 +61,7 @@ fn check_entries(world: &World) {
             let is_it = |region: &RegionObject| region.user_page(page) == Some(lendable);
             regions.iter().any(|region| region.armed.get() && is_it(region))
         };
-        if !lendable.is_some_and(of_region) {
+        if !lendable.is_some_and(of_region) && !memory.is_zeros(mfn) {
             // A destroyed or crashed borrower touches nothing.
             if !xen.borrower.dying && xen.borrower.crashed.is_none() {
                 let text = format!("page {page} shows frame {mfn:#x}, which is {lendable:?} of the process");
@@ -69,6 +75,29 @@ fn check_entries(world: &World) {
         });
         if !mirrored {
             return world.fail(Wrong::MirrorMisses, format!("frame {mfn:#x} at page {page}"));
+        }
+        // Who ends a region withdraws its frames, also where another region has them too.
+        // So does who looks whether a broker has lied, and then takes what it finds.
+        let is_shared = lendable.is_some_and(crate::lender::leases::is_shared);
+        if !is_shared
+            && broker_says_what_it_does(world)
+            && !world.lender.removes.get()
+            && !xen.is_released_or_stock(mfn)
+        {
+            return world.fail(Wrong::NotReleased, format!("frame {mfn:#x} at page {page}"));
+        }
+    }
+}
+
+/// Nobody asks Xen to put one frame in place of another: every page is revoked before it is lent anew.
+fn check_changes(world: &World) {
+    let entries = world.xen.borrow().entries.clone();
+    let seen = world.seen.replace(entries.clone());
+    for (page, (old, new)) in seen.iter().zip(&entries).enumerate() {
+        if let (Entry::Lent { mfn: old, .. }, Entry::Lent { mfn: new, .. }) = (old, new) {
+            if old != new {
+                return world.fail(Wrong::LentOver, format!("page {page}: {new:#x} over {old:#x}"));
+            }
         }
     }
 }
@@ -88,7 +117,9 @@ fn check_messages(world: &World) {
         for extent in &present.extents {
             for step in 0..extent.count {
                 let mfn = extent.mfn.0 + u64::from(step);
-                if memory.lendable(mfn).is_none() {
+                // What is withdrawn no message can lend.
+                let harmless = memory.is_zeros(mfn) || world.config.is_lend_aware() && !xen.can_be_lent(mfn);
+                if memory.lendable(mfn).is_none() && !harmless {
                     let text =
                         format!("Present {} names frame {mfn:#x}, which was given back", present.ticket);
                     return world.fail(Wrong::StaleMessage, text);
@@ -123,25 +154,27 @@ fn check_borrower(world: &World) {
 fn note_excuses(world: &World) {
     for vcpu in world.vcpus.borrow_mut().iter_mut().enumerate() {
         let (id, vcpu) = vcpu;
-        if !vcpu.is_idle() && !vcpu.excused {
+        let aware = world.config.is_lend_aware();
+        if !vcpu.is_idle() && !(vcpu.excused.data && (vcpu.excused.exception || !aware)) {
             let memory = world.memory.borrow();
-            let bytes = &memory.accesses[id];
-            vcpu.excused = excuse(world, id, bytes, &memory);
+            let now = excuse(world, id, &memory.accesses[id], &memory);
+            vcpu.excused.data |= now.data;
+            vcpu.excused.exception |= now.exception;
         }
     }
 }
 
-/// Whether an access need not have been done on the page.
-pub fn is_excused(world: &World, vcpu: usize, bytes: &[Byte]) -> bool {
+/// What may become of an access, as things are now, beside its being done on the page.
+pub fn excuses(world: &World, vcpu: usize, bytes: &[Byte]) -> Excuses {
     excuse(world, vcpu, bytes, &world.memory.borrow())
 }
 
-fn excuse(world: &World, vcpu: usize, bytes: &[Byte], memory: &crate::memory::Memory) -> bool {
+fn excuse(world: &World, vcpu: usize, bytes: &[Byte], memory: &crate::memory::Memory) -> Excuses {
     if world.config.mode == Mode::LyingLender || world.no_data.get() {
-        return true;
+        return Excuses { data: true, exception: true };
     }
     // A step of a flow may be under way: what it changes is seen at its end.
-    let Ok(state) = world.lender.state.try_borrow() else { return false };
+    let Ok(state) = world.lender.state.try_borrow() else { return Excuses::default() };
     let link_is_over = match state.core.state() {
         State::Connected | State::Forced => false,
         State::Failing(reason) | State::Forcing(reason) => reason != Reason::Deadline,
@@ -160,7 +193,18 @@ fn excuse(world: &World, vcpu: usize, bytes: &[Byte], memory: &crate::memory::Me
     let xen = world.xen.borrow();
     let without_ram = xen.ram[vcpu].is_none();
     let own = |byte: &Byte| matches!(xen.entry(byte.page), Entry::BorrowerRam | Entry::Foreign);
-    link_is_over || without_ram || bytes.iter().any(|byte| unlent(byte) || own(byte))
+    // The loss policy decides whether what is not there is zeros or an exception.
+    let raises = |byte: &Byte| {
+        let region = regions.iter().find(|region| region.user_page(byte.page).is_some());
+        let Some(region) = region.and_then(|region| state.core.region(region.lease)) else { return true };
+        let zeros = region.flags & REGION_LOSS_FAULT == 0 && region.phase == Phase::Active;
+        byte.written.is_some() && region.is_read_only() || unlent(byte) && !zeros
+    };
+    let gone = link_is_over || xen.broker.dying;
+    Excuses {
+        data: link_is_over || without_ram || bytes.iter().any(|byte| unlent(byte) || own(byte)),
+        exception: gone || bytes.iter().any(raises),
+    }
 }
 
 /// What holds when the broker is between two turns.
@@ -171,7 +215,8 @@ pub fn check_broker(world: &World, broker: &Broker<'_>) {
     let (xen, table) = (world.xen.borrow(), broker.table());
     // Between its hypercalls and `Forced` the table has what the lender has removed.
     let lender_removes = world.lender.removes.get();
-    if !xen.borrower.dying && !lender_removes && broker_says_what_it_does(world) {
+    let known = !lender_removes && !world.forced_falsely.get();
+    if !xen.borrower.dying && known && broker_says_what_it_does(world) {
         for page in 0..PAGES {
             let in_table = match table.page(page) {
                 PageState::Present { mfn, .. } => Some(mfn.0),
@@ -210,6 +255,7 @@ fn broker_says_what_it_does(world: &World) -> bool {
                 | Fault::AcknowledgeFirst
                 | Fault::TakePartialForDone
                 | Fault::AcceptStalePresent
+                | Fault::AddAgain
         )
     )
 }
@@ -219,7 +265,9 @@ pub fn check_rest(world: &World) {
     let xen = world.xen.borrow();
     // Only a broker that is condemned stays paused, and nobody answers it any more.
     let held = world.lender.condemned.get() || world.liar.borrow().spoiled;
-    let broker_is_there = !xen.broker.dying && !held;
+    // On a lend-aware Xen the end of a broker wakes who waits for it.
+    let aware = world.config.is_lend_aware() && !world.liar.borrow().spoiled;
+    let broker_is_there = aware || !xen.broker.dying && !held;
     let blocked = world.vcpus.borrow().iter().position(|vcpu| !vcpu.is_idle());
     // A vCPU whose broker is gone hangs, and with it whoever waits for all processors.
     let borrower_hangs = !xen.borrower.runs() || blocked.is_some() && !broker_is_there;
@@ -244,6 +292,17 @@ pub fn check_rest(world: &World) {
         let forced = state.core.status().counters.forced_revocations;
         if state.core.state() != State::Connected || forced > 0 {
             return world.fail(Wrong::Link, format!("{:?}, forced {forced} times", state.core.state()));
+        }
+        if let Some(lending) = &xen.lending {
+            let lent: Vec<_> = xen.entries.iter().filter_map(Entry::frame).collect();
+            let left = (0..RAM_FRAMES).map(ram_frame).chain((0..ZERO_FRAMES).map(zero_frame));
+            let left = left
+                .chain((0..SPANS).flat_map(|span| (0..u64::from(BLOCK)).map(move |at| bar_frame(span) + at)));
+            let mut left = left.filter(|mfn| lending.released(*mfn) != Released::No && !lent.contains(mfn));
+            if let Some(mfn) = left.next() {
+                world.fail(Wrong::Permissions, format!("frame {mfn:#x} is released and not lent"));
+            }
+            return;
         }
         let lent = |page: &u32| matches!(xen.entry(*page), Entry::Lent { mfn, .. } if mfn < 0x10_0000);
         let mut frames: Vec<_> = (0..PAGES).filter(lent).map(|page| xen.entry(page)).collect();

@@ -9,12 +9,14 @@ use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
-    AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, Rights, ToBroker, VERSION,
+    AccessOperation, AccessOutcome, CacheMode, FromBroker, LossPolicy, Rights, ToBroker, WantedOutcome,
+    FEATURE_LEND_AWARE, VERSION,
 };
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Producer, SendError};
 
 use crate::broker_domain::INDICES;
+use crate::config::XenKind;
 use crate::world::{Sim, World, Wrong};
 use crate::xen::{Entry, PAGES};
 
@@ -50,6 +52,9 @@ pub struct Liar {
     /// Every lease that the broker has granted.
     leases: Vec<LeaseId>,
     accesses: VecDeque<(u32, usize, bool)>,
+    wants: VecDeque<(u32, LeaseId)>,
+    /// Leases of which it has said that it waits.
+    waits: Vec<LeaseId>,
     greeted: bool,
     closed: bool,
     /// It has broken a ring.
@@ -74,6 +79,8 @@ impl Liar {
             invalidations: Vec::new(),
             leases: Vec::new(),
             accesses: VecDeque::new(),
+            wants: VecDeque::new(),
+            waits: Vec::new(),
             greeted: false,
             closed: false,
             spoiled: false,
@@ -85,7 +92,12 @@ impl Liar {
     pub fn has_something_to_do(&mut self) -> bool {
         // What it has spoiled may never go on, also where nobody has noticed.
         self.tries += u32::from(self.spoiled);
-        !self.closed && self.tries < 100 && (!self.from_broker.is_empty() || !self.accesses.is_empty())
+        !self.closed && self.tries < 100 && self.has_work()
+    }
+
+    fn has_work(&mut self) -> bool {
+        let answers = !self.accesses.is_empty() || !self.wants.is_empty() || !self.waits.is_empty();
+        answers || !self.from_broker.is_empty()
     }
 
     fn send(&mut self, sim: &Sim, message: &ToBroker) -> bool {
@@ -125,6 +137,7 @@ impl Liar {
                     AccessOperation::Read { length } => (id, usize::from(length), true),
                     AccessOperation::Write { .. } => (id, 0, false),
                 }),
+                FromBroker::Want { ticket, lease, .. } => self.wants.push_back((ticket, lease)),
                 _ => {}
             }
         }
@@ -134,7 +147,7 @@ impl Liar {
     }
 
     fn release(&mut self, sim: &Sim) {
-        if self.bracket.take().is_some() {
+        if self.bracket.take().is_some() && !sim.config.is_lend_aware() {
             sim.xen.borrow_mut().borrower.pauses -= 1;
         }
     }
@@ -154,6 +167,26 @@ impl Liar {
         let id = if wrongly == 3 { id + 256 } else { id };
         if self.send(sim, &ToBroker::Completed { id, outcome }) {
             self.accesses.pop_front();
+        }
+    }
+
+    fn answer_want(&mut self, sim: &Sim) {
+        if let Some(lease) = self.waits.pop() {
+            self.send(sim, &ToBroker::AskAgain { lease });
+        }
+        let Some((ticket, lease)) = self.wants.front().copied() else { return };
+        let outcome = match sim.draw(6) {
+            0 | 1 => WantedOutcome::Failed,
+            2 => WantedOutcome::Lost,
+            3 => WantedOutcome::Present,
+            4 => WantedOutcome::Unavailable,
+            _ => WantedOutcome::Waits,
+        };
+        if self.send(sim, &ToBroker::Wanted { ticket, outcome }) {
+            self.wants.pop_front();
+            if outcome == WantedOutcome::Waits {
+                self.waits.push(lease);
+            }
         }
     }
 
@@ -192,7 +225,9 @@ impl Liar {
                 extents.push(ClaimedExtent { page: AperturePage(first + 9), mfn: Mfn(mfn + 9), count: 2 });
         }
         let message = ToBroker::Present { ticket: self.ticket, lease, sequence, extents };
-        crate::lender::force::pause_borrower(sim);
+        if !sim.config.is_lend_aware() {
+            crate::lender::force::pause_borrower(sim);
+        }
         self.bracket = Some(self.ticket);
         if self.send(sim, &message) {
             self.lookups.push((lease, sequence));
@@ -208,7 +243,13 @@ impl Liar {
             return;
         }
         let message = ToBroker::Forced { sequence: self.sequence };
+        // On a lend-aware Xen it can say so without having done it, and harms nobody but itself.
+        let lies = sim.config.is_lend_aware() && sim.draw(4) == 3;
         if self.send(sim, &message) {
+            if lies {
+                sim.forced_falsely.set(true);
+                return;
+            }
             sim.lender.removes.set(true);
             let mut xen = sim.xen.borrow_mut();
             for page in 0..PAGES {
@@ -230,7 +271,11 @@ pub fn step(sim: &Sim) {
     let mut liar = sim.liar.borrow_mut();
     let liar = &mut *liar;
     if !liar.greeted {
-        liar.greeted = liar.send(sim, &ToBroker::Hello { oldest: VERSION, newest: VERSION, features: 0 });
+        let features = match sim.config.kind {
+            XenKind::LendAware if sim.draw(16) != 15 => FEATURE_LEND_AWARE,
+            _ => 0,
+        };
+        liar.greeted = liar.send(sim, &ToBroker::Hello { oldest: VERSION, newest: VERSION, features });
         return;
     }
     match sim.draw(24) {
@@ -299,6 +344,7 @@ pub fn step(sim: &Sim) {
         _ => {
             liar.take(sim);
             liar.answer(sim, 0);
+            liar.answer_want(sim);
             if sim.xen.borrow().broker.dying {
                 liar.release(sim);
             }
@@ -326,6 +372,9 @@ pub fn note_said(sim: &Sim, message: &FromBroker) {
 /// No page that was acknowledged shows a frame from before.
 pub fn check(world: &World) {
     let (xen, Ok(liar)) = (world.xen.borrow(), world.liar.try_borrow()) else { return };
+    if world.forced_falsely.get() {
+        return;
+    }
     for page in 0..PAGES {
         let Entry::Lent { mfn, .. } = xen.entry(page) else { continue };
         let Some((lease, looked_up)) = liar.lookups.get((mfn >> 12) as usize) else {

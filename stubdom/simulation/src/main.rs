@@ -4,9 +4,9 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xenlend_simulation::config::Mode;
+use xenlend_simulation::config::{Choice, Mode, XenKind};
 use xenlend_simulation::fault::Fault;
-use xenlend_simulation::history::{from_text, to_text};
+use xenlend_simulation::history::{from_text, to_text, Event};
 use xenlend_simulation::run::{explore, replay};
 use xenlend_simulation::shrink::shrink;
 
@@ -25,6 +25,9 @@ struct Arguments {
     /// Who misbehaves: calm, rough, lying-broker, lying-lender or lying-borrower. Without it the seed says.
     #[arg(long, value_parser = |name: &str| Mode::parse(name).ok_or("no such mode"))]
     mode: Option<Mode>,
+    /// The kind of Xen: stock or lend-aware. Without it the seed says.
+    #[arg(long, value_parser = |name: &str| XenKind::parse(name).ok_or("no such kind of Xen"))]
+    xen: Option<XenKind>,
     /// A bug to switch on.
     #[arg(long, value_parser = |name: &str| Fault::parse(name).ok_or_else(|| format!("none of {}", names())))]
     fault: Option<Fault>,
@@ -38,7 +41,8 @@ fn names() -> String {
 }
 
 fn main() -> ExitCode {
-    let Arguments { seed, steps, seeds, mode, fault, replay: text } = Arguments::parse();
+    let Arguments { seed, steps, seeds, mode, xen: kind, fault, replay: text } = Arguments::parse();
+    let choice = Choice { mode, kind, fault };
     if let Some(text) = text {
         let history = match from_text(&text) {
             Ok(history) => history,
@@ -47,33 +51,24 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         };
-        return tell(seed, history, mode, fault);
+        return tell(seed, history, choice);
     }
-    let explored = explore(seed..seed.saturating_add(seeds), steps, mode, fault);
+    let explored = explore(seed..seed.saturating_add(seeds), steps, choice);
     println!("{} steps in {} histories", explored.steps, explored.histories);
     print!("{}\n{}", explored.coverage, explored.pages);
     let Some(found) = explored.found else { return ExitCode::SUCCESS };
     println!("seed {} fails after {} steps: {:?}", found.seed, found.violation.step, found.violation.wrong);
-    let shortest = shrink(&found, mode, fault);
+    let shortest = shrink(&found, choice);
     println!("the shortest history found has {} steps:", shortest.len());
-    let options = [
-        mode.map(|mode| format!(" --mode {}", mode.name())),
-        fault.map(|of| format!(" --fault {}", of.name())),
-    ];
-    let options: String = options.into_iter().flatten().collect();
+    let options = choice.options();
     let text = to_text(&shortest);
-    let code = tell(found.seed, shortest, mode, fault);
+    let code = tell(found.seed, shortest, choice);
     println!("cargo run -p xenlend-simulation -- --seed {}{options} --replay {text}", found.seed);
     code
 }
 
-fn tell(
-    seed: u64,
-    history: Vec<xenlend_simulation::history::Event>,
-    mode: Option<Mode>,
-    fault: Option<Fault>,
-) -> ExitCode {
-    let outcome = replay(seed, history, mode, fault, true);
+fn tell(seed: u64, history: Vec<Event>, choice: Choice) -> ExitCode {
+    let outcome = replay(seed, history, choice, true);
     outcome.trace.iter().for_each(|line| println!("  {line}"));
     match outcome.violation {
         Some(violation) => {

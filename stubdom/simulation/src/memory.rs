@@ -4,7 +4,9 @@
 //! Of each page 64 bytes are looked at: the first 32 and the last 32, where everything of interest happens.
 
 use crate::random::Random;
-use crate::xen::{bar_frame, frame_index, ram_frame, BLOCK, FRAMES, RAM_FRAMES, SPANS};
+use crate::xen::{
+    bar_frame, frame_index, ram_frame, zero_frame, BLOCK, FRAMES, RAM_FRAMES, SPANS, ZERO_FRAMES,
+};
 
 /// Pages of the process: ordinary memory from 0 on, a buffer of the GPU driver from [`BUFFER`] on.
 pub const USER_PAGES: u32 = 1024;
@@ -196,6 +198,27 @@ impl Memory {
         }
         self.version += 1;
         true
+    }
+
+    /// A page of zeros of the lender's kernel. None if no frame is free.
+    pub fn new_zeros(&mut self) -> Option<u64> {
+        let free = |mfn: &u64| frame_index(*mfn).is_some_and(|at| !self.frames[at].used);
+        let mfn = (0..ZERO_FRAMES).map(zero_frame).find(free)?;
+        *self.frame(mfn) = Frame { content: [0; CELLS], used: true, home_of: None, lendable: None };
+        self.version += 1;
+        Some(mfn)
+    }
+
+    /// Nobody sees a page of zeros any more: its frame is somebody else's.
+    pub fn free_zeros(&mut self, mfn: u64) {
+        *self.frame(mfn) = Frame { content: [0xdd; CELLS], used: false, home_of: None, lendable: None };
+        self.version += 1;
+    }
+
+    /// Whether a frame is a page of zeros.
+    pub fn is_zeros(&self, mfn: u64) -> bool {
+        let used = |at: usize| self.frames[at].used;
+        mfn >= zero_frame(0) && mfn < zero_frame(ZERO_FRAMES) && frame_index(mfn).is_some_and(used)
     }
 
     /// The home of a page, if the process can touch it at once.

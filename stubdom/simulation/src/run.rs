@@ -7,9 +7,8 @@ use xenlend_lending::lending_table::PageSlot;
 use xenlend_lending::vcpu_slot::VcpuSlot;
 
 use crate::broker_domain::BrokerDomain;
-use crate::config::{Config, Mode};
+use crate::config::{Choice, Config};
 use crate::coverage::Coverage;
-use crate::fault::Fault;
 use crate::guest;
 use crate::guest::coverage::PageCoverage;
 use crate::history::{Actor, Event};
@@ -62,19 +61,13 @@ pub fn run(config: Config, source: Source, traced: bool) -> Outcome {
 }
 
 /// The history of a seed, of so many steps at most.
-pub fn run_seed(seed: u64, steps: usize, mode: Option<Mode>, fault: Option<Fault>) -> Outcome {
-    run(Config::new(seed, mode, fault), Source::Random(Random::new(seed), steps), false)
+pub fn run_seed(seed: u64, steps: usize, choice: Choice) -> Outcome {
+    run(Config::new(seed, choice), Source::Random(Random::new(seed), steps), false)
 }
 
 /// A history again, or any part of it.
-pub fn replay(
-    seed: u64,
-    history: Vec<Event>,
-    mode: Option<Mode>,
-    fault: Option<Fault>,
-    traced: bool,
-) -> Outcome {
-    run(Config::new(seed, mode, fault), Source::Replay(history), traced)
+pub fn replay(seed: u64, history: Vec<Event>, choice: Choice, traced: bool) -> Outcome {
+    run(Config::new(seed, choice), Source::Replay(history), traced)
 }
 
 /// A seed that fails.
@@ -103,10 +96,10 @@ pub struct Explored {
 }
 
 /// Lets the histories of seeds happen until one fails.
-pub fn explore(seeds: Range<u64>, steps: usize, mode: Option<Mode>, fault: Option<Fault>) -> Explored {
+pub fn explore(seeds: Range<u64>, steps: usize, choice: Choice) -> Explored {
     let mut all = Explored::default();
     for seed in seeds {
-        let outcome = run_seed(seed, steps, mode, fault);
+        let outcome = run_seed(seed, steps, choice);
         all.steps += outcome.history.len();
         all.histories += 1;
         all.coverage.add(&outcome.coverage);

@@ -13,9 +13,13 @@ use crate::random::Random;
 use crate::task::{BUS, FIRST_PROGRAM, TASKS, TOOL, WORK};
 use crate::vcpu::Vcpu;
 use crate::world::{World, Wrong, LOOK_MS};
+use crate::xen::Entry;
 
 /// Steps within which everything must come to rest when nothing new begins.
 const REST_STEPS: u32 = 60_000;
+/// The same on a lend-aware Xen, where each of a region's lost pages may be asked for, be lent as zeros for a moment
+/// and be asked for again a few times.
+const REST_STEPS_LEND_AWARE: u32 = 1_000_000;
 /// Steps that are still taken when nothing more can be lent.
 const STEPS_AFTER_THE_END: usize = 150;
 
@@ -286,6 +290,15 @@ impl World {
         self.faults_stuck.set(false);
         let mut xen = self.xen.borrow_mut();
         xen.tables_left = u32::MAX;
+        if xen.lending.is_some() {
+            // Where its own pages are nothing can be lent: it would go on asking.
+            for entry in &mut xen.entries {
+                if matches!(entry, Entry::BorrowerRam | Entry::Foreign) {
+                    *entry = Entry::Absent;
+                }
+            }
+            xen.version += 1;
+        }
         let held = self.broker_held.replace(0);
         // One that was resumed though it should not have been has fewer.
         xen.broker.pauses = xen.broker.pauses.saturating_sub(held);
@@ -300,7 +313,8 @@ impl World {
             chooser.rest_steps += 1;
             (chooser.rest_next, chooser.rest_steps)
         };
-        if steps > REST_STEPS {
+        let limit = if self.config.is_lend_aware() { REST_STEPS_LEND_AWARE } else { REST_STEPS };
+        if steps > limit {
             self.fail(Wrong::Stuck, format!("no rest: {:?}", self.tasks.names(0..TASKS)));
             return None;
         }

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds the shortest history that still goes wrong in the same way, by leaving out more and more of it.
 
-use crate::config::Mode;
-use crate::fault::Fault;
+use crate::config::Choice;
 use crate::history::Event;
 use crate::run::{replay, Found};
 use crate::world::Wrong;
@@ -11,14 +10,14 @@ use crate::world::Wrong;
 const TRIES: u32 = 6000;
 
 /// The shortest history found. It fails in the same way.
-pub fn shrink(found: &Found, mode: Option<Mode>, fault: Option<Fault>) -> Vec<Event> {
+pub fn shrink(found: &Found, choice: Choice) -> Vec<Event> {
     let mut tries = 0;
     let mut fails = |history: &[Event]| -> Option<Vec<Event>> {
         tries += 1;
         if tries > TRIES {
             return None;
         }
-        let outcome = replay(found.seed, history.to_vec(), mode, fault, false);
+        let outcome = replay(found.seed, history.to_vec(), choice, false);
         let same = outcome.violation.is_some_and(|violation| violation.wrong == found.violation.wrong);
         // What happened is at most what was asked for: events that could not happen are gone.
         same.then_some(outcome.history)

@@ -6,11 +6,15 @@
 //! come meanwhile kills the borrower (xen-facts, 0.A). An instruction that was completed is emulated again:
 //! `rep stos` on a page that has come meanwhile kills it too (0.B). The second half of an instruction goes
 //! as a request also where the page has come.
+//!
+//! On a lend-aware Xen the whole instruction waits until all its pages are there at once, or ends in an exception.
 
+use xenlend_lending::fault::Reply;
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::ioreq::{KIND_COPY, KIND_INVALIDATE, STATE_RESPONSE_READY};
 use xenlend_protocol::lease_id::LeaseId;
 
+use crate::lending;
 use crate::memory::{cell_of, Byte};
 use crate::world::{Sim, Wrong};
 use crate::xen::{frame_index, ram_address, Entry, Xen, APERTURE};
@@ -40,6 +44,15 @@ struct Chunk {
     bytes: std::ops::Range<usize>,
 }
 
+/// Why something may have happened to an instruction, since something was so at some time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Excuses {
+    /// Ones and zeros are right too: at some time nobody lent the page.
+    pub data: bool,
+    /// An exception is right too.
+    pub exception: bool,
+}
+
 /// A vCPU.
 #[derive(Debug)]
 pub struct Vcpu {
@@ -48,8 +61,10 @@ pub struct Vcpu {
     chunks: Vec<Chunk>,
     at: usize,
     read: Vec<Option<u8>>,
-    /// Ones and zeros are right too: at some time nobody lent the page.
-    pub excused: bool,
+    /// What has been right at some time.
+    pub excused: Excuses,
+    /// Faults of the instruction so far.
+    faults: u32,
     counter: u8,
     /// The page-table entry that the instruction goes through.
     via: Option<Via>,
@@ -71,7 +86,8 @@ impl Vcpu {
     pub fn new(id: usize) -> Self {
         let chunks = Vec::new();
         let (read, phase) = (Vec::new(), Phase::Idle);
-        Self { id, phase, chunks, at: 0, read, excused: false, counter: 0, via: None, finished: 0 }
+        let excused = Excuses::default();
+        Self { id, phase, chunks, at: 0, read, excused, faults: 0, counter: 0, via: None, finished: 0 }
     }
 
     /// The page-table entry that an instruction under way goes through.
@@ -235,11 +251,15 @@ fn start(sim: &Sim, vcpu: &mut Vcpu) {
     }
     vcpu.read = vec![None; bytes.len()];
     vcpu.at = 0;
-    vcpu.excused = false;
+    vcpu.excused = Excuses::default();
+    vcpu.faults = 0;
     sim.note(|| format!("vCPU {id}: {:?}", vcpu.chunks[0].claim));
     sim.memory.borrow_mut().begin(id, bytes);
     vcpu.phase = Phase::Touching;
     if vcpu.chunks[0].claim.kind == KIND_INVALIDATE {
+        if !sim.xen.borrow().has_server() {
+            return finish(sim, vcpu);
+        }
         send(sim, vcpu);
     }
 }
@@ -250,8 +270,9 @@ pub fn start_for(sim: &Sim, page: u32, lease: LeaseId) -> Option<(usize, u64)> {
     let vcpus = &mut *sim.vcpus.borrow_mut();
     let vcpu = vcpus.iter_mut().find(|vcpu| vcpu.is_idle())?;
     vcpu.via = Some(Via { page, lease });
+    let finished = vcpu.finished;
     start(sim, vcpu);
-    Some((vcpu.id, vcpu.finished))
+    Some((vcpu.id, finished))
 }
 
 /// Takes a vCPU's next step.
@@ -261,6 +282,9 @@ pub fn step(sim: &Sim, id: usize) {
         Phase::Idle => start(sim, vcpu),
         Phase::Touching => touch(sim, vcpu),
         Phase::Exiting(page) => {
+            if sim.config.is_lend_aware() {
+                return fault(sim, vcpu, page);
+            }
             let entry = sim.xen.borrow().entry(page);
             match entry {
                 Entry::Lent { .. } => {
@@ -276,6 +300,9 @@ pub fn step(sim: &Sim, id: usize) {
         }
         Phase::Blocked => {
             let Some(datum) = sim.xen.borrow_mut().take_response(id) else { return };
+            if sim.config.is_lend_aware() {
+                return resume(sim, vcpu, datum);
+            }
             let chunk = &vcpu.chunks[vcpu.at];
             let claim = chunk.claim;
             if claim.is_read {
@@ -359,7 +386,12 @@ fn touch(sim: &Sim, vcpu: &mut Vcpu) {
     let mut memory = sim.memory.borrow_mut();
     let bytes = memory.accesses[vcpu.id].clone();
     let entry = |page| sim.xen.borrow().entry(page);
-    let absent = bytes.iter().find(|byte| entry(byte.page) == Entry::Absent);
+    let faults = |byte: &&Byte| match entry(byte.page) {
+        Entry::Absent => true,
+        Entry::Lent { read_only, .. } => read_only && byte.written.is_some(),
+        _ => false,
+    };
+    let absent = bytes.iter().find(faults);
     if let Some(byte) = absent {
         vcpu.phase = Phase::Exiting(byte.page);
         return;
@@ -367,15 +399,65 @@ fn touch(sim: &Sim, vcpu: &mut Vcpu) {
     for (at, byte) in bytes.iter().enumerate() {
         match entry(byte.page) {
             // A frame that only a lender that lies knows.
-            Entry::Lent { mfn, .. } if frame_index(mfn).is_none() => vcpu.excused = true,
-            Entry::Lent { mfn, .. } => match byte.written {
-                Some(value) => memory.write_frame(mfn, byte.cell, value),
-                None => vcpu.read[at] = Some(memory.read_frame(mfn, byte.cell)),
-            },
-            _ => vcpu.excused = true,
+            Entry::Lent { mfn, .. } if frame_index(mfn).is_none() => vcpu.excused.data = true,
+            Entry::Lent { mfn, .. } => {
+                // Nobody hears when something comes where nothing was.
+                vcpu.excused.data |= memory.is_zeros(mfn);
+                match byte.written {
+                    Some(value) => memory.write_frame(mfn, byte.cell, value),
+                    None => vcpu.read[at] = Some(memory.read_frame(mfn, byte.cell)),
+                }
+            }
+            _ => vcpu.excused.data = true,
         }
     }
     drop(memory);
+    finish(sim, vcpu);
+}
+
+/// The access is to a page that is not there, or not for writing: under Xen's lock.
+fn fault(sim: &Sim, vcpu: &mut Vcpu, page: u32) {
+    let (entry, has_server) = (sim.xen.borrow().entry(page), sim.xen.borrow().has_server());
+    let is_written = |byte: &Byte| byte.page == page && byte.written.is_some();
+    let writes = sim.memory.borrow().accesses[vcpu.id].iter().any(is_written);
+    let present = match entry {
+        Entry::Absent => false,
+        Entry::Lent { read_only, .. } if read_only && writes => true,
+        _ => {
+            vcpu.phase = Phase::Touching;
+            return;
+        }
+    };
+    if !has_server {
+        return raise(sim, vcpu, page);
+    }
+    let claim = lending::fault(APERTURE + u64::from(page) * 4096, writes, vcpu.faults > 0, present);
+    vcpu.faults += 1;
+    sim.xen.borrow_mut().send_request(vcpu.id, claim);
+    sim.broker_pending.set(true);
+    vcpu.phase = Phase::Blocked;
+}
+
+/// The broker has answered a fault, or its end has. An instruction is run again, or ends in an exception.
+fn resume(sim: &Sim, vcpu: &mut Vcpu, datum: u64) {
+    if vcpu.chunks[0].claim.kind == KIND_INVALIDATE {
+        finish(sim, vcpu);
+    } else if datum == Reply::Retry as u64 {
+        vcpu.phase = Phase::Touching;
+    } else {
+        let page = page_of(&vcpu.chunks[0].claim);
+        raise(sim, vcpu, page);
+    }
+}
+
+/// An exception, at the instruction. It has done nothing.
+fn raise(sim: &Sim, vcpu: &mut Vcpu, page: u32) {
+    sim.note(|| format!("an exception for vCPU {} at page {page}", vcpu.id));
+    let bytes = sim.memory.borrow().accesses[vcpu.id].clone();
+    if !vcpu.excused.exception && !crate::invariants::excuses(sim, vcpu.id, &bytes).exception {
+        sim.fail(Wrong::Exception, format!("vCPU {} at page {page}, which was lent all along", vcpu.id));
+    }
+    vcpu.excused.data = true;
     finish(sim, vcpu);
 }
 
@@ -383,7 +465,7 @@ fn finish(sim: &Sim, vcpu: &mut Vcpu) {
     vcpu.phase = Phase::Idle;
     vcpu.finished += u64::from(vcpu.via.take().is_some());
     let bytes = std::mem::take(&mut sim.memory.borrow_mut().accesses[vcpu.id]);
-    if vcpu.excused || crate::invariants::is_excused(sim, vcpu.id, &bytes) {
+    if vcpu.excused.data || crate::invariants::excuses(sim, vcpu.id, &bytes).data {
         return;
     }
     for (byte, read) in bytes.iter().zip(&vcpu.read) {

@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use xenlend_lending::hypervisor::{LenderLink, SendError};
-use xenlend_protocol::message::{FromBroker, ToBroker};
+use xenlend_protocol::message::{FromBroker, ToBroker, WantedOutcome};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
@@ -12,6 +12,7 @@ use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
 use crate::config::Mode;
 use crate::fault::Fault;
 use crate::world::{Sim, Wrong};
+use crate::xen::Entry;
 
 /// Ends of the rings, which a broker that lies uses at any time.
 pub struct BrokerEnd {
@@ -76,6 +77,10 @@ impl LenderLink for Link {
         match result {
             Ok(()) => {
                 self.0.note(|| format!("broker says {message:?}"));
+                if let FromBroker::Want { ticket, first, .. } = message {
+                    self.0.questions.set(self.0.questions.get() + 1);
+                    self.0.asked.borrow_mut().push((*ticket, first.0));
+                }
                 end.sent.set(true);
                 end.handles_present.set(false);
                 if let FromBroker::Presented { ticket, .. } = message {
@@ -106,6 +111,16 @@ impl LenderLink for Link {
             end.handles_present.set(matches!(message, ToBroker::Present { .. }));
         }
         *end.received.borrow_mut() = received.clone().ok().flatten();
+        if let Ok(Some(ToBroker::Wanted { ticket, outcome })) = &received {
+            let asked = &mut *self.0.asked.borrow_mut();
+            let question = asked.iter().position(|of| of.0 == *ticket).map(|at| asked.swap_remove(at));
+            let absent = |page| self.0.xen.borrow().entry(page) == Entry::Absent;
+            let is_gone = *outcome == WantedOutcome::Present && question.is_some_and(|of| absent(of.1));
+            if is_gone && self.0.config.has(Fault::ForgetWaiter) {
+                self.0.broker_pending.set(true);
+                return Ok(None);
+            }
+        }
         match received {
             Ok(Some(ToBroker::Present { ticket, lease, extents, .. }))
                 if self.0.config.has(Fault::AcceptStalePresent) =>

@@ -12,13 +12,14 @@ use crate::guest::link_end::BorrowerEnd;
 use crate::guest::{bus, work, Guest};
 use crate::history::Event;
 use crate::lender::Lender;
+use crate::lending::Lending;
 use crate::liar::Liar;
 use crate::memory::Memory;
 use crate::schedule::{Chooser, Source};
 use crate::task::{Tasks, Turn, Wait, BUS, WORK, WORKER};
 use crate::vcpu::Vcpu;
 use crate::wire::BrokerEnd;
-use crate::xen::Xen;
+use crate::xen::{Entry, Xen};
 
 /// The world, as everybody holds it.
 pub type Sim = Rc<World>;
@@ -54,7 +55,17 @@ pub enum Wrong {
     Stuck,
     /// An answer too many, too few, or to nothing.
     Answers,
-    /// Permissions were left behind.
+    /// An instruction ended in an exception though its page was neither lost nor out of its reach.
+    Exception,
+    /// Somebody but the guest's own instruction touched lent memory or the borrower's.
+    ForeignAccess,
+    /// An instruction is run again though its page is not there.
+    EarlyRetry,
+    /// A frame was put where another was lent.
+    LentOver,
+    /// A frame is lent that is not released.
+    NotReleased,
+    /// Permissions or releases were left behind.
     Permissions,
     /// A program of the borrower has an entry that it may not have.
     BadEntry,
@@ -117,12 +128,22 @@ pub struct World {
     pub suicidal: Cell<bool>,
     /// Looks at the clock since everything is coming to rest: nobody else could do anything.
     pub idle_looks: Cell<u32>,
+    /// Questions that the broker has asked.
+    pub questions: Cell<u32>,
+    /// Those that it had asked when it took a vCPU's fault up.
+    pub asked_before: RefCell<Vec<u32>>,
+    /// Page of each question that is open, by ticket.
+    pub asked: RefCell<Vec<(u32, u32)>>,
+    /// A lender that lies has said that it had removed everything, and it had not.
+    pub forced_falsely: Cell<bool>,
     /// The broker has ended the link, or has lied: what accesses give is its own affair.
     pub no_data: Cell<bool>,
     /// Incidents that happened.
     pub disturbed: Cell<bool>,
     /// Versions at the last check.
     pub(crate) checked: Cell<(u64, u64)>,
+    /// The second stage at the last check.
+    pub(crate) seen: RefCell<Vec<Entry>>,
     pub(crate) chooser: RefCell<Chooser>,
     violation: RefCell<Option<Violation>>,
     trace: RefCell<Option<Vec<String>>>,
@@ -152,13 +173,21 @@ impl World {
             broker_held: Cell::new(0),
             suicidal: Cell::new(false),
             idle_looks: Cell::new(0),
+            questions: Cell::new(0),
+            asked_before: RefCell::new(vec![0; config.vcpus]),
+            asked: RefCell::default(),
+            forced_falsely: Cell::new(false),
             no_data: Cell::new(false),
             disturbed: Cell::new(false),
             checked: Cell::new((0, 0)),
+            seen: RefCell::default(),
             chooser: RefCell::new(Chooser::new(source)),
             violation: RefCell::new(None),
             trace: RefCell::new(traced.then(Vec::new)),
         });
+        if config.is_lend_aware() {
+            sim.xen.borrow_mut().lending = Some(Lending::new(config.fault));
+        }
         if config.mode == Mode::LyingLender {
             sim.xen.borrow_mut().permits_all = true;
         } else {

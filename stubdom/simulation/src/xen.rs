@@ -4,11 +4,15 @@
 //! says how many, a remove does not look at the frame but wants the borrower's permission, part of a
 //! 2 MiB entry needs a page table that may not be there.
 //!
+//! What a lend-aware one does instead is in `lending.rs`.
+//!
 //! Two domains call it, so it is at the level of domctl; `stubdom/lending`'s fake is at that of the
 //! `Hypervisor` trait, behind which there are no permissions, no pauses and no second caller.
 
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::ioreq::{STATE_READY, STATE_RESPONSE_READY};
+
+use crate::lending::Lending;
 
 /// `EPERM`.
 pub const EPERM: u16 = 1;
@@ -36,6 +40,9 @@ const RAM_BASE: u64 = 0x1000;
 /// Places in the BAR that a buffer of 2 MiB can be in.
 pub const SPANS: u64 = 3;
 const BAR_BASE: u64 = 0x10_0000;
+/// Frames that the lender's kernel has for pages of zeros: one for each page that can be lost, and more.
+pub const ZERO_FRAMES: u64 = 1100;
+const ZERO_BASE: u64 = 0x8000;
 
 /// The RAM frame of that number.
 pub fn ram_frame(number: u64) -> u64 {
@@ -47,19 +54,27 @@ pub fn bar_frame(span: u64) -> u64 {
     BAR_BASE + span * u64::from(BLOCK)
 }
 
+/// The frame of that number for a page of zeros.
+pub fn zero_frame(number: u64) -> u64 {
+    ZERO_BASE + number
+}
+
 /// Whether a frame is in the BAR.
 pub fn is_in_bar(mfn: u64) -> bool {
     mfn >= BAR_BASE
 }
 
 /// Frames that exist.
-pub const FRAMES: usize = (RAM_FRAMES + SPANS * BLOCK as u64) as usize;
+pub const FRAMES: usize = (RAM_FRAMES + SPANS * BLOCK as u64 + ZERO_FRAMES) as usize;
 
 /// A frame's place in tables of [`FRAMES`].
 pub fn frame_index(mfn: u64) -> Option<usize> {
     let index = match mfn.checked_sub(BAR_BASE) {
         Some(offset) => (offset < SPANS * u64::from(BLOCK)).then(|| RAM_FRAMES + offset),
-        None => mfn.checked_sub(RAM_BASE).filter(|number| *number < RAM_FRAMES),
+        None => match mfn.checked_sub(ZERO_BASE) {
+            Some(number) => (number < ZERO_FRAMES).then(|| RAM_FRAMES + SPANS * u64::from(BLOCK) + number),
+            None => mfn.checked_sub(RAM_BASE).filter(|number| *number < RAM_FRAMES),
+        },
     };
     index.map(|index| index as usize)
 }
@@ -69,17 +84,29 @@ pub fn frame_index(mfn: u64) -> Option<usize> {
 pub enum Entry {
     /// Nothing.
     Absent,
-    /// `p2m_mmio_direct`.
+    /// `p2m_mmio_direct`, or a lent page of a lend-aware Xen.
     Lent {
         /// The frame.
         mfn: u64,
         /// Part of a 2 MiB entry.
         large: bool,
+        /// Writes fault.
+        read_only: bool,
     },
     /// RAM that the borrower has put there: an add silently replaces it.
     BorrowerRam,
     /// A grant that the borrower has mapped there: an add kills it.
     Foreign,
+}
+
+impl Entry {
+    /// The frame that is lent there.
+    pub fn frame(&self) -> Option<u64> {
+        match self {
+            Self::Lent { mfn, .. } => Some(*mfn),
+            _ => None,
+        }
+    }
 }
 
 /// What Xen knows of a domain.
@@ -136,6 +163,8 @@ pub struct Xen {
     pub splits: u32,
     /// Every frame is permitted, whatever its number.
     pub permits_all: bool,
+    /// What a lend-aware Xen keeps; none on stock Xen.
+    pub lending: Option<Lending>,
 }
 
 /// Which domain a call is about.
@@ -165,6 +194,7 @@ impl Xen {
             lent_at: vec![0; PAGES as usize],
             splits: 0,
             permits_all: false,
+            lending: None,
         }
     }
 
@@ -193,6 +223,8 @@ impl Xen {
             self.entries.fill(Entry::Absent);
             self.requests.fill(None);
             self.version += 1;
+        } else {
+            self.end_server();
         }
     }
 
@@ -301,6 +333,24 @@ impl Xen {
         Ok(())
     }
 
+    /// The block of a page has no page table any more.
+    pub(crate) fn drop_table(&mut self, page: u32) {
+        let had = std::mem::take(&mut self.has_table[(page / BLOCK) as usize]);
+        self.tables_left = self.tables_left.saturating_add(u32::from(had));
+    }
+
+    /// Gives the block of a page a page table: what is one entry becomes 512.
+    pub(crate) fn split(&mut self, page: u32) -> Result<(), u16> {
+        self.take_table(page)?;
+        let first = (page - page % BLOCK) as usize;
+        for entry in &mut self.entries[first..first + BLOCK as usize] {
+            if let Entry::Lent { large, .. } = entry {
+                *large = false;
+            }
+        }
+        Ok(())
+    }
+
     fn add_step(&mut self, page: u32, mfn: u64, left: u32) -> Result<u32, u16> {
         let large = Self::is_2mib(page, mfn, left) && !self.has_table[(page / BLOCK) as usize];
         match self.entry(page) {
@@ -320,10 +370,15 @@ impl Xen {
         }
         let pages = if large { BLOCK } else { 1 };
         for (page, mfn) in (page..page + pages).zip(mfn..) {
-            self.entries[page as usize] = Entry::Lent { mfn, large };
-            self.lent_at[page as usize] = self.version + 1;
+            self.set_lent(page, Entry::Lent { mfn, large, read_only: false });
         }
         Ok(pages)
+    }
+
+    /// Lends a page; the version is that of the change that is being made.
+    pub(crate) fn set_lent(&mut self, page: u32, entry: Entry) {
+        self.entries[page as usize] = entry;
+        self.lent_at[page as usize] = self.version + 1;
     }
 
     fn remove_step(&mut self, page: u32, mfn: u64, left: u32) -> Result<u32, u16> {
@@ -335,13 +390,7 @@ impl Xen {
         if large {
             // Works while there are page tables, which nobody may rely on.
             self.splits += 1;
-            self.take_table(page)?;
-            let first = (page - page % BLOCK) as usize;
-            for entry in &mut self.entries[first..first + BLOCK as usize] {
-                if let Entry::Lent { large, .. } = entry {
-                    *large = false;
-                }
-            }
+            self.split(page)?;
         }
         self.entries[page as usize] = Entry::Absent;
         Ok(1)

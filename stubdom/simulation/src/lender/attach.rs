@@ -6,7 +6,8 @@ use xenlend_shim_core::link::Completion;
 use xenlend_shim_core::request_queue::Work;
 
 use super::link::locked;
-use super::{leases, page_in, Lender, Lock};
+use super::{frames, leases, page_in, Lender, Lock};
+use crate::fault::Fault;
 use crate::world::Sim;
 
 /// Ends the link, whatever state the broker is in.
@@ -16,6 +17,9 @@ pub async fn detach(sim: Sim) {
         return;
     }
     sim.disturbed.set(true);
+    if sim.config.has(Fault::DismissEarly) {
+        frames::dismiss_broker(&sim).await;
+    }
     leases::end_regions(&sim).await;
     drop(running);
     while let Some(request) = locked(&sim, |state| state.core.pop_request()).await {
@@ -38,6 +42,7 @@ pub async fn detach(sim: Sim) {
     drop(running);
     sim.step().await;
     sim.lender.connected.set(false);
+    frames::dismiss_broker(&sim).await;
     // The worker looks whether it has to stop.
     locked(&sim, |state| state.core.wake()).await;
     sim.note(|| "detached".to_owned());

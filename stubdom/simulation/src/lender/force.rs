@@ -6,7 +6,7 @@ use xenlend_shim_core::link::{Cause, ForceEnd, Reason, State};
 use xenlend_shim_core::mirror::Run;
 
 use super::link::{locked, WaitEnd};
-use super::{permissions, Lender, Lock};
+use super::{frames, permissions, Lender, Lock};
 use crate::fault::Fault;
 use crate::world::{Sim, Wrong, DEADLINE_MS, LOOK_MS};
 use crate::xen::{Which, EINVAL, ESRCH};
@@ -35,14 +35,20 @@ pub async fn revoke_all(sim: &Sim, cause: Cause) {
     if reason == Reason::Deadline && still && sim.xen.borrow().broker.runs() {
         sim.fail(Wrong::Link, "a broker that runs was not told that it has something to do".to_owned());
     }
-    let broker_is_gone = hold_broker(sim).await;
+    // On a lend-aware Xen it may go on: what is withdrawn it cannot add.
+    let broker_is_gone = if sim.lender.kind.pauses_broker() {
+        hold_broker(sim).await
+    } else {
+        sim.step().await;
+        sim.lender.removes.set(true);
+        sim.xen.borrow().broker.dying
+    };
     while let Some((lease, run)) = locked(sim, |state| state.core.force_next()).await {
-        if remove(sim, &run).await == Found::Stuck {
+        if frames::remove(sim, &run).await == Found::Stuck {
             end_borrower(sim).await;
         }
         while let Some(taken) = locked(sim, |state| state.core.force_removed(lease, &run)).await {
-            let _held = Lender::lock(sim, Lock::Permissions).await;
-            permissions::release(sim, taken.mfn, taken.count).await;
+            frames::withdraw(sim, &taken).await;
         }
     }
     let (end, state) = locked(sim, |state| (state.core.end_force(broker_is_gone), state.core.state())).await;
@@ -51,11 +57,15 @@ pub async fn revoke_all(sim: &Sim, cause: Cause) {
         sim.lender.condemned.set(true);
     }
     let resumes_anyway = sim.config.has(Fault::ResumeUnanswered) && reason == Reason::Deadline;
-    if end == ForceEnd::Resume || resumes_anyway {
+    let paused = sim.lender.kind.pauses_broker();
+    if paused && (end == ForceEnd::Resume || resumes_anyway) {
         sim.step().await;
         if !sim.config.has(Fault::ForceWithoutPause) {
             sim.xen.borrow_mut().broker.pauses -= 1;
         }
+    }
+    if !paused && matches!(state, State::Condemned(_)) {
+        frames::dismiss_broker(sim).await;
     }
     drop(guard);
 }
@@ -87,8 +97,8 @@ async fn hold_broker(sim: &Sim) -> bool {
     false
 }
 
-/// Removes the entries of a run from the lender's domain, whatever is left of them.
-pub async fn remove(sim: &Sim, run: &Run) -> Found {
+/// Removes the entries of a run from the lender's domain, whatever is left of them, as stock Xen has it.
+pub async fn remove_by_permission(sim: &Sim, run: &Run) -> Found {
     let mut permitted = false;
     let found = remove_all(sim, run, &mut permitted).await;
     if permitted && !sim.config.has(Fault::KeepSparePermission) {

@@ -8,7 +8,7 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::link::{NotSent, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::regions::{NewRegion, Phase, Plan};
-use xenlend_shim_core::uapi::{RegionRequest, REGION_LOSS_FAULT};
+use xenlend_shim_core::uapi::{RegionRequest, REGION_LOSS_FAULT, REGION_READONLY};
 
 use super::link::{locked, wait_for_answer, Mode, WaitEnd, DRAIN_LIMIT};
 use super::revoke::{self, Pages};
@@ -31,9 +31,19 @@ const LAYOUTS: [(u32, u32, u32, u32, u32); 6] = [
     (3, 512, 8, 8, 0),
 ];
 
+/// Only where Xen can keep to it; the same slot, for reading.
+const READ_ONLY: (u32, u32, u32, u32, u32) = (0, 0, 8, 0, REGION_READONLY);
+
+/// Whether a page of the process is in more than one layout.
+pub fn is_shared(user: u32) -> bool {
+    matches!(user, 4..16) || (BUFFER + 30..BUFFER + 50).contains(&user)
+}
+
 /// The VMM makes a call.
 pub fn begin_call(sim: &Sim) {
-    let (slot, first, count, user, flags) = LAYOUTS[sim.draw(LAYOUTS.len() as u32) as usize];
+    let layouts = LAYOUTS.len() as u32 + u32::from(sim.config.is_lend_aware());
+    let layout = LAYOUTS.get(sim.draw(layouts) as usize).unwrap_or(&READ_ONLY);
+    let (slot, first, count, user, flags) = *layout;
     let deletes = sim.draw(6) == 5;
     let request = RegionRequest {
         slot,

@@ -75,9 +75,9 @@ async fn wait(sim: &Sim, seen: u64, ms: u32, mode: Mode) -> (bool, bool) {
     (!woken && killable && sim.lender.signalled.get(), !woken)
 }
 
-/// Waits for a wake-up for as long as it takes.
-pub async fn wait_idle(sim: &Sim, seen: u64) {
-    wait(sim, seen, 0, Mode::Uninterruptible).await;
+/// Waits for a wake-up for as long as it takes, or for so many ms.
+pub async fn wait_idle(sim: &Sim, seen: u64, ms: u32) {
+    wait(sim, seen, ms, Mode::Uninterruptible).await;
 }
 
 /// Waits for the broker until `look` finds what it waits for: room.

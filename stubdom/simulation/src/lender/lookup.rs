@@ -9,6 +9,7 @@ use xenlend_shim_core::link::{Completion, PageIn};
 use xenlend_shim_core::request_queue::Request;
 use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
+use super::visits::Visits;
 use super::{user_page, RegionObject};
 use crate::fault::Fault;
 use crate::memory::{Home, BUFFER};
@@ -23,11 +24,18 @@ pub struct Scratch {
     pub completion: Option<Completion>,
     /// What was found.
     pub window: Window<Vec<u64>>,
+    /// Pages of zeros that are lent for a moment.
+    pub visits: Visits,
 }
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { request: None, completion: None, window: Window::new(vec![0; WINDOW_PAGES]) }
+        Self {
+            request: None,
+            completion: None,
+            window: Window::new(vec![0; WINDOW_PAGES]),
+            visits: Visits::default(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod attach;
 pub mod force;
+pub mod frames;
 pub mod frontend;
 pub mod leases;
 pub mod link;
@@ -11,6 +12,7 @@ pub mod lookup;
 pub mod page_in;
 pub mod permissions;
 pub mod revoke;
+pub mod visits;
 pub mod worker;
 
 use std::cell::{Cell, RefCell};
@@ -30,6 +32,7 @@ use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::window::Extents;
 
 use crate::config::Config;
+use crate::lending::{BORROWER, BROKER};
 use crate::world::Sim;
 use crate::xen::{APERTURE, PAGES};
 
@@ -129,6 +132,8 @@ impl Drop for Guard {
 
 /// The module's part of the world.
 pub struct Lender {
+    /// The kind of Xen.
+    pub kind: Kind,
     /// Under the spinlock.
     pub state: RefCell<State>,
     /// Wake-ups so far.
@@ -165,7 +170,8 @@ impl Lender {
     /// A link that is attached.
     pub fn new(config: &Config, to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         let aperture = Aperture { address: APERTURE, size: u64::from(PAGES) * 4096 };
-        let link = LinkConfig { borrower: 1, broker: 2, aperture, flags: 0, kind: Kind::Stock };
+        let kind = if config.is_lend_aware() { Kind::LendAware(0b1111) } else { Kind::Stock };
+        let link = LinkConfig { borrower: BORROWER, broker: BROKER, aperture, flags: 0, kind };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; config.vcpus * 2 + 8],
@@ -174,6 +180,7 @@ impl Lender {
         };
         let core = CoreLink::new(link, tables, to_broker, to_lender);
         Self {
+            kind,
             state: RefCell::new(State { core, worker_in: None, stopping: false }),
             wakes: Cell::new(0),
             locks: Default::default(),

@@ -3,23 +3,25 @@
 
 use std::rc::Rc;
 
-use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{PresentOutcome, WantedOutcome};
-use xenlend_protocol::refusal::Refusal;
+use xenlend_protocol::refusal::{AddFailure, Refusal};
 use xenlend_shim_core::lendable::FrameKind;
 use xenlend_shim_core::link::{
     Completion, NotSent, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding, Reason,
 };
+use xenlend_shim_core::regions::Region;
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
 use super::link::{locked, wait_for_answer, wait_for_broker, Mode};
 use super::lookup::{look_up, LookupEnd, Scratch};
 use super::revoke::{self, Pages};
-use super::{force, permissions, InFlight, Lender, Lock, RegionObject};
+use super::{force, frames, InFlight, RegionObject, State};
 use crate::fault::Fault;
 use crate::world::Sim;
+use crate::xen::EPERM;
 
 /// Lookups that one page-in makes before it is given up.
 const MAX_LOOKUPS: u32 = 16;
@@ -32,7 +34,7 @@ struct Bracket(Option<Sim>);
 impl Bracket {
     async fn begin(sim: &Sim) -> Option<Self> {
         sim.step().await;
-        if sim.config.has(Fault::AddWithoutBracket) {
+        if sim.config.has(Fault::AddWithoutBracket) || !sim.lender.kind.pauses_around_adds() {
             return Some(Self(None));
         }
         if sim.hypercall_failure().is_some() {
@@ -87,6 +89,15 @@ impl Job<'_> {
         }
     }
 
+    /// The same where there is no process any more.
+    pub async fn run_with_zeros(&self, scratch: &mut Scratch) -> PageInEnd {
+        let begun = locked(self.sim, |state| state.core.begin_page_in(self.lease, self.page)).await;
+        let Ok(page_in) = begun else { return PageInEnd::GaveUp };
+        let end = self.present_zeros(&page_in, scratch).await;
+        locked(self.sim, |state| state.core.end_page_in(&page_in)).await;
+        end
+    }
+
     async fn look_up_and_send(
         &self,
         page_in: &PageIn,
@@ -101,7 +112,8 @@ impl Job<'_> {
             match look_up(self.sim, page_in, object, scratch).await {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
-                Err(LookupEnd::Refused | LookupEnd::GiveUp) => return PageInEnd::GaveUp,
+                Err(LookupEnd::Refused) => return self.present_zeros(page_in, scratch).await,
+                Err(LookupEnd::GiveUp) => return PageInEnd::GaveUp,
             }
             if forgets && !locked(self.sim, |state| state.core.restart_page_in(page_in)).await {
                 return PageInEnd::GaveUp;
@@ -136,17 +148,18 @@ impl Job<'_> {
             if extents.is_empty() {
                 return Sent::Yes;
             }
-            let result = self.send_one(page_in, &extents, scratch).await;
+            let (result, _) = self.send_one(page_in, &extents, scratch).await;
             if result != Sent::Yes {
                 return result;
             }
         }
     }
 
-    async fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> Sent {
+    /// Posts one Present and waits for its answer. Says whether it was posted.
+    async fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> (Sent, bool) {
         let posted = loop {
             if !self.permit(extents, scratch).await {
-                return Sent::GiveUp;
+                return (Sent::GiveUp, false);
             }
             if !locked(self.sim, |state| state.core.is_current(page_in)).await {
                 break Posted::Overtaken;
@@ -169,7 +182,7 @@ impl Job<'_> {
                 if completed {
                     scratch.completion = None;
                 }
-                return self.await_answer(page_in, extents, bracket).await;
+                return (self.await_answer(page_in, extents, bracket).await, true);
             }
             drop(bracket);
             if posted != Posted::Full {
@@ -177,15 +190,11 @@ impl Job<'_> {
             }
             self.forbid(extents, scratch).await;
             if !self.await_room().await {
-                return Sent::GiveUp;
+                return (Sent::GiveUp, false);
             }
         };
         self.forbid(extents, scratch).await;
-        if posted == Posted::Overtaken {
-            Sent::Again
-        } else {
-            Sent::GiveUp
-        }
+        (if posted == Posted::Overtaken { Sent::Again } else { Sent::GiveUp }, false)
     }
 
     async fn await_answer(&self, page_in: &PageIn, extents: &Extents, bracket: Bracket) -> Sent {
@@ -239,6 +248,10 @@ impl Job<'_> {
                 match other {
                     PresentOutcome::Later => Sent::Later,
                     PresentOutcome::Stale => Sent::Again,
+                    // The same frame was lent at another page, and is withdrawn since that was revoked.
+                    PresentOutcome::Failed(AddFailure { errno: EPERM, .. }) if sim.config.is_lend_aware() => {
+                        Sent::Again
+                    }
                     refused => {
                         sim.note(|| format!("the broker did not add: {refused:?}"));
                         Sent::GiveUp
@@ -260,26 +273,42 @@ impl Job<'_> {
     }
 
     async fn permit(&self, extents: &Extents, scratch: &Scratch) -> bool {
-        let _held = Lender::lock(self.sim, Lock::Permissions).await;
+        let is_read_only =
+            |state: &mut State| state.core.region(self.lease).is_some_and(Region::is_read_only);
+        let read_only = self.sim.config.is_lend_aware() && locked(self.sim, is_read_only).await;
         let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
-        for (index, extent) in extents.iter().enumerate() {
-            if is_ram(extent.page) && permissions::acquire(self.sim, extent).await.is_err() {
-                for earlier in extents.iter().take(index).filter(|earlier| is_ram(earlier.page)) {
-                    permissions::release(self.sim, earlier.mfn, earlier.count).await;
-                }
-                return false;
-            }
-        }
-        true
+        frames::release(self.sim, extents, read_only, &is_ram).await.is_ok()
     }
 
     async fn forbid(&self, extents: &Extents, scratch: &Scratch) {
-        let _held = Lender::lock(self.sim, Lock::Permissions).await;
-        for extent in extents {
-            if matches!(scratch.window.get(extent.page), Some((_, FrameKind::Ram))) {
-                permissions::release(self.sim, extent.mfn, extent.count).await;
-            }
+        let is_ram = |page| matches!(scratch.window.get(page), Some((_, FrameKind::Ram)));
+        frames::take_back(self.sim, extents, &is_ram).await;
+    }
+
+    /// There is nothing to lend: presents a page of zeros where that is what the borrower is to see.
+    async fn present_zeros(&self, page_in: &PageIn, scratch: &mut Scratch) -> PageInEnd {
+        if !locked(self.sim, |state| state.core.presents_zeros(self.lease)).await {
+            return PageInEnd::Refused;
         }
+        let Some(zeros) = self.sim.memory.borrow_mut().new_zeros() else { return PageInEnd::GaveUp };
+        let page_in = page_in.with_zeros();
+        scratch.window.reset(page_in.first, page_in.count, page_in.page);
+        scratch.window.put(page_in.page, Mfn(zeros), FrameKind::Ram);
+        let extents = scratch.window.next_extents(&mut scratch.window.begin());
+        // From when it is posted the mirror has it.
+        let (sent, posted) = self.send_one(&page_in, &extents, scratch).await;
+        if !posted {
+            self.sim.memory.borrow_mut().free_zeros(zeros);
+        }
+        if sent != Sent::Yes {
+            return PageInEnd::GaveUp;
+        }
+        let is_zeroed = |state: &mut State| state.core.region(self.lease).is_some_and(|of| of.is_zeroed);
+        if !locked(self.sim, is_zeroed).await {
+            let at = Pages { lease: self.lease, first: page_in.page, count: 1 };
+            scratch.visits.begin(self.sim, at).await;
+        }
+        PageInEnd::Present
     }
 }
 

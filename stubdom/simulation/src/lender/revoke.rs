@@ -8,7 +8,7 @@ use xenlend_shim_core::link::{Cause, InvalidateStart, PresentStanding, Reason};
 
 use super::force::{self, Found};
 use super::link::{locked, wait_for_answer, wait_for_broker, Mode, WaitEnd};
-use super::{permissions, Lender, Lock, RegionObject, State};
+use super::{frames, RegionObject, State};
 use crate::fault::Fault;
 use crate::world::Sim;
 
@@ -131,8 +131,7 @@ async fn finish(sim: &Sim, pages: &Pages, sequence: u64) -> Option<Cause> {
 pub async fn clear(sim: &Sim, pages: &Pages, revoked: bool) {
     let take = |state: &mut State| state.core.take_present(pages.lease, pages.first, pages.count, revoked);
     while let Some(run) = locked(sim, take).await {
-        let _held = Lender::lock(sim, Lock::Permissions).await;
-        permissions::release(sim, run.mfn, run.count).await;
+        frames::withdraw(sim, &run).await;
     }
 }
 
@@ -145,7 +144,7 @@ async fn check(sim: &Sim, pages: &Pages) -> bool {
         let left = end.saturating_sub(from.0);
         let find = |state: &mut State| state.core.find_present(pages.lease, from, left);
         let Some(run) = locked(sim, find).await else { break };
-        match force::remove(sim, &run).await {
+        match frames::verify(sim, &run).await {
             Found::Mapped(0) => {}
             Found::DomainGone => break,
             Found::Mapped(_) => {

@@ -17,7 +17,7 @@ use super::page_in::{answer_want, complete, Job, MAX_LATERS};
 use super::{force, user_page, RegionObject};
 use crate::fault::Fault;
 use crate::memory::{cell_of, Home};
-use crate::world::Sim;
+use crate::world::{Sim, Wrong};
 
 /// What the worker does next.
 enum Next {
@@ -39,6 +39,7 @@ struct Wanted {
 pub async fn work(sim: Sim) {
     let mut scratch = Scratch::default();
     loop {
+        let visits_left = scratch.visits.turn(&sim).await;
         let next = locked(&sim, |state| {
             state.core.drain(DRAIN_LIMIT);
             if state.stopping {
@@ -77,7 +78,7 @@ pub async fn work(sim: Sim) {
             Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(&sim, ticket, outcome).await,
             Next::Wait => {
                 let seen = sim.lender.wakes.get();
-                wait_idle(&sim, seen).await;
+                wait_idle(&sim, seen, visits_left).await;
             }
         }
     }
@@ -101,11 +102,12 @@ async fn serve(sim: &Sim, scratch: &mut Scratch) {
 /// Brings the window of a page in that a task of the borrower waits for.
 async fn bring_in(sim: &Sim, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
     let Some((object, _)) = enter(sim, lease, page).await else { return PageInEnd::GaveUp };
+    let job = Job { sim, lease, page, laters: MAX_LATERS };
     if sim.memory.borrow().gone {
         lose(sim, lease).await;
-        return PageInEnd::GaveUp;
+        return job.run_with_zeros(scratch).await;
     }
-    Job { sim, lease, page, laters: MAX_LATERS }.run(&object, scratch).await
+    job.run(&object, scratch).await
 }
 
 /// Does the access of the request, and says whether a page is wanted.
@@ -114,6 +116,9 @@ async fn perform(sim: &Sim, address: u64, scratch: &mut Scratch) -> Option<Wante
     let (laters, is_wanted) = match work {
         Work::Again { tries } => (tries, true),
         Work::Access { id, offset, operation, wants_page } => {
+            if sim.config.is_lend_aware() {
+                sim.fail(Wrong::ForeignAccess, format!("the lender does access {id} for a vCPU"));
+            }
             let user = user_page(address);
             sim.until(|world| !world.memory.borrow().unmapping).await;
             // Whether it may be lent at all: it must be mapped.
