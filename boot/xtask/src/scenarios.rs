@@ -119,7 +119,7 @@ pub const BOOTS: &[Boot] = &[
     // for each 2 MiB, from the guest's paging pool, which by default is sized for its memory.
     Boot {
         name: "sparse",
-        open: Some("not yet passed whole"),
+        open: Some("passed once"),
         driver: Driver::With,
         guest_memory_mib: 160,
         aperture: "4G",
