@@ -52,19 +52,20 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Kinds {
     /// Debian's own
-    #[default]
     Stock,
     /// With the patches of boot/xen
     Lend,
     /// One after the other
+    #[default]
     Both,
 }
 
 impl Kinds {
     /// The boots: those with the patched Xen have names of their own.
     fn boots(self) -> Vec<Boot> {
-        let lend =
-            BOOTS.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
+        let lend = BOOTS.iter().filter_map(|boot| {
+            Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, open: boot.open_on_lend, ..*boot })
+        });
         match self {
             Self::Stock => BOOTS.to_vec(),
             Self::Lend => lend.collect(),
