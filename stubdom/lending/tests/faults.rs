@@ -272,6 +272,7 @@ fn a_driver_that_broke_the_contract_is_not_waited_for() {
     let _ = bench.attach();
     let _ = bench.ask(ToBroker::DropRegion { lease: id });
     let _ = bench.hear(FromBorrower::ZapDone { sequence: 77 });
+    assert!(matches!(bench.link.to_lender.pop_front(), Some(FromBroker::BorrowerClosed { .. })));
     assert!(matches!(bench.broker.borrower_state(), BorrowerState::Closed(_)));
     assert!(bench.broker.is_quarantined(4));
     assert_eq!(faults(&mut bench, 0, fault(page(4), FAULT_READ)), []);
