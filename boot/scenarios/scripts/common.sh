@@ -6,6 +6,9 @@ link=xenlend-$guest
 # Whether Xen knows lent memory.
 lend_aware() { [ "${XEN_KIND:-stock}" = lend ]; }
 
+# Whether the borrower's driver is loaded in the guests.
+has_driver() { [ "${DRIVER:-none}" != none ]; }
+
 # Says why and fails.
 fail() {
     echo "FAILED: $*" >&2
@@ -66,13 +69,31 @@ await_nothing_left() {
     while xenlend status --json | grep -q "\"$guest\""; do usleep 100000; done
 }
 
-tell() { lender tell L "$@"; }
+# What can only be lent when the place is free is lent then: with the borrower's driver the broker keeps the
+# place of a lease that has ended until the driver has confirmed its zap.
+when_free() {
+    until "$@" 2>lend.err; do
+        if ! has_driver || ! grep -q -i busy lend.err; then
+            cat lend.err >&2
+            return 1
+        fi
+        usleep 10000
+    done
+}
+
+tell() {
+    case $1 in
+    lend) when_free lender tell L "$@" ;;
+    *) lender tell L "$@" ;;
+    esac
+}
 # What is not lent: reads as ones, or the program that touches it gets a signal.
 nothing_lent() { # OFFSET
     if lend_aware; then
         touch_lent fault "$1" || fail "something is lent at $1"
     else
-        touch_lent peek "$1" 8 | tee peek
+        # The driver maps nothing there; the second stage is asked.
+        touch_lent --dev-mem peek "$1" 8 | tee peek
         grep -q ffffffffffffffff peek
     fi
 }

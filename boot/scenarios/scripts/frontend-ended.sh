@@ -7,7 +7,7 @@ tell area a memfd 64K
 tell area b memfd 64K
 tell fill b 0 64K 9
 for round in 1 2 3 4 5; do
-    lend_when_free a
+    tell lend 0 a 16M
     rm -f touching
     mkfifo touching
     guest-exec "$guest" xenlend-touch until-bus 16M >touching &
@@ -16,7 +16,7 @@ for round in 1 2 3 4 5; do
     read -r word <&3
     [ "$word" = touching ] || fail "it said $word"
     tell unlend 0
-    lend_when_free b
+    tell lend 0 b 16M
     read -r word <&3
     [ "$word" = SIGBUS ] || fail "it ended with $word"
     exec 3<&-

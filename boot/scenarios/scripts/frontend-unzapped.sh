@@ -29,13 +29,13 @@ for round in 2 3 4 5; do
     stops=$(counter stage2_faults)
 done
 tell unlend 0
-refused busy tell lend 0 n 16M
+refused busy lender tell L lend 0 n 16M
 touch_lent driver
-refused busy tell lend 0 n 16M
+refused busy lender tell L lend 0 n 16M
 # The program does not notice: what is not lent reads as ones. Its end is the mapping's.
 guest-exec "$guest" sh -c 'kill -9 $(cat /tmp/toucher)'
 exec 3<&-
 if wait $toucher; then fail "it ended by itself"; fi
-lend_when_free n
+tell lend 0 n 16M
 touch_lent check 16M 64K 9
 no_complaint

@@ -20,7 +20,7 @@ for kill in 1 2 3; do
     lender tell H bind "$(xl domid $guest)"
     lender tell H area a anonymous 2G
     lender tell H fill a 0 2M 1
-    lender tell H lend 20 a 128M --bytes 2M
+    when_free lender tell H lend 20 a 128M --bytes 2M
     touch_lent check 128M 2M 1
     # More than dom0 has: the kernel reclaims what it can, then kills it.
     if lender tell H prepare a 2>/dev/null; then

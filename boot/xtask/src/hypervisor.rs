@@ -42,6 +42,11 @@ pub struct Hypervisor {
 }
 
 impl Flavour {
+    /// Whether it knows lent memory.
+    pub fn is_lend_aware(self) -> bool {
+        matches!(self, Self::Lend | Self::LendDebug)
+    }
+
     /// Gives it; builds it if it is not in the cache.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ pub fn carry_out(
         devices: &arguments.device,
         link: &link,
         monitor: run.join(MONITOR),
+        heartbeat: run.join("heartbeat"),
     };
     let (events, received) = channel();
     let (ended, end) = channel();

@@ -2,6 +2,7 @@
 //! `cargo xtask`: the project's commands, one file each.
 
 mod apt;
+mod boot;
 mod build_root;
 mod chroot;
 mod command;
@@ -9,6 +10,7 @@ mod cpio;
 mod demo;
 mod digest;
 mod fuzz;
+mod heartbeat;
 mod hypervisor;
 mod images;
 mod initramfs;

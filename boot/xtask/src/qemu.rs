@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use xenlend_lab::host::PORT_NAME;
 
+use crate::heartbeat::Heartbeat;
 use crate::preflight::QEMU;
 
 /// dom0's memory, in MiB.
@@ -49,12 +50,15 @@ pub struct Machine<'a> {
     pub link: &'a Path,
     /// Where QEMU offers its monitor.
     pub monitor: PathBuf,
+    /// Where it offers another, which serves one at a time, for the heartbeat.
+    pub heartbeat: PathBuf,
 }
 
 /// A running machine. It ends when this is dropped.
 pub struct Running {
     child: Child,
     serial: ChildStdin,
+    _heartbeat: Heartbeat,
 }
 
 impl Machine<'_> {
@@ -73,7 +77,8 @@ impl Machine<'_> {
         let (Some(serial), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             anyhow::bail!("QEMU has no serial line")
         };
-        let running = Running { child, serial };
+        let heartbeat = Heartbeat::start(self.heartbeat.clone());
+        let running = Running { child, serial, _heartbeat: heartbeat };
         let mut log = log?;
         std::thread::spawn(move || {
             let mut output = output;
@@ -132,6 +137,8 @@ impl Machine<'_> {
             "stdio",
             "-qmp",
             &format!("unix:{},server=on,wait=off", escaped(&self.monitor.display().to_string())),
+            "-qmp",
+            &format!("unix:{},server=on,wait=off", escaped(&self.heartbeat.display().to_string())),
             "-smp",
             &cpus.to_string(),
             "-m",

@@ -37,6 +37,16 @@ impl Qmp {
         Ok(())
     }
 
+    /// Presses a key that means nothing by itself: an interrupt of the keyboard.
+    ///
+    /// # Errors
+    /// The emulator has ended.
+    pub fn press_shift(&mut self) -> Result<()> {
+        let keys = json!([{ "type": "qcode", "data": "shift" }]);
+        self.execute("send-key", &json!({ "keys": keys, "hold-time": 1 }))?;
+        Ok(())
+    }
+
     /// Runs one command and gives its result.
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let mut line = json!({ "execute": command, "arguments": arguments }).to_string();

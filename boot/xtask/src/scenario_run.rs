@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::hypervisor::Flavour;
+use crate::boot::{Boot, Driver, Scenario};
 use crate::lab_run::{self, Arguments};
 use crate::parts::Parts;
 use crate::report::Report;
-use crate::scenarios::{Boot, Scenario};
 use crate::workspace::Workspace;
 
 /// What a mark in the script's output begins with; scenarios print other things.
@@ -57,7 +56,7 @@ pub fn run(
     crate::digest::remove(folder)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let script = folder.join("script.sh");
-    std::fs::write(&script, script_of(chosen, boot.xen)).with_context(|| script.display().to_string())?;
+    std::fs::write(&script, script_of(chosen, boot)).with_context(|| script.display().to_string())?;
     let scripts = workspace.root.join("boot/scenarios/scripts");
     let arguments = Arguments {
         script,
@@ -73,10 +72,10 @@ pub fn run(
         no_broker: !boot.broker,
         xen_cmdline: String::new(),
         dom0_cmdline: boot.dom0_cmdline.to_owned(),
-        guest_cmdline: boot.guest_cmdline.to_owned(),
-        frontend: boot.frontend,
+        guest_cmdline: boot.driver.guest_cmdline().to_owned(),
+        frontend: boot.driver != Driver::None,
         aperture: boot.aperture.to_owned(),
-        guest_config: boot.guest_config.iter().map(|&line| line.to_owned()).collect(),
+        guest_config: boot.guest_config(),
         device: boot.devices.iter().map(|&device| device.to_owned()).collect(),
         quiet: true,
         parts: parts.clone(),
@@ -140,9 +139,9 @@ pub fn folder_of(workspace: &Workspace, boot: &Boot) -> PathBuf {
 }
 
 /// The script of a boot.
-fn script_of(scenarios: &[Scenario], xen: Flavour) -> String {
-    let kind = if matches!(xen, Flavour::Lend | Flavour::LendDebug) { "lend" } else { "stock" };
-    let mut script = format!("export XEN_KIND={kind}\n");
+fn script_of(scenarios: &[Scenario], boot: &Boot) -> String {
+    let kind = if boot.xen.is_lend_aware() { "lend" } else { "stock" };
+    let mut script = format!("export XEN_KIND={kind} DRIVER={}\n", boot.driver.word());
     script.push_str(
         "export OUT_ROOT=$OUT\n\
          now() { read -r up _ </proc/uptime; echo \"${up%.*}${up#*.}0\"; }\n\
@@ -194,8 +193,9 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{script_of, Flavour, Marks, Scenario};
-    use crate::scenarios::On;
+    use super::{script_of, Boot, Driver, Marks};
+    use crate::boot::{show, PLAIN};
+    use crate::hypervisor::Flavour;
 
     #[test]
     fn marks_are_found_whatever_pieces_they_come_in() {
@@ -211,14 +211,10 @@ mod tests {
 
     #[test]
     fn every_scenario_is_called_with_its_arguments() {
-        let scenarios = [Scenario {
-            name: "a_thing_holds",
-            script: "x/y.sh",
-            arguments: &["1", "two words"],
-            on: On::Any,
-        }];
-        let script = script_of(&scenarios, Flavour::Lend);
-        assert!(script.starts_with("export XEN_KIND=lend\n"));
+        let scenarios = [show("a_thing_holds", "x/y.sh", &["1", "two words"])];
+        let boot = Boot { xen: Flavour::Lend, driver: Driver::Unzapped, ..PLAIN };
+        let script = script_of(&scenarios, &boot);
+        assert!(script.starts_with("export XEN_KIND=lend DRIVER=unzapped\n"));
         assert!(script.contains("scenario a_thing_holds /usr/lib/xenlend-scenarios/x/y.sh '1' 'two words'\n"));
     }
 }

@@ -1,111 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The scenarios that `cargo xtask test` runs in the lab, by the boot that they share.
 
+use crate::boot::{show, unzapped, with_driver, Boot, Driver, InForm, PLAIN};
 use crate::hypervisor::Flavour;
-
-/// A boot of the lab and the scenarios that run in it, one after the other.
-#[derive(Debug, Clone, Copy)]
-pub struct Boot {
-    /// Its name: the folder of its logs.
-    pub name: &'static str,
-    /// The hypervisor.
-    pub xen: Flavour,
-    /// The same boot with the lend-aware hypervisor: its name, if there is one.
-    pub on_lend: Option<&'static str>,
-    /// Why that one runs only when it is asked for, if so.
-    pub open_on_lend: Option<&'static str>,
-    /// Number of guests.
-    pub guests: u32,
-    /// Virtual CPUs of each guest.
-    pub vcpus: u32,
-    /// CPUs of the emulated machine: 1 unless the scenarios need real races.
-    pub pcpus: u32,
-    /// Memory of each guest, in MiB.
-    pub guest_memory_mib: u32,
-    /// Size of the window for lent memory.
-    pub aperture: &'static str,
-    /// Whether each guest gets its broker before the scenarios start.
-    pub broker: bool,
-    /// Added to dom0's command line.
-    pub dom0_cmdline: &'static str,
-    /// Added to the guests' command line.
-    pub guest_cmdline: &'static str,
-    /// Whether the guests load the borrower's kernel module.
-    pub frontend: bool,
-    /// Lines added to the guests' xl files.
-    pub guest_config: &'static [&'static str],
-    /// Devices added to the emulated machine.
-    pub devices: &'static [&'static str],
-    /// Seconds from power-on after which the run is ended.
-    pub timeout_s: u64,
-    /// What Xen has to say when the one scenario makes it panic: a boot that shows a fault of stock Xen.
-    pub panic: Option<&'static str>,
-    /// Why it runs only when it is asked for, if so.
-    pub open: Option<&'static str>,
-    /// What runs, in this order.
-    pub scenarios: &'static [Scenario],
-}
-
-/// One scenario.
-#[derive(Debug, Clone, Copy)]
-pub struct Scenario {
-    /// What it shows, as a sentence in snake case; its folder in $OUT has this name.
-    pub name: &'static str,
-    /// Its script, below boot/scenarios/scripts.
-    pub script: &'static str,
-    /// What the script gets as its arguments.
-    pub arguments: &'static [&'static str],
-    /// Where it runs.
-    pub on: On,
-}
-
-/// The kinds of Xen on which something can be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum On {
-    /// Both.
-    Any,
-    /// Stock Xen: it is about the way there, named here.
-    Stock(&'static str),
-}
-
-/// A boot with one guest that has a broker, and nothing special.
-pub const PLAIN: Boot = Boot {
-    name: "plain",
-    xen: Flavour::Stock,
-    on_lend: None,
-    open_on_lend: None,
-    guests: 1,
-    vcpus: 1,
-    pcpus: 1,
-    guest_memory_mib: 256,
-    aperture: "256M",
-    broker: true,
-    dom0_cmdline: "",
-    guest_cmdline: "",
-    frontend: false,
-    guest_config: &[],
-    devices: &[],
-    timeout_s: 300,
-    panic: None,
-    open: None,
-    scenarios: &[],
-};
-
-/// A line of a guest's xl file: Xen's leaf of CPUID that offers a vector of the local APIC for events is
-/// hidden, so Linux takes events by the callback vector instead. See boot/decisions/0014-lost-interrupts.md.
-const LAPIC_FREE: &str = "cpuid = [ '0x40000000:eax=00000000000000000000000000000011' ]";
-
-/// A scenario, in one line.
-const fn show(name: &'static str, script: &'static str, arguments: &'static [&'static str]) -> Scenario {
-    Scenario { name, script, arguments, on: On::Any }
-}
-
-impl Scenario {
-    /// The same, but only on stock Xen: it is about this way there.
-    const fn on_stock(self, way: &'static str) -> Self {
-        Self { on: On::Stock(way), ..self }
-    }
-}
 
 /// All of them.
 pub const BOOTS: &[Boot] = &[
@@ -128,6 +25,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lending",
         on_lend: Some("lending@lend"),
+        forms: &[
+            with_driver("lending+driver").open("passed once"),
+            unzapped("lending+unzapped").open("passed once"),
+        ],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
@@ -142,10 +43,15 @@ pub const BOOTS: &[Boot] = &[
             show("the_steady_state_is_free", "steady-state.sh", &[]),
             show("locked_counters_are_exact", "locked-counter.sh", &[]),
             show("increments_of_absent_pages_get_lost_without_the_driver", "counters-lost.sh", &["100"])
-                .on_stock("accesses done for the guest"),
+                .on_stock("accesses done for the guest")
+                .only(InForm::NoDriver("what happens without it")),
+            show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["300"])
+                .only(InForm::Zapping("a zapped page behind an absent one")),
             show("every_instruction_works_on_revoked_frames", "instructions.sh", &["own", "4"]),
             show("every_instruction_works_on_a_revoked_memfd", "instructions.sh", &["memfd", "16K"]),
-            show("a_rep_stos_outstanding_means_later", "later.sh", &[]).on_stock("Later"),
+            show("a_rep_stos_outstanding_means_later", "later.sh", &[])
+                .on_stock("Later")
+                .only(InForm::NoZaps("else the string meets a fault of the guest's kernel first")),
             show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
             show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
@@ -156,8 +62,11 @@ pub const BOOTS: &[Boot] = &[
             show("closing_the_descriptor_revokes", "process-end.sh", &["close"]),
             show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
-            show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[]),
+            show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[])
+                .only(InForm::NoDriver("dom0 writes the nodes in its place")),
             show("a_broker_that_was_paused_too_long_goes_on", "forced-and-resumed.sh", &[]),
+            show("without_zaps_the_second_stage_enforces", "frontend-unzapped.sh", &[])
+                .only(InForm::Unzapped("programs keep their entries")),
         ],
         ..PLAIN
     },
@@ -165,7 +74,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "frontend",
         on_lend: Some("frontend@lend"),
-        frontend: true,
+        driver: Driver::With,
         timeout_s: 1500,
         scenarios: &[
             show("memory_is_shared_through_the_driver", "frontend-shared.sh", &[]),
@@ -180,30 +89,11 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
-    // The driver without its zaps and prefaults: the second stage alone enforces.
-    Boot {
-        name: "unzapped",
-        open: Some("passed once; its next run stood still with the emulator"),
-        frontend: true,
-        guest_cmdline: "xenlend_front.zap=0 xenlend_front.prefault=0",
-        guest_config: &[LAPIC_FREE],
-        vcpus: 2,
-        timeout_s: 900,
-        scenarios: &[
-            show("without_zaps_the_second_stage_enforces", "frontend-unzapped.sh", &[]),
-            show("holes_in_a_memfd_show_at_once_without_zaps", "share-holes.sh", &["memfd", "1M"]),
-            show("anonymous_memory_is_shared_without_zaps", "share-holes.sh", &["anonymous", "1M"]),
-            show("no_stale_access_without_zaps", "stale-own.sh", &["500"]),
-            show("munmap_revokes_without_zaps", "process-end.sh", &["unmap"]),
-            show("sigkill_revokes_without_zaps", "process-end.sh", &["kill"]),
-        ],
-        ..PLAIN
-    },
     // One vCPU and two tasks.
     Boot {
         name: "share",
         open: Some("not yet passed"),
-        frontend: true,
+        driver: Driver::With,
         timeout_s: 600,
         scenarios: &[show("who_does_not_wait_has_the_processor", "frontend-share.sh", &["8"])],
         ..PLAIN
@@ -212,28 +102,9 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "unanswered",
         guests: 2,
-        frontend: true,
+        driver: Driver::With,
         timeout_s: 600,
         scenarios: &[show("a_lender_that_never_answers_stops_one_task", "frontend-unanswered.sh", &[])],
-        ..PLAIN
-    },
-    // The same with two vCPUs that work on the pages at once. Interrupts by LAPIC_FREE: Xen loses others.
-    Boot {
-        name: "frontend-two-vcpus",
-        open: Some("not yet run to its end"),
-        frontend: true,
-        vcpus: 2,
-        guest_config: &[LAPIC_FREE],
-        dom0_cmdline: "page_poison=1 iomem=relaxed",
-        timeout_s: 1500,
-        scenarios: &[
-            show("no_interrupt_is_lost_where_an_access_faults_half_way", "straddle.sh", &["300"]),
-            show("every_instruction_works_with_the_driver_on_two_vcpus", "instructions.sh", &["own", "4"]),
-            show("locked_counters_are_exact_with_the_driver", "locked-counter.sh", &[]),
-            show("no_stale_access_to_frames_with_the_driver", "stale-own.sh", &["2000"]),
-            show("no_stale_access_to_holes_with_the_driver", "stale-holes.sh", &["2000"]),
-            show("no_stale_access_over_migrations_with_the_driver", "stale-display.sh", &["500"]),
-        ],
         ..PLAIN
     },
     // A window far larger than the guest, little of it there. Xen takes the page tables of the window, one
@@ -241,7 +112,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "sparse",
         open: Some("not yet passed whole"),
-        frontend: true,
+        driver: Driver::With,
         guest_memory_mib: 160,
         aperture: "4G",
         guest_config: &["shadow_memory = 24"],
@@ -256,6 +127,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "migrations",
         on_lend: Some("migrations@lend"),
+        forms: &[
+            with_driver("migrations+driver").open("not yet passed"),
+            unzapped("migrations+unzapped").open("not yet passed"),
+        ],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
@@ -265,6 +140,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "pressure",
         on_lend: Some("pressure@lend"),
+        forms: &[
+            with_driver("pressure+driver").open("not yet passed"),
+            unzapped("pressure+unzapped").open("not yet passed"),
+        ],
         timeout_s: 600,
         vcpus: 2,
         scenarios: &[
@@ -278,6 +157,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         on_lend: Some("fallback@lend"),
+        forms: &[
+            with_driver("fallback+driver").open("not yet passed"),
+            unzapped("fallback+unzapped").open("not yet passed"),
+        ],
         vcpus: 2,
         timeout_s: 1500,
         scenarios: &[
@@ -296,6 +179,10 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "borrowers",
         on_lend: Some("borrowers@lend"),
+        forms: &[
+            with_driver("borrowers+driver").open("not yet passed"),
+            unzapped("borrowers+unzapped").open("not yet passed"),
+        ],
         guests: 2,
         vcpus: 2,
         timeout_s: 900,
@@ -311,7 +198,7 @@ pub const BOOTS: &[Boot] = &[
         open: Some("passed once"),
         guests: 4,
         guest_memory_mib: 192,
-        frontend: true,
+        driver: Driver::With,
         timeout_s: 1500,
         scenarios: &[show("one_hostile_guest_costs_the_others_nothing", "four-guests.sh", &[])],
         ..PLAIN

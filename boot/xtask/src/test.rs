@@ -11,13 +11,14 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::boot::{Boot, Driver, Scenario};
 use crate::build_root::BuildRoot;
 use crate::command::run as run_command;
 use crate::hypervisor::Flavour;
 use crate::parts::Parts;
 use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
-use crate::scenarios::{Boot, On, Scenario, BOOTS};
+use crate::scenarios::BOOTS;
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// The Xen of the scenarios: Debian's own, the patched one, or both
     #[arg(long, value_enum, default_value_t)]
     xen: Kinds,
+    /// The borrower's driver in the guests of boots that have both forms
+    #[arg(long, value_enum, default_value_t)]
+    driver: Forms,
     /// Also run what is left out because it is not known to pass every time
     #[arg(long)]
     all: bool,
@@ -60,25 +64,50 @@ enum Kinds {
     Both,
 }
 
-impl Kinds {
-    /// The boots: those with the patched Xen have names of their own.
+/// The forms of boots to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Forms {
+    /// As they are listed: without it, but for the boots that are about it
+    #[default]
+    None,
+    /// With it
+    With,
+    /// With it, but its zaps and prefaults switched off
+    Unzapped,
+    /// All three, one after the other
+    All,
+}
+
+impl Forms {
+    /// The boots: each form has a name of its own.
     fn boots(self) -> Vec<Boot> {
-        let lend = BOOTS.iter().filter_map(|boot| {
-            Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, open: boot.open_on_lend, ..*boot })
-        });
+        let with = |driver: Option<Driver>| {
+            BOOTS.iter().flat_map(move |boot| {
+                let wanted =
+                    boot.forms.iter().filter(move |form| driver.is_none_or(|one| form.driver == one));
+                wanted.map(|form| boot.in_form(form))
+            })
+        };
         match self {
-            Self::Stock => BOOTS.to_vec(),
-            Self::Lend => lend.collect(),
-            Self::Both => BOOTS.iter().copied().chain(lend).collect(),
+            Self::None => BOOTS.to_vec(),
+            Self::With => with(Some(Driver::With)).collect(),
+            Self::Unzapped => with(Some(Driver::Unzapped)).collect(),
+            Self::All => BOOTS.iter().copied().chain(with(None)).collect(),
         }
     }
 }
 
-/// Whether a scenario of a boot is shown on its Xen.
-fn is_shown(boot: &Boot, scenario: &Scenario) -> bool {
-    match scenario.on {
-        On::Any => true,
-        On::Stock(_) => boot.xen == Flavour::Stock,
+impl Kinds {
+    /// Those of the boots that are for this Xen: with the patched one they have names of their own.
+    fn of(self, boots: &[Boot]) -> Vec<Boot> {
+        let lend = boots.iter().filter_map(|boot| {
+            Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, open: boot.open_on_lend, ..*boot })
+        });
+        match self {
+            Self::Stock => boots.to_vec(),
+            Self::Lend => lend.collect(),
+            Self::Both => boots.iter().copied().chain(lend).collect(),
+        }
     }
 }
 
@@ -205,7 +234,7 @@ fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Res
 
 /// The scenarios, as many boots at a time as this machine has processors for.
 fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) -> Result<()> {
-    let boots = arguments.xen.boots();
+    let boots = arguments.xen.of(&arguments.driver.boots());
     let chosen: VecDeque<(&Boot, Vec<Scenario>)> = boots
         .iter()
         .map(|boot| {
@@ -213,7 +242,7 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
                 let named = arguments.only.as_ref().is_none_or(|only| {
                     scenario.name.contains(only.as_str()) || boot.name.contains(only.as_str())
                 });
-                named && is_shown(boot, scenario)
+                named && boot.shows(scenario)
             };
             (boot, boot.scenarios.iter().filter(wanted).copied().collect())
         })
@@ -329,31 +358,66 @@ fn title(boot: &Boot, scenario: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_shown, Flavour, Kinds, On};
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn each_kind_has_boots_of_its_own_names() {
-        let names = |kinds: Kinds| kinds.boots().iter().map(|boot| boot.name).collect::<Vec<_>>();
-        let (stock, lend) = (names(Kinds::Stock), names(Kinds::Lend));
-        assert!(stock.contains(&"lending") && lend.contains(&"lending@lend"));
-        assert!(Kinds::Lend
-            .boots()
-            .iter()
-            .all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
-        assert!(!stock.iter().any(|name| name.ends_with("@lend")));
-        assert_eq!(names(Kinds::Both), [stock, lend].concat());
+    use super::{Boot, Driver, Flavour, Forms, Kinds};
+    use crate::boot::{InForm, On};
+    use crate::scenarios::BOOTS;
+
+    fn names(boots: &[Boot]) -> Vec<&'static str> {
+        boots.iter().map(|boot| boot.name).collect()
     }
 
     #[test]
-    fn what_is_about_one_kind_is_shown_on_it_alone() {
-        for boot in Kinds::Both.boots() {
+    fn each_kind_has_boots_of_its_own_names() {
+        let listed = Forms::None.boots();
+        let (stock, lend) = (Kinds::Stock.of(&listed), Kinds::Lend.of(&listed));
+        assert!(names(&stock).contains(&"lending") && names(&lend).contains(&"lending@lend"));
+        assert!(lend.iter().all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
+        assert!(!stock.iter().any(|boot| boot.name.ends_with("@lend")));
+        assert_eq!(names(&Kinds::Both.of(&listed)), [names(&stock), names(&lend)].concat());
+    }
+
+    #[test]
+    fn each_form_has_boots_of_its_own_names() {
+        let (with, unzapped) = (Forms::With.boots(), Forms::Unzapped.boots());
+        assert!(names(&with).contains(&"lending+driver") && names(&unzapped).contains(&"lending+unzapped"));
+        assert!(with.iter().all(|boot| boot.driver == Driver::With && boot.name.ends_with("+driver")));
+        assert!(unzapped
+            .iter()
+            .all(|boot| boot.driver == Driver::Unzapped && boot.name.ends_with("+unzapped")));
+        let all = names(&Forms::All.boots());
+        assert_eq!(all.len(), BOOTS.len() + with.len() + unzapped.len());
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "every name is somebody's own");
+    }
+
+    #[test]
+    fn every_form_of_first_light_shows_what_is_not_about_another() {
+        for boot in Kinds::Both.of(&Forms::All.boots()) {
             for scenario in boot.scenarios {
-                let expected = match scenario.on {
+                let on = match scenario.on {
                     On::Any => true,
                     On::Stock(way) => !way.is_empty() && !boot.name.ends_with("@lend"),
                 };
-                assert_eq!(is_shown(&boot, scenario), expected, "{} {}", boot.name, scenario.name);
+                let form = match scenario.form {
+                    InForm::Any => true,
+                    InForm::NoDriver(why) => !why.is_empty() && !boot.name.contains('+'),
+                    InForm::NoZaps(why) => !why.is_empty() && !boot.name.ends_with("+driver"),
+                    InForm::Zapping(why) => !why.is_empty() && boot.name.ends_with("+driver"),
+                    InForm::Unzapped(why) => !why.is_empty() && boot.name.ends_with("+unzapped"),
+                };
+                assert_eq!(boot.shows(scenario), on && form, "{} {}", boot.name, scenario.name);
             }
+        }
+    }
+
+    #[test]
+    fn guests_with_the_driver_and_two_vcpus_lose_no_interrupts() {
+        let lines = |boot: &Boot| boot.guest_config().iter().filter(|line| line.contains("cpuid")).count();
+        for boot in Forms::All.boots() {
+            let expected = boot.driver != Driver::None && boot.vcpus > 1;
+            assert_eq!(lines(&boot), usize::from(expected), "{}", boot.name);
+            assert_eq!(lines(&Boot { xen: Flavour::Lend, ..boot }), 0, "{}", boot.name);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use crate::scenarios::{Boot, Scenario};
+use crate::boot::{Boot, Scenario};
 
 /// A boot and what is to run in it.
 type Entry<'a> = (&'a Boot, Vec<Scenario>);
@@ -53,7 +53,7 @@ impl<'a> Queue<'a> {
 #[cfg(test)]
 mod tests {
     use super::Queue;
-    use crate::scenarios::{Boot, PLAIN};
+    use crate::boot::{Boot, PLAIN};
 
     const SMALL: Boot = PLAIN;
     const LARGE: Boot = Boot { pcpus: 2, ..PLAIN };
