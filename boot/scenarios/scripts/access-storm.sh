@@ -22,11 +22,14 @@ work() {
 }
 work
 quiet=$messages
+# A storm's program: where nobody does such accesses, each is a signal, after which it makes the next.
+storm='read 64M 64K'
+if lend_aware; then storm='fault 64M --again 1000'; fi
 guest-exec g2 rm -f /tmp/stop
 guest-exec g2 sh -c 'rounds=0
     while [ ! -e /tmp/stop ]; do
         # Past its driver, which would not map what nobody lends.
-        xenlend-touch --dev-mem read 64M 64K >/dev/null || exit 1
+        xenlend-touch --dev-mem '"$storm"' >/dev/null || exit 1
         rounds=$((rounds + 1))
     done
     echo $rounds' >storm.out &

@@ -23,6 +23,8 @@ begin() {
     trap 'exit 143' TERM
     lender tell L bind "$(xl domid "$guest")"
     status >status.before
+    # Nothing that was lent over this link so far has paused the guest there.
+    ! lend_aware || grep -q '^pause_brackets=0$' status.before || fail "the guest was paused: $(status)"
 }
 
 # Ends the lender process, and returns when the kernel has closed everything it had. Programs in the

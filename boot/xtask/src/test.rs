@@ -56,11 +56,11 @@ pub struct Arguments {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Kinds {
     /// Debian's own
-    #[default]
     Stock,
     /// With the patches of boot/xen
     Lend,
     /// One after the other
+    #[default]
     Both,
 }
 
@@ -100,8 +100,9 @@ impl Forms {
 impl Kinds {
     /// Those of the boots that are for this Xen: with the patched one they have names of their own.
     fn of(self, boots: &[Boot]) -> Vec<Boot> {
-        let lend =
-            boots.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
+        let lend = boots.iter().filter_map(|boot| {
+            Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, open: boot.open_on_lend, ..*boot })
+        });
         match self {
             Self::Stock => boots.to_vec(),
             Self::Lend => lend.collect(),

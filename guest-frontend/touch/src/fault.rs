@@ -17,10 +17,15 @@ pub struct Fault {
     /// Write it instead of reading it
     #[arg(long)]
     write: bool,
+    /// Make the access anew after so many faults before the one that is reported
+    #[arg(long, default_value_t = 0)]
+    again: usize,
 }
 
 /// Where the access goes.
 static EXPECTED: AtomicUsize = AtomicUsize::new(0);
+/// Faults to come back from.
+static AGAIN: AtomicUsize = AtomicUsize::new(0);
 
 fn say(word: &[u8]) {
     // SAFETY: may be called in a signal handler; the bytes are valid for their length.
@@ -28,6 +33,10 @@ fn say(word: &[u8]) {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    let one_less = |again: usize| again.checked_sub(1);
+    if AGAIN.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+        return;
+    }
     // SAFETY: the kernel gives this handler a siginfo of a fault.
     let address = unsafe { (*info).si_addr() } as usize;
     say(if signal == libc::SIGBUS { b"SIGBUS\n" } else { b"SIGSEGV\n" });
@@ -44,6 +53,7 @@ impl Fault {
         let at = (self.offset % PAGE_BYTES as u64) as usize;
         let memory = aperture.map(self.offset - at as u64, PAGE_BYTES as u64)?;
         EXPECTED.store(memory.pointer(at, 8) as usize, Ordering::SeqCst);
+        AGAIN.store(self.again, Ordering::SeqCst);
         for signal in [libc::SIGSEGV, libc::SIGBUS] {
             // SAFETY: all zeros is a valid value of this structure.
             let mut action: libc::sigaction = unsafe { mem::zeroed() };

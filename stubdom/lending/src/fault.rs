@@ -14,6 +14,7 @@ use crate::aperture::Aperture;
 use crate::hypervisor::IoreqClaim;
 use crate::lease_registry::LeaseRegistry;
 use crate::lending_table::{LendingTable, PageState};
+use crate::quarantine::Quarantine;
 
 /// `IOREQ_TYPE_LEND_FAULT`.
 pub const KIND_FAULT: u8 = 9;
@@ -83,6 +84,8 @@ pub(crate) struct View<'v, 't> {
     pub(crate) leases: &'v LeaseRegistry,
     /// Whether the lender can be asked.
     pub(crate) connected: bool,
+    /// Pages that the borrower's driver is about to take out of programs; none if it has no link.
+    pub(crate) quarantine: Option<&'v Quarantine>,
 }
 
 /// What can be said of a page.
@@ -90,6 +93,8 @@ enum Seen {
     Present,
     /// Its lease can still be asked for it.
     Absent(LeaseId),
+    /// Its lease is over, and the borrower's driver has not said yet that programs have it no more.
+    Ending,
     /// Outside every lease, lost, or nobody is left to bring it in.
     Gone,
 }
@@ -148,14 +153,17 @@ impl FaultSlot {
         }
         let asked_for = serving.asked.map(|asked| asked.page);
         let exhausted = serving.questions >= MAX_QUESTIONS;
-        if let Seen::Gone = view.look(page) {
-            return self.end(Reply::Lost);
+        match view.look(page) {
+            Seen::Gone => return self.end(Reply::Lost),
+            // Run again until the driver has zapped: then the touch is its own to judge.
+            Seen::Ending => return self.end(Reply::Retry),
+            Seen::Present | Seen::Absent(_) => {}
         }
         // The page of this fault comes first. Of another one that is gone a fault of its own will tell.
-        self.kept.retain(|kept| !matches!(view.look(*kept), Seen::Gone));
+        self.kept.retain(|kept| !matches!(view.look(*kept), Seen::Gone | Seen::Ending));
         let missing = core::iter::once(&page).chain(&self.kept).find_map(|page| match view.look(*page) {
             Seen::Absent(lease) => Some((lease, *page)),
-            Seen::Present | Seen::Gone => None,
+            Seen::Present | Seen::Ending | Seen::Gone => None,
         });
         match missing {
             None => self.end(Reply::Retry),
@@ -218,7 +226,8 @@ impl View<'_, '_> {
     fn look(&self, page: u32) -> Seen {
         let Some(lease) = self.leases.at_page(page).filter(|lease| lease.is_active() && self.connected)
         else {
-            return Seen::Gone;
+            let is_ending = self.quarantine.is_some_and(|quarantine| quarantine.contains(page));
+            return if is_ending { Seen::Ending } else { Seen::Gone };
         };
         match self.table.page(page) {
             PageState::Present { .. } => Seen::Present,

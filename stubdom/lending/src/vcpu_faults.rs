@@ -5,6 +5,7 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::message::WantedOutcome;
 use xenlend_protocol::refusal::BreachKind;
 
+use crate::borrower_link::BorrowerState;
 use crate::broker::{Broker, LinkState};
 use crate::counters::count;
 use crate::fault::{Fault, Next, Reply, View, KIND_FAULT};
@@ -44,7 +45,9 @@ impl Broker<'_> {
             }
         }
         let connected = self.state == LinkState::Connected;
-        let view = View { table: &self.table, leases: &self.leases, connected };
+        let has_driver = connected && self.borrower.state == BorrowerState::Connected;
+        let quarantine = has_driver.then_some(&self.borrower.quarantine);
+        let view = View { table: &self.table, leases: &self.leases, connected, quarantine };
         let (lease, page) = match slot.next(&view) {
             Next::Wait => return Stop::Waits,
             Next::Answer(reply) => {

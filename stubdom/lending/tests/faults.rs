@@ -4,10 +4,12 @@
 mod support;
 
 use support::bench::{extent, fault, invalidate, lease, lost, present, read, wait_for, Bench};
+use xenlend_lending::borrower_link::BorrowerState;
 use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::fault::{FAULT_FETCH, FAULT_READ, FAULT_SAME_INSTRUCTION, FAULT_WRITE, MAX_KEPT};
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOutcome, CacheMode, FromBroker, PresentOutcome, Rights, ToBroker, WantedOutcome, MAX_WANTED,
@@ -239,6 +241,41 @@ fn the_end_of_the_lease_or_of_the_link_ends_the_wait() {
     assert_eq!(reply(&mut bench, 1), Some(LOST));
     assert!(bench.broker.is_finished(&mut bench.xen));
     assert_eq!(faults(&mut bench, 0, fault(page(3), FAULT_READ)), []);
+    assert_eq!(reply(&mut bench, 0), Some(LOST));
+}
+
+#[test]
+fn a_touch_between_the_end_of_a_lease_and_the_drivers_zap_is_run_again() {
+    let (mut bench, id) = bench(2);
+    let _ = bench.attach();
+    let _ = faults(&mut bench, 1, fault(page(3), FAULT_READ));
+    let _ = bench.ask(ToBroker::DropRegion { lease: id });
+    // Also before the driver has been told.
+    bench.borrower.room = 0;
+    assert_eq!(reply(&mut bench, 1), Some(RETRY), "it waited when the lease ended");
+    bench.borrower.room = 100;
+    let told = bench.told();
+    let Some(ToBorrower::Revoked { sequence, ended: true, .. }) = told.last() else { panic!("{told:?}") };
+    for bits in [FAULT_READ, FAULT_WRITE, SAME] {
+        assert_eq!(faults(&mut bench, 0, fault(page(4), bits)), []);
+        assert_eq!(reply(&mut bench, 0), Some(RETRY));
+    }
+    let _ = bench.hear(FromBorrower::ZapDone { sequence: *sequence });
+    assert_eq!(faults(&mut bench, 0, fault(page(4), SAME)), []);
+    assert_eq!(reply(&mut bench, 0), Some(LOST), "nobody is left who has it mapped");
+    bench.check();
+}
+
+#[test]
+fn a_driver_that_broke_the_contract_is_not_waited_for() {
+    let (mut bench, id) = bench(1);
+    let _ = bench.attach();
+    let _ = bench.ask(ToBroker::DropRegion { lease: id });
+    let _ = bench.hear(FromBorrower::ZapDone { sequence: 77 });
+    assert!(matches!(bench.link.to_lender.pop_front(), Some(FromBroker::BorrowerClosed { .. })));
+    assert!(matches!(bench.broker.borrower_state(), BorrowerState::Closed(_)));
+    assert!(bench.broker.is_quarantined(4));
+    assert_eq!(faults(&mut bench, 0, fault(page(4), FAULT_READ)), []);
     assert_eq!(reply(&mut bench, 0), Some(LOST));
 }
 
