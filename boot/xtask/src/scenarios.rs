@@ -425,4 +425,14 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
+    // Xen's own part again: the lender's kernel gives away what it lends.
+    Boot {
+        name: "lend-given-back",
+        open: Some("passed once"),
+        xen: Flavour::LendDebug,
+        guests: 2,
+        broker: false,
+        scenarios: &[show("lent_pages_given_back_to_xen_are_nobodys_until_revoked", "given-back.sh", &[])],
+        ..PLAIN
+    },
 ];
