@@ -13,6 +13,7 @@ mod instructions;
 mod later;
 mod odd;
 mod pin;
+mod retried;
 mod share;
 mod steer;
 mod stos;
@@ -65,6 +66,8 @@ enum Job {
     CountMoving(count_moving::CountMoving),
     /// Runs memory instructions on pages that were revoked a moment ago, against a model in RAM
     Instructions(instructions::Instructions),
+    /// Runs instructions over and over on two vCPUs while their pages come and go: for a Xen that runs them again
+    Retried(retried::Retried),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
     /// Stores once with `rep stos`
@@ -113,6 +116,7 @@ fn main() -> Result<()> {
         Job::Count(job) => job.run(aperture),
         Job::CountMoving(job) => job.run(aperture),
         Job::Instructions(job) => job.run(aperture),
+        Job::Retried(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
         Job::Stos(job) => job.run(aperture),
         Job::Driver => driver::print(),
