@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Provokes every answer of lend-aware Xen's operations on one guest that has nothing to do, from dom0,
-//! which is control domain, lender and broker at once: `lend-probe GUEST DOMAIN`.
+//! The operations of lend-aware Xen on one guest that has nothing to do, from dom0, which is control domain,
+//! lender and broker at once:
+//!
+//! - `lend-probe GUEST DOMAIN` provokes every answer;
+//! - `lend-probe GUEST DOMAIN give-back COMMAND…` gives lent pages back to Xen, and has the command fill the
+//!   machine's memory;
+//! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it.
 
 mod faults;
 mod frames;
+mod given_back;
 mod lend;
 mod privcmd;
 mod refusals;
@@ -11,13 +17,27 @@ mod server;
 mod sharing;
 mod window;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let guest = arguments.next().context("which guest?")?;
     let domain = arguments.next().context("which domain?")?.parse()?;
     let borrower = lend::Borrower { domain, privcmd: privcmd::Privcmd::open()? };
+    let words: Vec<String> = arguments.collect();
+    match words.split_first() {
+        None => {}
+        Some((word, [])) if word == "count" => {
+            let (error, found) = borrower.query();
+            ensure!(error == 0, "Xen does not say what is lent: {error}");
+            println!("present={} released={}", found.present, found.released);
+            return Ok(());
+        }
+        Some((word, fill_memory)) if word == "give-back" => {
+            return given_back::all(&borrower, &window::Window::of(&guest)?, fill_memory);
+        }
+        _ => bail!("what is {words:?}?"),
+    }
     let window = window::Window::of(&guest)?;
     let (page, run) = (frames::Frames::create(1)?, frames::Frames::create(512)?);
     refusals::unnamed(&borrower, &window)?;

@@ -71,13 +71,28 @@ impl Window {
         self.run(&["poke", &format!("{:#x}", page * 4096 + offset), &hex(value)])
     }
 
-    /// The same, while this side goes on.
+    fn lines(&self, what: &str, page: u64, pages: usize, generation: u32) -> Result<End> {
+        let (offset, bytes) = (format!("{:#x}", page * 4096), format!("{:#x}", pages * 4096));
+        self.run(&[what, &offset, &bytes, &generation.to_string()])
+    }
+
+    /// Has the guest write lines of a generation.
+    pub fn fill(&self, page: u64, pages: usize, generation: u32) -> Result<End> {
+        self.lines("fill", page, pages, generation)
+    }
+
+    /// Has the guest judge them.
+    pub fn check(&self, page: u64, pages: usize, generation: u32) -> Result<End> {
+        self.lines("check", page, pages, generation)
+    }
+
+    /// Eight bytes, as the guest reads them, while this side goes on.
     pub fn start_peek(&self, page: u64) -> JoinHandle<Result<End>> {
         let window = self.clone();
         thread::spawn(move || window.peek(page, 8))
     }
 
-    /// The same for writing.
+    /// The same for writing them.
     pub fn start_poke(&self, page: u64, value: u64) -> JoinHandle<Result<End>> {
         let window = self.clone();
         thread::spawn(move || window.poke(page, 8, value))

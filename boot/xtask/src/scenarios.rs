@@ -346,4 +346,26 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
+    // What only lend-aware Xen can keep: instructions that it runs again.
+    Boot {
+        name: "lend-more",
+        open: Some("passed by hand only"),
+        xen: Flavour::Lend,
+        vcpus: 2,
+        timeout_s: 1500,
+        scenarios: &[
+            show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    // Xen's own part again: the lender's kernel gives away what it lends.
+    Boot {
+        name: "lend-given-back",
+        open: Some("passed once"),
+        xen: Flavour::LendDebug,
+        guests: 2,
+        broker: false,
+        scenarios: &[show("lent_pages_given_back_to_xen_are_nobodys_until_revoked", "given-back.sh", &[])],
+        ..PLAIN
+    },
 ];

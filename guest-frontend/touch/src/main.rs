@@ -14,6 +14,7 @@ mod latency;
 mod later;
 mod odd;
 mod pin;
+mod retried;
 mod share;
 mod steer;
 mod stos;
@@ -70,6 +71,8 @@ enum Job {
     Latency(latency::Latency),
     /// Times events to dom0 and back
     Ping(latency::Ping),
+    /// Runs instructions over and over on two vCPUs while their pages come and go: for a Xen that runs them again
+    Retried(retried::Retried),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
     /// Stores once with `rep stos`
@@ -120,6 +123,7 @@ fn main() -> Result<()> {
         Job::Instructions(job) => job.run(aperture),
         Job::Latency(job) => job.run(aperture),
         Job::Ping(job) => job.run(),
+        Job::Retried(job) => job.run(aperture),
         Job::Later(job) => job.run(aperture),
         Job::Stos(job) => job.run(aperture),
         Job::Driver => driver::print(),

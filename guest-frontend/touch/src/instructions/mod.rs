@@ -7,6 +7,8 @@ mod scalar;
 mod string;
 mod vector;
 
+pub use vector::has_avx;
+
 use anyhow::{bail, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
@@ -16,8 +18,9 @@ use xenlend_touch::random::Random;
 use crate::steer::ask_lender;
 
 /// Pages that a case may touch.
-const PAGES: usize = 4;
-const BYTES: usize = PAGES * PAGE_BYTES;
+pub const PAGES: usize = 4;
+/// Bytes of them.
+pub const BYTES: usize = PAGES * PAGE_BYTES;
 
 /// Runs on `bytes` bytes from `target`, with as many of other RAM at `ram`, and gives what came out in
 /// registers.
@@ -25,12 +28,14 @@ pub type Operation = unsafe fn(target: *mut u8, ram: *mut u8, bytes: usize) -> u
 
 /// One instruction, or one routine.
 pub struct Case {
-    name: &'static str,
-    operation: Operation,
+    /// What it is called.
+    pub name: &'static str,
+    /// What it does.
+    pub operation: Operation,
     /// Bytes of the target that it touches.
-    bytes: usize,
+    pub bytes: usize,
     /// Its target must be a multiple of this.
-    alignment: usize,
+    pub alignment: usize,
 }
 
 #[derive(Args)]
@@ -45,7 +50,8 @@ pub struct Instructions {
     only: String,
 }
 
-fn ram(pages: usize) -> Memory {
+/// Memory of this guest's own.
+pub fn ram(pages: usize) -> Memory {
     let words = vec![0_u64; (pages + 1) * PAGE_BYTES / 8].leak();
     let start = words.as_mut_ptr() as usize;
     let aligned = start.next_multiple_of(PAGE_BYTES) - start;
@@ -53,14 +59,16 @@ fn ram(pages: usize) -> Memory {
     unsafe { Memory::new(words.as_mut_ptr().cast::<u8>().add(aligned), pages * PAGE_BYTES) }
 }
 
-fn fill(memory: Memory, seed: u64) {
+/// Gives it the contents of a seed.
+pub fn fill(memory: Memory, seed: u64) {
     let mut random = Random::new(seed);
     for index in 0..memory.bytes() / 8 {
         memory.write_u64(index * 8, random.draw());
     }
 }
 
-fn first_difference(a: Memory, b: Memory) -> Option<String> {
+/// Where two of them first differ.
+pub fn first_difference(a: Memory, b: Memory) -> Option<String> {
     (0..a.bytes() / 8)
         .map(|index| index * 8)
         .find(|at| a.read_u64(*at) != b.read_u64(*at))
@@ -68,7 +76,7 @@ fn first_difference(a: Memory, b: Memory) -> Option<String> {
 }
 
 /// Where the target starts: inside a page, at a page's end, across a border, across two.
-fn places(case: &Case) -> Vec<usize> {
+pub fn places(case: &Case) -> Vec<usize> {
     let mut places = vec![0x140, 2 * PAGE_BYTES - case.bytes / 2, 2 * PAGE_BYTES - 1];
     if case.bytes <= PAGE_BYTES {
         places.push(PAGE_BYTES - case.bytes);
@@ -117,6 +125,11 @@ impl Bench {
     }
 }
 
+/// All cases, which every Xen and the driver can keep right.
+pub fn cases() -> Vec<Case> {
+    [scalar::cases(), vector::cases(), string::cases()].into_iter().flatten().collect()
+}
+
 impl Instructions {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let bench = Bench {
@@ -126,7 +139,7 @@ impl Instructions {
             model_ram: ram(PAGES),
         };
         let (mut ran, mut failures) = (0, Vec::new());
-        let cases = [scalar::cases(), vector::cases(), string::cases()].concat_cases();
+        let cases = cases();
         for case in cases.iter().filter(|case| case.name.contains(&self.only)) {
             for place in places(case) {
                 ran += 1;
@@ -137,7 +150,7 @@ impl Instructions {
                 }
             }
         }
-        println!("cases={} runs={ran} failures={} avx={}", cases.len(), failures.len(), vector::has_avx());
+        println!("cases={} runs={ran} failures={} avx={}", cases.len(), failures.len(), has_avx());
         match failures.first() {
             _ if ran == 0 => bail!("no case is called {:?}", self.only),
             None => Ok(()),
@@ -146,24 +159,14 @@ impl Instructions {
     }
 }
 
-trait ConcatCases {
-    fn concat_cases(self) -> Vec<Case>;
-}
-
-impl<const N: usize> ConcatCases for [Vec<Case>; N] {
-    fn concat_cases(self) -> Vec<Case> {
-        self.into_iter().flatten().collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{fill, first_difference, places, ram, scalar, string, vector, ConcatCases, BYTES, PAGES};
+    use super::{cases, fill, first_difference, places, ram, string, BYTES, PAGES};
 
     /// On RAM alone every case must agree with itself, or it is no test of lent memory.
     #[test]
     fn every_case_is_repeatable_and_stays_inside() {
-        for case in [scalar::cases(), vector::cases(), string::cases()].concat_cases() {
+        for case in cases() {
             for place in places(&case) {
                 let run = || {
                     let (target, other) = (ram(PAGES), ram(PAGES));
