@@ -353,9 +353,7 @@ pub const BOOTS: &[Boot] = &[
         xen: Flavour::Lend,
         vcpus: 2,
         timeout_s: 1500,
-        scenarios: &[
-            show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[]),
-        ],
+        scenarios: &[show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[])],
         ..PLAIN
     },
     // Xen's own part again: the lender's kernel gives away what it lends.
