@@ -172,11 +172,11 @@ impl Descriptor {
             let seen = link.seen();
             let mut written = 0;
             while written < room {
-                let Some((event, read_on)) = self.next_event(&link) else { break };
+                let Some((event, place)) = self.next_event(&link) else { break };
                 let at = buffer + (written * uapi::EVENT_BYTES) as c_ulong;
                 user::write(at, &uapi::encode_event(&event))?;
-                self.advance(read_on);
-                written += 1;
+                // One that another reader was given first is his; the next takes its place in the buffer.
+                written += usize::from(self.advance(place));
             }
             if written > 0 {
                 return Ok(written * uapi::EVENT_BYTES);
@@ -190,24 +190,28 @@ impl Descriptor {
         }
     }
 
-    /// The next event and the place behind it; `None` for the place after the greeting.
-    fn next_event(&self, link: &Link) -> Option<(Event, Option<Cursor>)> {
+    /// The next event, where it stands and the place behind it; `None` for the place of the greeting.
+    fn next_event(&self, link: &Link) -> Option<(Event, Option<(Cursor, Cursor)>)> {
         let binding = self.binding.lock();
         let binding = binding.as_ref()?;
         if let Some(greeting) = binding.greeting {
             return Some((greeting, None));
         }
-        let (event, behind) = link.locked(|state| state.core.events().next(binding.cursor))?;
-        Some((event, Some(behind)))
+        let before = binding.cursor;
+        let (event, behind) = link.locked(|state| state.core.events().next(before))?;
+        Some((event, Some((before, behind))))
     }
 
-    fn advance(&self, read_on: Option<Cursor>) {
-        if let Some(binding) = self.binding.lock().as_mut() {
-            match read_on {
-                Some(cursor) => binding.cursor = cursor,
-                None => binding.greeting = None,
-            }
+    /// False if another reader of this descriptor has taken the event.
+    fn advance(&self, place: Option<(Cursor, Cursor)>) -> bool {
+        let mut binding = self.binding.lock();
+        let Some(binding) = binding.as_mut() else { return false };
+        let Some((before, behind)) = place else { return binding.greeting.take().is_some() };
+        let is_first = binding.cursor == before;
+        if is_first {
+            binding.cursor = behind;
         }
+        is_first
     }
 
     /// `poll()`: whether there is an event.
