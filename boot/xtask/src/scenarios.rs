@@ -25,11 +25,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lending",
         on_lend: Some("lending@lend"),
-        open_on_lend: Some("passed but for process-end.sh and what ran behind it; mended and not run since"),
-        forms: &[
-            with_driver("lending+driver").open("passed once"),
-            unzapped("lending+unzapped").open("passed once"),
-        ],
+        forms: &[with_driver("lending+driver"), unzapped("lending+unzapped")],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
@@ -75,7 +71,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "frontend",
         on_lend: Some("frontend@lend"),
-        open_on_lend: Some("passed but for frontend-restart.sh; mended and not run since"),
         driver: Driver::With,
         timeout_s: 1500,
         scenarios: &[
@@ -138,7 +133,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "migrations",
         on_lend: Some("migrations@lend"),
-        open_on_lend: Some("passed once"),
         forms: &[
             with_driver("migrations+driver").open("not yet passed"),
             unzapped("migrations+unzapped").open("not yet passed"),
@@ -152,7 +146,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "pressure",
         on_lend: Some("pressure@lend"),
-        open_on_lend: Some("passed once"),
         forms: &[
             with_driver("pressure+driver").open("not yet passed"),
             unzapped("pressure+unzapped").open("not yet passed"),
@@ -170,7 +163,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         on_lend: Some("fallback@lend"),
-        open_on_lend: Some("passed but for its two controls; mended and not run since"),
         forms: &[
             with_driver("fallback+driver").open("not yet passed"),
             unzapped("fallback+unzapped").open("not yet passed"),
@@ -193,11 +185,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "borrowers",
         on_lend: Some("borrowers@lend"),
-        open_on_lend: Some("passed but for the storm; mended and not run since"),
-        forms: &[
-            with_driver("borrowers+driver").open("passed once"),
-            unzapped("borrowers+unzapped").open("not yet passed"),
-        ],
+        forms: &[with_driver("borrowers+driver"), unzapped("borrowers+unzapped").open("not yet passed")],
         guests: 2,
         vcpus: 2,
         timeout_s: 900,
@@ -250,7 +238,6 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "stos-control",
-        open: Some("passed once"),
         vcpus: 2,
         broker: false,
         timeout_s: 600,
@@ -263,7 +250,6 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "stos-mended",
-        open: Some("passed once"),
         xen: Flavour::Mended,
         vcpus: 2,
         broker: false,
@@ -317,7 +303,6 @@ pub const BOOTS: &[Boot] = &[
     // What stock Xen cannot do: without a driver in the guest, its own instructions meet pages that come and go.
     Boot {
         name: "lend-only",
-        open: Some("not yet passed"),
         xen: Flavour::Lend,
         vcpus: 2,
         timeout_s: 1500,
@@ -332,7 +317,6 @@ pub const BOOTS: &[Boot] = &[
     // Xen's own part of lending: the operations from dom0, nobody else being there. With assertions too.
     Boot {
         name: "lend-probe",
-        open: Some("passed by hand only"),
         xen: Flavour::Lend,
         broker: false,
         scenarios: &[show("xen_lends_revokes_and_refuses", "lend-probe.sh", &[])],

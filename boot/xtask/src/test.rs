@@ -68,13 +68,13 @@ enum Kinds {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Forms {
     /// As they are listed: without it, but for the boots that are about it
-    #[default]
     None,
     /// With it
     With,
     /// With it, but its zaps and prefaults switched off
     Unzapped,
     /// All three, one after the other
+    #[default]
     All,
 }
 
