@@ -22,9 +22,28 @@ const FAULTS: &[(&str, &str)] = &[
     ("standstills", "Platform timer appears to have unexpectedly wrapped"),
 ];
 
-/// How often Xen has said each of them.
-fn faults_in(said: &str) -> BTreeMap<&'static str, usize> {
-    FAULTS.iter().map(|(name, text)| (*name, said.matches(text).count())).collect()
+/// What a guest's kernel says then: it was interrupted where it has interrupts masked. No processor does that, and
+/// no driver runs on that stack: see boot/decisions/0010-lab-emulation.md.
+const GUEST_FAULTS: &[(&str, &str)] =
+    &[("interrupts_that_came_twice", "BUG: ENTRY_TRAMPOLINE stack guard page was hit")];
+
+/// How often Xen and the guests' kernels have said each of them.
+fn faults_in(xen: &str, guests: &str) -> BTreeMap<&'static str, usize> {
+    let counted = |faults: &'static [(&str, &str)], said: &str| {
+        faults.iter().map(|(name, text)| (*name, said.matches(text).count())).collect::<Vec<_>>()
+    };
+    counted(FAULTS, xen).into_iter().chain(counted(GUEST_FAULTS, guests)).collect()
+}
+
+/// Everything that the guests' consoles have said.
+fn guest_consoles(logs: &Path) -> String {
+    let is_guest = |name: &str| name.starts_with("console-g");
+    let files = std::fs::read_dir(logs).into_iter().flatten().flatten();
+    files
+        .filter(|file| file.file_name().to_str().is_some_and(is_guest))
+        .filter_map(|file| std::fs::read(file.path()).ok())
+        .map(|said| String::from_utf8_lossy(&said).into_owned())
+        .collect()
 }
 
 /// The report.
@@ -40,7 +59,7 @@ pub struct Report {
     pub boot_ms: BTreeMap<String, u64>,
     /// The emulator's processor time at those points, in milliseconds.
     pub boot_cpu_ms: BTreeMap<String, u64>,
-    /// What Xen reported that may be the emulator's fault, counted.
+    /// What Xen and guests reported that may be the emulator's fault, counted.
     pub emulator_faults: BTreeMap<&'static str, usize>,
     /// What ran.
     pub versions: BTreeMap<&'static str, String>,
@@ -79,7 +98,7 @@ impl Report {
                 .iter()
                 .map(|stage| (stage.name.clone(), stage.cpu.as_millis() as u64))
                 .collect(),
-            emulator_faults: faults_in(&said),
+            emulator_faults: faults_in(&said, &guest_consoles(&logs)),
             versions: BTreeMap::from([("xen", xen), ("kernel", root.kernel.clone()), ("qemu", qemu)]),
         }
     }
@@ -97,7 +116,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::faults_in;
+    use super::{faults_in, guest_consoles};
 
     /// Lines as Xen 4.20 prints them.
     const SAID: &str = "\
@@ -107,10 +126,31 @@ mod tests {
 (XEN) domain_crash called from arch/x86/hvm/svm/svm.c:1234
 ";
 
+    /// Lines as Linux 6.12 prints them.
+    const GUEST_SAID: &str = "\
+[   36.238120] BUG: ENTRY_TRAMPOLINE stack guard page was hit at 0000000026ddaf05 (stack is 00000000b7f4cd4f..00000000b630a3cd)
+[   36.270063] Oops: stack guard page: 0000 [#1] PREEMPT SMP NOPTI
+";
+
     #[test]
     fn what_the_emulator_may_have_done_is_counted_and_nothing_else() {
-        let found: Vec<_> = faults_in(SAID).into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(found, [("standstills", 1), ("triple_faults", 1)]);
-        assert!(faults_in("(XEN) Platform timer is 62.500MHz HPET").values().all(|count| *count == 0));
+        let found: Vec<_> = faults_in(SAID, GUEST_SAID).into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(found, [("interrupts_that_came_twice", 1), ("standstills", 1), ("triple_faults", 1)]);
+        let harmless = "BUG: TASK stack guard page was hit at 0 (stack is 0..0)";
+        assert!(faults_in("(XEN) Platform timer is 62.500MHz HPET", harmless).values().all(|n| *n == 0));
+    }
+
+    #[test]
+    fn only_guests_consoles_are_looked_at() {
+        let logs = std::env::temp_dir().join(format!("xenlend-report-{}", std::process::id()));
+        std::fs::create_dir_all(&logs).unwrap();
+        for (name, said) in
+            [("console-g1.log", "one "), ("console-g12.log", "two "), ("console-xenlend-g1.log", "x")]
+        {
+            std::fs::write(logs.join(name), said).unwrap();
+        }
+        let said = guest_consoles(&logs);
+        assert!(said.len() == 8 && said.contains("one ") && said.contains("two "), "{said}");
+        std::fs::remove_dir_all(&logs).unwrap();
     }
 }

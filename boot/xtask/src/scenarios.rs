@@ -186,7 +186,7 @@ pub const BOOTS: &[Boot] = &[
         on_lend: Some("borrowers@lend"),
         open_on_lend: Some("passed but for the storm; mended and not run since"),
         forms: &[
-            with_driver("borrowers+driver").open("not yet passed"),
+            with_driver("borrowers+driver").open("passed once"),
             unzapped("borrowers+unzapped").open("not yet passed"),
         ],
         guests: 2,
