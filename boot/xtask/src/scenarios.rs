@@ -425,15 +425,16 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
-    // What only lend-aware Xen can keep: instructions that it runs again.
+    // What only lend-aware Xen can keep: instructions that it runs again, vCPUs that outlive their broker's end.
     Boot {
         name: "lend-more",
-        open: Some("passed by hand only"),
+        open: Some("passed in parts, by hand"),
         xen: Flavour::Lend,
         vcpus: 2,
-        timeout_s: 1500,
+        timeout_s: 2400,
         scenarios: &[
             show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[]),
+            show("a_broker_may_be_killed_at_any_moment", "killed-anywhere.sh", &["50", "1"]),
         ],
         ..PLAIN
     },
