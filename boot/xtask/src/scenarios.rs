@@ -448,4 +448,17 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("lent_pages_given_back_to_xen_are_nobodys_until_revoked", "given-back.sh", &[])],
         ..PLAIN
     },
+    // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
+    Boot {
+        name: "lend-hostile-debug",
+        open: Some("passed in parts, by hand"),
+        xen: Flavour::LendDebug,
+        vcpus: 2,
+        timeout_s: 900,
+        scenarios: &[
+            show("no_hypercall_reaches_a_lent_page", "hypercalls.sh", &[]),
+            show("a_card_that_is_unplugged_is_lent_no_more", "unplugged.sh", &[]),
+        ],
+        ..PLAIN
+    },
 ];
