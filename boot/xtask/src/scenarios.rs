@@ -330,14 +330,17 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
-    // What only lend-aware Xen can keep: instructions that it runs again.
+    // What only lend-aware Xen can keep: instructions that it runs again, vCPUs that outlive their broker's end.
     Boot {
         name: "lend-more",
-        open: Some("passed by hand only"),
+        open: Some("passed in parts, by hand"),
         xen: Flavour::Lend,
         vcpus: 2,
-        timeout_s: 1500,
-        scenarios: &[show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[])],
+        timeout_s: 2400,
+        scenarios: &[
+            show("every_instruction_is_run_again_while_pages_come_and_go", "retried.sh", &[]),
+            show("a_broker_may_be_killed_at_any_moment", "killed-anywhere.sh", &["50", "1"]),
+        ],
         ..PLAIN
     },
     // Xen's own part again: the lender's kernel gives away what it lends.
@@ -348,6 +351,19 @@ pub const BOOTS: &[Boot] = &[
         guests: 2,
         broker: false,
         scenarios: &[show("lent_pages_given_back_to_xen_are_nobodys_until_revoked", "given-back.sh", &[])],
+        ..PLAIN
+    },
+    // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
+    Boot {
+        name: "lend-hostile-debug",
+        open: Some("passed in parts, by hand"),
+        xen: Flavour::LendDebug,
+        vcpus: 2,
+        timeout_s: 900,
+        scenarios: &[
+            show("no_hypercall_reaches_a_lent_page", "hypercalls.sh", &[]),
+            show("a_card_that_is_unplugged_is_lent_no_more", "unplugged.sh", &[]),
+        ],
         ..PLAIN
     },
 ];

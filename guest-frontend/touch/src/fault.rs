@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One access that has to fail right there: by a signal that names the address.
+//! An access that has to fail right there, at once or some time: by a signal that names the address.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,8 @@ use anyhow::{bail, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::memory::PAGE_BYTES;
+
+use crate::pin::pin_to_vcpu;
 
 #[derive(Args)]
 pub struct Fault {
@@ -20,6 +22,9 @@ pub struct Fault {
     /// Make the access anew after so many faults before the one that is reported
     #[arg(long, default_value_t = 0)]
     again: usize,
+    /// Say so on a line, and write it again and again on this vCPU until that fails
+    #[arg(long, value_name = "VCPU", conflicts_with = "write")]
+    until: Option<usize>,
 }
 
 /// Where the access goes.
@@ -62,6 +67,13 @@ impl Fault {
             action.sa_flags = libc::SA_SIGINFO;
             // SAFETY: the handler makes only calls that a handler may make.
             unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
+        }
+        if let Some(vcpu) = self.until {
+            pin_to_vcpu(vcpu)?;
+            say(b"writing\n");
+            for value in 0.. {
+                memory.write_u64(at, value);
+            }
         }
         if self.write {
             memory.write_u64(at, u64::MAX);

@@ -13,9 +13,12 @@
 #include <xen/interface/memory.h>
 #include <xen/xenbus.h>
 
+#include "lentpage.h"
+
 static char *what;
 module_param(what, charp, 0400);
-MODULE_PARM_DESC(what, "grant: grants the page to itself and copies from it; string: stores across its start");
+MODULE_PARM_DESC(what, "grant: grants the page to itself and copies from it; string: stores across its start; "
+		 "hypercalls: names it in every call that takes a page");
 
 static unsigned long address;
 module_param(address, ulong, 0400);
@@ -113,6 +116,8 @@ static int __init lentpage_init(void)
 		return copy_from_grant();
 	if (what && !strcmp(what, "string"))
 		return store_across();
+	if (what && !strcmp(what, "hypercalls"))
+		return lentpage_hypercalls(address, absent);
 	return -EINVAL;
 }
 module_init(lentpage_init);
