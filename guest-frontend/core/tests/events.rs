@@ -71,11 +71,11 @@ proptest! {
                     bench.say(revoked(sequence, id, sequence as u32 % 64, 1, false));
                 }
                 1 if cookie < MAX_PREFAULTS as u64 => {
-                    // Complete at once: the page is there.
-                    bench.say(present(id, 0, 1));
                     cookie += 1;
                     let begun = bench.driver.prefault(OWNER, cookie, Pages { first: 0, end: 1 });
                     cookie -= u64::from(begun.is_err());
+                    // The broker answers at once, which completes it.
+                    bench.say(present(id, 0, 1));
                 }
                 2 | 3 => readers[usize::from(step - 2)].look(&bench, &descriptor),
                 4 | 5 => readers[usize::from(step - 4)].take(&mut bench, &mut descriptor),

@@ -2,6 +2,8 @@
 //! The broker's hypercalls on a lend-aware Xen: `stubdom/src/xen/lend_aware_hypervisor.rs`, and what every answer
 //! to a fault has to keep.
 
+use xenlend_lending::borrower_link::BorrowerState;
+use xenlend_lending::broker::Broker;
 use xenlend_lending::fault::{Reply, KIND_FAULT};
 use xenlend_lending::hypervisor::{Errno, Partial};
 use xenlend_lending::lending_table::FrameRun;
@@ -10,7 +12,7 @@ use xenlend_xen_abi::lend;
 
 use crate::lending::{Caller, LENDER};
 use crate::world::{Sim, World, Wrong};
-use crate::xen::{Entry, APERTURE, ESRCH};
+use crate::xen::{Entry, APERTURE, ESRCH, PAGES};
 
 /// After twice as many the broker has an instruction run again whatever is missing; not all of them need be its
 /// own, and new.
@@ -58,7 +60,8 @@ pub fn remove(sim: &Sim, runs: &[FrameRun]) -> Result<(), Partial> {
 }
 
 /// An instruction is told to run again only when its page is there; or when the lender cannot bring it now, has
-/// taken it itself, or has brought it so often that the broker has given up.
+/// taken it itself, or has brought it so often that the broker has given up; or while the borrower's driver has
+/// yet to take it out of programs, its lease being over, which is judged when the broker's turn ends.
 pub fn check_reply(world: &World, vcpu: usize, data: u64) {
     let xen = world.xen.borrow();
     let Some(claim) = xen.requests[vcpu].filter(|claim| claim.kind == KIND_FAULT) else { return };
@@ -72,7 +75,22 @@ pub fn check_reply(world: &World, vcpu: usize, data: u64) {
         Some(ToBroker::Wanted { outcome: WantedOutcome::Unavailable, .. })
     );
     if !unavailable && !matches!(xen.entry(page), Entry::Lent { .. }) && !world.forced_falsely.get() {
-        drop(xen);
-        world.fail(Wrong::EarlyRetry, format!("vCPU {vcpu} is sent back to page {page}, where nothing is"));
+        world.sent_back.borrow_mut().push((vcpu, page));
+    }
+}
+
+/// Judges what `check_reply` could not.
+pub fn check_sent_back(world: &World, broker: &Broker<'_>) {
+    let has_driver = broker.borrower_state() == BorrowerState::Connected;
+    let ending: Vec<bool> = (0..PAGES).map(|page| has_driver && broker.is_quarantined(page)).collect();
+    // It may have ended later in this turn.
+    let (before, heard_zap) = (world.ending.replace(ending.clone()), world.heard_zap.take());
+    let lost_driver = world.had_driver.replace(has_driver) && !has_driver;
+    for (vcpu, page) in world.sent_back.take() {
+        let is_ending = |pages: &Vec<bool>| pages.get(page as usize) == Some(&true);
+        if !is_ending(&ending) && !is_ending(&before) && !heard_zap && !lost_driver {
+            let text = format!("vCPU {vcpu} is sent back to page {page}, where nothing is");
+            return world.fail(Wrong::EarlyRetry, text);
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::config::{Choice, Config};
 use crate::coverage::Coverage;
 use crate::guest;
 use crate::guest::coverage::PageCoverage;
+use crate::hands;
 use crate::history::{Actor, Event};
 use crate::invariants;
 use crate::random::Random;
@@ -50,6 +51,7 @@ pub fn run(config: Config, source: Source, traced: bool) -> Outcome {
         if actor == Actor::Broker || version != checked {
             checked = version;
             invariants::check_broker(&sim, &broker.broker);
+            hands::check_sent_back(&sim, &broker.broker);
             guest::check::check_broker(&sim, &broker.broker);
         }
     }

@@ -100,7 +100,7 @@ impl Tasks {
 
     /// Whether a place's flow can go on.
     pub fn can_go_on(&self, place: u8, world: &World) -> bool {
-        let has_processor = || world.xen.borrow().borrower.runs() && world.has_idle_vcpu();
+        let has_processor = || world.xen.borrow().borrower.runs() && world.has_free_vcpu();
         (place < WORK || has_processor())
             && self.flows[usize::from(place)].borrow().as_ref().is_some_and(|flow| flow.wait.is_over(world))
     }

@@ -9,6 +9,7 @@
 //!
 //! On a lend-aware Xen the whole instruction waits until all its pages are there at once, or ends in an exception.
 
+use xenlend_front_core::page_set::Pages;
 use xenlend_lending::fault::Reply;
 use xenlend_lending::hypervisor::IoreqClaim;
 use xenlend_lending::ioreq::{KIND_COPY, KIND_INVALIDATE, STATE_RESPONSE_READY};
@@ -70,6 +71,10 @@ pub struct Vcpu {
     via: Option<Via>,
     /// Instructions of programs that are over.
     finished: u64,
+    /// It was told to run the instruction again and has not yet: it takes interrupts, and others' work.
+    sent_back: bool,
+    /// The last instruction of a program did nothing, its page-table entry having gone.
+    faulted: bool,
 }
 
 /// A page-table entry in use.
@@ -87,7 +92,21 @@ impl Vcpu {
         let chunks = Vec::new();
         let (read, phase) = (Vec::new(), Phase::Idle);
         let excused = Excuses::default();
-        Self { id, phase, chunks, at: 0, read, excused, faults: 0, counter: 0, via: None, finished: 0 }
+        let (via, sent_back, faulted) = (None, false, false);
+        Self {
+            id,
+            phase,
+            chunks,
+            at: 0,
+            read,
+            excused,
+            faults: 0,
+            counter: 0,
+            via,
+            finished: 0,
+            sent_back,
+            faulted,
+        }
     }
 
     /// The page-table entry that an instruction under way goes through.
@@ -103,6 +122,21 @@ impl Vcpu {
     /// Whether it is between instructions.
     pub fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
+    }
+
+    /// Whether the guest may run something else on it.
+    pub fn is_free(&self) -> bool {
+        self.is_idle() || self.sent_back
+    }
+
+    /// Whether it is about to run an instruction again.
+    pub fn is_sent_back(&self) -> bool {
+        self.sent_back
+    }
+
+    /// Whether the last instruction of a program has to be begun anew, behind a page fault of its own.
+    pub fn has_faulted(&self) -> bool {
+        self.faulted
     }
 
     /// Whether it waits for the broker.
@@ -253,6 +287,7 @@ fn start(sim: &Sim, vcpu: &mut Vcpu) {
     vcpu.at = 0;
     vcpu.excused = Excuses::default();
     vcpu.faults = 0;
+    vcpu.faulted = false;
     sim.note(|| format!("vCPU {id}: {:?}", vcpu.chunks[0].claim));
     sim.memory.borrow_mut().begin(id, bytes);
     vcpu.phase = Phase::Touching;
@@ -278,6 +313,7 @@ pub fn start_for(sim: &Sim, page: u32, lease: LeaseId) -> Option<(usize, u64)> {
 /// Takes a vCPU's next step.
 pub fn step(sim: &Sim, id: usize) {
     let vcpu = &mut sim.vcpus.borrow_mut()[id];
+    vcpu.sent_back = false;
     match vcpu.phase {
         Phase::Idle => start(sim, vcpu),
         Phase::Touching => touch(sim, vcpu),
@@ -444,6 +480,7 @@ fn resume(sim: &Sim, vcpu: &mut Vcpu, datum: u64) {
         finish(sim, vcpu);
     } else if datum == Reply::Retry as u64 {
         vcpu.phase = Phase::Touching;
+        vcpu.sent_back = true;
     } else {
         let page = page_of(&vcpu.chunks[0].claim);
         raise(sim, vcpu, page);
@@ -459,6 +496,17 @@ fn raise(sim: &Sim, vcpu: &mut Vcpu, page: u32) {
     }
     vcpu.excused.data = true;
     finish(sim, vcpu);
+}
+
+/// Pages have gone from page tables: instructions through them that are about to run again meet a page fault of
+/// the guest's kernel.
+pub fn interrupt(sim: &Sim, pages: Pages) {
+    let goes = |vcpu: &&mut Vcpu| vcpu.sent_back && vcpu.via.is_some_and(|via| pages.contains(via.page));
+    for vcpu in sim.vcpus.borrow_mut().iter_mut().filter(goes) {
+        (vcpu.phase, vcpu.via, vcpu.sent_back, vcpu.faulted) = (Phase::Idle, None, false, true);
+        vcpu.finished += 1;
+        sim.memory.borrow_mut().accesses[vcpu.id].clear();
+    }
 }
 
 fn finish(sim: &Sim, vcpu: &mut Vcpu) {

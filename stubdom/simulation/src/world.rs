@@ -126,6 +126,14 @@ pub struct World {
     pub broker_held: Cell<u32>,
     /// The borrower did something that may kill it.
     pub suicidal: Cell<bool>,
+    /// vCPUs that were sent back to pages where nothing is, in this turn of the broker.
+    pub sent_back: RefCell<Vec<(usize, u32)>>,
+    /// Pages of leases that were over when the broker's last turn ended, and of which its driver has yet to speak.
+    pub ending: RefCell<Vec<bool>>,
+    /// The borrower's driver had a link when the broker's last turn ended.
+    pub had_driver: Cell<bool>,
+    /// In this turn of the broker the driver has said that it has taken pages out of programs.
+    pub heard_zap: Cell<bool>,
     /// Looks at the clock since everything is coming to rest: nobody else could do anything.
     pub idle_looks: Cell<u32>,
     /// Questions that the broker has asked.
@@ -172,6 +180,10 @@ impl World {
             faults_stuck: Cell::new(false),
             broker_held: Cell::new(0),
             suicidal: Cell::new(false),
+            sent_back: RefCell::default(),
+            had_driver: Cell::new(false),
+            heard_zap: Cell::new(false),
+            ending: RefCell::default(),
             idle_looks: Cell::new(0),
             questions: Cell::new(0),
             asked_before: RefCell::new(vec![0; config.vcpus]),
@@ -204,6 +216,11 @@ impl World {
     /// Whether a vCPU of the borrower has nothing to do.
     pub fn has_idle_vcpu(&self) -> bool {
         self.vcpus.borrow().iter().any(Vcpu::is_idle)
+    }
+
+    /// Whether a vCPU of the borrower can run something.
+    pub fn has_free_vcpu(&self) -> bool {
+        self.vcpus.borrow().iter().any(Vcpu::is_free)
     }
 
     /// A number below `limit`; 0 is always the harmless one.

@@ -136,6 +136,7 @@ impl BorrowerLink for Link {
         let received = mapped.from_borrower.receive::<FromBorrower>();
         if let Ok(Some(message)) = &received {
             self.0.note(|| format!("broker hears {message:?}"));
+            self.0.heard_zap.set(self.0.heard_zap.get() || matches!(message, FromBorrower::ZapDone { .. }));
         }
         match received {
             Ok(Some(FromBorrower::ZapDone { .. })) if self.0.config.has(Fault::ReleaseQuarantineEarly) => {

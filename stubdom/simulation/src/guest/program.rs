@@ -106,6 +106,9 @@ async fn touch(sim: Sim, program: usize, mapping: Mapping, page: u32) {
                 continue;
             };
             sim.until(move |world| world.vcpus.borrow()[vcpu].finished() != finished).await;
+            if sim.vcpus.borrow()[vcpu].has_faulted() {
+                continue;
+            }
             return;
         }
         let mut entry = Entry { lease: mapping.lease, serial: mapping.serial, forced: false };

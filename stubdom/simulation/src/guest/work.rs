@@ -9,6 +9,7 @@ use super::coverage::PageEvent;
 use super::{check, locked, locked_now, ALL, PROGRAMS};
 use crate::fault::Fault;
 use crate::task::{Turn as Step, Wait};
+use crate::vcpu::{self, Vcpu};
 use crate::world::Sim;
 
 /// Messages that one run handles.
@@ -77,11 +78,20 @@ pub async fn zap(sim: &Sim, pages: Pages) {
         sim.guest.changed.set(true);
     }
     if !sim.config.has(Fault::ZapWithoutFlush) {
-        // A processor takes part when its instruction is over.
-        sim.until(move |world| {
-            !world.vcpus.borrow().iter().any(|vcpu| vcpu.via().is_some_and(|via| pages.contains(via.page)))
-        })
-        .await;
+        // A processor takes part when its instruction is over, or before it runs it again.
+        let uses = move |vcpu: &Vcpu| vcpu.via().is_some_and(|via| pages.contains(via.page));
+        loop {
+            sim.until(move |world| {
+                let vcpus = world.vcpus.borrow();
+                let mut users = vcpus.iter().filter(|vcpu| uses(vcpu)).peekable();
+                users.peek().is_none() || users.any(Vcpu::is_sent_back)
+            })
+            .await;
+            vcpu::interrupt(sim, pages);
+            if !sim.vcpus.borrow().iter().any(uses) {
+                break;
+            }
+        }
     }
 }
 
