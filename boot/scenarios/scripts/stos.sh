@@ -9,8 +9,8 @@ shape=$1 expected=$2
 if [ "$shape" = scattered ]; then set --; else
     set -- --broker-image /usr/libexec/xen/boot/xenlend-stubdom-faulty --broker-args fault=late-stos
 fi
-# The boot begins with a guest that nothing has happened to.
-if xl domid "$link"; then fresh_guest "$@"; else xenlend up "$guest" "$@"; fi
+# The boot begins with a guest that nothing has happened to; the one before may have died, its broker with it.
+if xl domid "$guest" && ! xl domid "$link"; then xenlend up "$guest" "$@"; else fresh_guest "$@"; fi
 begin
 xl dmesg -c >xen.log
 result=dies
