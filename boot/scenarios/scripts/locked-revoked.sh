@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Two vCPUs increment a counter with locked instructions while its page is taken away 5,000 times: the sum is
-# exact, and nobody but the guest's own instruction did anything.
+# locked-revoked.sh REVOCATIONS: two vCPUs increment a counter with locked instructions while its page is taken
+# away so many times: the sum is exact, and nobody but the guest's own instruction did anything.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 tell area m memfd 4K
 tell lend 0 m 16M
-tell drive $guest xenlend-touch count 16M --revoke 'revoke m 0 4K' --rounds 5000 | tee sum
+tell drive $guest xenlend-touch count 16M --revoke 'revoke m 0 4K' --rounds $(($1 + 20)) | tee sum
 grep -q '^sum=' sum
-[ "$(grown revoked_pages)" -ge 5000 ] || fail "not revoked so often: $(status)"
+# Now and then it is taken away where it is not yet back: 2 of 5,000 times, seen once.
+[ "$(grown revoked_pages)" -ge "$1" ] || fail "not revoked so often: $(status)"
 [ "$(grown pause_brackets)" = 0 ] || fail "the guest was paused: $(status)"
 [ "$(grown stage2_faults)" = 0 ] || fail "accesses were done for the guest: $(status)"
