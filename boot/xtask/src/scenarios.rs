@@ -25,7 +25,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lending",
         on_lend: Some("lending@lend"),
-        open_on_lend: Some("22 of 23 passed; the refusal of an MSI-X page is not told there"),
         forms: &[with_driver("lending+driver"), unzapped("lending+unzapped")],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
