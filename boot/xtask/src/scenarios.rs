@@ -118,7 +118,6 @@ pub const BOOTS: &[Boot] = &[
     // for each 2 MiB, from the guest's paging pool, which by default is sized for its memory.
     Boot {
         name: "sparse",
-        open: Some("passed once"),
         driver: Driver::With,
         guest_memory_mib: 160,
         aperture: "4G",
