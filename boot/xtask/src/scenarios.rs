@@ -25,6 +25,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lending",
         on_lend: Some("lending@lend"),
+        open_on_lend: Some("22 of 23 passed in one boot, the last by itself"),
         forms: &[with_driver("lending+driver"), unzapped("lending+unzapped")],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
@@ -163,6 +164,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         on_lend: Some("fallback@lend"),
+        open_on_lend: Some("passed whole once"),
         forms: &[
             with_driver("fallback+driver").open("passed once"),
             unzapped("fallback+unzapped").open("not yet passed"),
@@ -185,6 +187,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "borrowers",
         on_lend: Some("borrowers@lend"),
+        open_on_lend: Some("passed whole once"),
         forms: &[with_driver("borrowers+driver"), unzapped("borrowers+unzapped").open("passed once")],
         guests: 2,
         vcpus: 2,
