@@ -3,10 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use anyhow::{Context, Result};
+use rustix::event::{poll, PollFd, PollFlags};
 
 const PAGE: usize = 4096;
 
@@ -112,11 +113,17 @@ impl Channel {
         Ok(Self { device, port })
     }
 
-    /// Waits for an event.
-    pub fn wait(&self) -> Result<()> {
+    /// Waits for an event, which is true, or until the other descriptor can be read.
+    pub fn wait_unless(&self, other: BorrowedFd<'_>) -> Result<bool> {
+        let mut waits = [PollFd::new(&self.device, PollFlags::IN), PollFd::new(&other, PollFlags::IN)];
+        poll(&mut waits, None)?;
+        if waits[0].revents().is_empty() {
+            return Ok(false);
+        }
         let mut port = [0; 4];
         (&self.device).read_exact(&mut port)?;
-        Ok((&self.device).write_all(&port)?)
+        (&self.device).write_all(&port)?;
+        Ok(true)
     }
 
     /// Sends one.

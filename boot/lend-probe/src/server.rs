@@ -3,10 +3,11 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicU8, Ordering};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 
 use crate::lend::Borrower;
 use crate::privcmd::Channel;
+use crate::window::Program;
 
 const READY: u8 = 1;
 const RESPONSE: u8 = 3;
@@ -51,8 +52,13 @@ impl Server {
         Ok(Self { id, slot, channel: Channel::bind(borrower.domain, port)? })
     }
 
-    /// Waits for the vCPU to want something.
-    pub fn next(&self) -> Result<Fault> {
+    /// Waits for the program to want something.
+    pub fn next(&self, program: &Program) -> Result<Fault> {
+        self.next_unless_over(program)?.context("the program ended without this fault")
+    }
+
+    /// The same, or nothing if it ends first.
+    pub fn next_unless_over(&self, program: &Program) -> Result<Option<Fault>> {
         // SAFETY: the slot is mapped for good, and its fields are aligned.
         let (state, kind, address, bits) = unsafe {
             (
@@ -65,14 +71,16 @@ impl Server {
         loop {
             let packed = state.load(Ordering::Acquire);
             if packed & 15 == READY {
-                return Ok(Fault {
+                return Ok(Some(Fault {
                     kind: kind.load(Ordering::Relaxed),
                     address: address.load(Ordering::Relaxed),
                     bits: bits.load(Ordering::Relaxed),
                     is_read: packed & 1 << 5 != 0,
-                });
+                }));
             }
-            self.channel.wait()?;
+            if !self.channel.wait_unless(program.ended())? {
+                return Ok(None);
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The aperture of the guest, and what its program sees and does there.
 
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
@@ -87,24 +89,52 @@ impl Window {
     }
 
     /// Eight bytes, as the guest reads them, while this side goes on.
-    pub fn start_peek(&self, page: u64) -> JoinHandle<Result<End>> {
+    pub fn start_peek(&self, page: u64) -> Result<Program> {
         let window = self.clone();
-        thread::spawn(move || window.peek(page, 8))
+        Program::start(move || window.peek(page, 8))
     }
 
     /// The same for writing them.
-    pub fn start_poke(&self, page: u64, value: u64) -> JoinHandle<Result<End>> {
+    pub fn start_poke(&self, page: u64, value: u64) -> Result<Program> {
         let window = self.clone();
-        thread::spawn(move || window.poke(page, 8, value))
+        Program::start(move || window.poke(page, 8, value))
     }
 
     /// The same for a counting program.
-    pub fn start_count(&self, page: u64, increments: u64) -> JoinHandle<Result<End>> {
+    pub fn start_count(&self, page: u64, increments: u64) -> Result<Program> {
         let window = self.clone();
-        thread::spawn(move || {
+        Program::start(move || {
             let offset = format!("{:#x}", page * 4096);
             window.run(&["count", &offset, "--threads", "1", "--increments", &increments.to_string()])
         })
+    }
+}
+
+/// A program in the guest, while this side goes on.
+#[derive(Debug)]
+pub struct Program {
+    thread: JoinHandle<Result<End>>,
+    ended: UnixStream,
+}
+
+impl Program {
+    fn start(run: impl FnOnce() -> Result<End> + Send + 'static) -> Result<Self> {
+        let (ended, open) = UnixStream::pair()?;
+        let thread = thread::spawn(move || {
+            let _open = open;
+            run()
+        });
+        Ok(Self { thread, ended })
+    }
+
+    /// Readable as soon as it has ended.
+    pub fn ended(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+
+    /// How it ends.
+    pub fn end(self) -> Result<End> {
+        self.thread.join().ok().context("a thread panicked")?
     }
 }
 
