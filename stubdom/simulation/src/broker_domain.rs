@@ -314,6 +314,8 @@ impl Hypervisor for Hands {
                 self.sim.note(|| format!("broker completes vCPU {vcpu} with {data:#x}"));
             }
             None => {}
+            // It has been, too early.
+            Some(_) if self.sim.config.has(Fault::RetryEarly) => {}
             // The end of the server has answered the one that is meant, and the vCPU may be elsewhere by now.
             Some(_) if !has_server => {}
             other => self.sim.fail(Wrong::Answers, format!("completed {other:?}")),

@@ -61,12 +61,12 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
 /// The same on lend-aware Xen, for the bugs that can be made there.
 const LEND_AWARE: [(Fault, Mode, &[Wrong], u64); 18] = {
     use Wrong::{
-        Answers, EarlyRetry, Exception, LentOver, Link, MirrorMisses, NotReleased, Permissions, StaleEntry,
+        EarlyRetry, Exception, LentOver, Link, MirrorMisses, NotReleased, Permissions, StaleEntry,
         StaleMessage, Stuck, TableDiffers,
     };
     const GIVEN_BACK: &[Wrong] = &[StaleEntry, StaleMessage, MirrorMisses, NotReleased];
     [
-        (Fault::RetryEarly, Mode::Calm, &[EarlyRetry, Answers], 20),
+        (Fault::RetryEarly, Mode::Calm, &[EarlyRetry], 20),
         (Fault::ForgetWaiter, Mode::Calm, &[Stuck], 20),
         (Fault::LeaveWaiter, Mode::Rough, &[Stuck], 100),
         (Fault::LendOver, Mode::LyingLender, &[LentOver], 500),
