@@ -90,7 +90,8 @@ pub fn places(case: &Case) -> Vec<usize> {
     places
 }
 
-struct Bench {
+/// What a case works on: lent memory with other RAM, and the model of both.
+pub struct Bench {
     lent: Memory,
     model: Memory,
     lent_ram: Memory,
@@ -98,20 +99,39 @@ struct Bench {
 }
 
 impl Bench {
-    fn run(&self, case: &Case, place: usize, seed: u64, revoke: &str) -> Result<(), String> {
+    /// One around lent memory.
+    pub fn new(lent: Memory) -> Self {
+        Self { lent, model: ram(PAGES), lent_ram: ram(PAGES), model_ram: ram(PAGES) }
+    }
+
+    /// Lent memory, and its model.
+    pub fn targets(&self) -> [Memory; 2] {
+        [self.lent, self.model]
+    }
+
+    /// The same contents in lent memory and model.
+    pub fn fill(&self, seed: u64) {
         fill(self.lent, seed);
         fill(self.model, seed);
         fill(self.lent_ram, !seed);
         fill(self.model_ram, !seed);
-        ask_lender(revoke).map_err(|error| error.to_string())?;
-        let ram_place = (place + 8) % (BYTES - case.bytes);
-        let run = |target: Memory, ram: Memory| {
-            let (target, ram) = (target.pointer(place, case.bytes), ram.pointer(ram_place, case.bytes));
-            // SAFETY: both pieces have room for `bytes` bytes and the target is aligned as asked.
-            unsafe { (case.operation)(target, ram, case.bytes) }
-        };
-        let found = run(self.lent, self.lent_ram);
-        let expected = run(self.model, self.model_ram);
+    }
+
+    /// Runs a case once on lent memory.
+    pub fn run_lent(&self, case: &Case, place: usize) -> u64 {
+        case.run(self.lent, self.lent_ram, place)
+    }
+
+    /// Runs a case once on the model.
+    pub fn run_model(&self, case: &Case, place: usize) -> u64 {
+        case.run(self.model, self.model_ram, place)
+    }
+
+    /// Judges what came out in registers and in memory.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn judge(&self, found: u64, expected: u64) -> Result<(), String> {
         if found != expected {
             return Err(format!("gave {found:#x} and not {expected:#x}"));
         }
@@ -123,6 +143,21 @@ impl Bench {
             None => Ok(()),
         }
     }
+
+    fn run(&self, case: &Case, place: usize, seed: u64, revoke: &str) -> Result<(), String> {
+        self.fill(seed);
+        ask_lender(revoke).map_err(|error| error.to_string())?;
+        self.judge(self.run_lent(case, place), self.run_model(case, place))
+    }
+}
+
+impl Case {
+    fn run(&self, target: Memory, ram: Memory, place: usize) -> u64 {
+        let ram_place = (place + 8) % (BYTES - self.bytes);
+        let (target, ram) = (target.pointer(place, self.bytes), ram.pointer(ram_place, self.bytes));
+        // SAFETY: both pieces have room for `bytes` bytes and the target is aligned as asked.
+        unsafe { (self.operation)(target, ram, self.bytes) }
+    }
 }
 
 /// All cases, which every Xen and the driver can keep right.
@@ -132,12 +167,7 @@ pub fn cases() -> Vec<Case> {
 
 impl Instructions {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
-        let bench = Bench {
-            lent: aperture.map(self.offset, BYTES as u64)?,
-            model: ram(PAGES),
-            lent_ram: ram(PAGES),
-            model_ram: ram(PAGES),
-        };
+        let bench = Bench::new(aperture.map(self.offset, BYTES as u64)?);
         let (mut ran, mut failures) = (0, Vec::new());
         let cases = cases();
         for case in cases.iter().filter(|case| case.name.contains(&self.only)) {

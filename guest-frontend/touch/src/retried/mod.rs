@@ -13,7 +13,7 @@ use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::memory::{Memory, PAGE_BYTES};
 
-use crate::instructions::{self, fill, first_difference, has_avx, places, ram, Case, BYTES, PAGES};
+use crate::instructions::{self, has_avx, places, Bench, Case, BYTES, PAGES};
 use crate::pin::pin_to_vcpu;
 use crate::steer::ask_lender;
 
@@ -36,19 +36,13 @@ pub struct Retried {
 }
 
 /// What one vCPU works on.
-struct Bench {
-    lent: Memory,
-    model: Memory,
-    lent_ram: Memory,
-    model_ram: Memory,
-}
+struct Work(Bench);
 
-impl Bench {
+impl Work {
     fn new(lent: Memory) -> Result<Self> {
-        let this = Self { lent, model: ram(PAGES), lent_ram: ram(PAGES), model_ram: ram(PAGES) };
-        cases::allow_execution(this.lent)?;
-        cases::allow_execution(this.model)?;
-        Ok(this)
+        let bench = Bench::new(lent);
+        bench.targets().into_iter().try_for_each(cases::allow_execution)?;
+        Ok(Self(bench))
     }
 
     /// Runs a case until told to stop, counting the runs, and then as often on the model.
@@ -60,33 +54,15 @@ impl Bench {
         runs: &AtomicU64,
         stop: &AtomicBool,
     ) -> Result<(), String> {
-        fill(self.lent, seed);
-        fill(self.model, seed);
-        fill(self.lent_ram, !seed);
-        fill(self.model_ram, !seed);
-        let ram_place = (place + 8) % (BYTES - case.bytes);
-        let once = |target: Memory, ram: Memory, sum: u64| {
-            let (target, ram) = (target.pointer(place, case.bytes), ram.pointer(ram_place, case.bytes));
-            // SAFETY: both pieces have room for `bytes` bytes and the target is aligned as asked.
-            sum.rotate_left(1) ^ unsafe { (case.operation)(target, ram, case.bytes) }
-        };
-        let mut found = 0;
+        let bench = &self.0;
+        bench.fill(seed);
+        let mut found = 0_u64;
         while !stop.load(Ordering::SeqCst) {
-            found = once(self.lent, self.lent_ram, found);
+            found = found.rotate_left(1) ^ bench.run_lent(case, place);
             runs.fetch_add(1, Ordering::SeqCst);
         }
-        let expected =
-            (0..runs.load(Ordering::SeqCst)).fold(0, |sum, _| once(self.model, self.model_ram, sum));
-        if found != expected {
-            return Err(format!("gave {found:#x} and not {expected:#x}"));
-        }
-        if let Some(difference) = first_difference(self.lent, self.model) {
-            return Err(format!("lent memory {difference}"));
-        }
-        match first_difference(self.lent_ram, self.model_ram) {
-            Some(difference) => Err(format!("other RAM {difference}")),
-            None => Ok(()),
-        }
+        let model = |sum: u64, _| sum.rotate_left(1) ^ bench.run_model(case, place);
+        bench.judge(found, (0..runs.load(Ordering::SeqCst)).fold(0, model))
     }
 }
 
@@ -154,9 +130,8 @@ impl Retried {
 
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let lent = aperture.map(self.offset, ((WORKERS * PAGES + 1) * PAGE_BYTES) as u64)?;
-        let benches = (0..WORKERS)
-            .map(|vcpu| Bench::new(lent.part(vcpu * BYTES, BYTES)))
-            .collect::<Result<Vec<_>>>()?;
+        let benches =
+            (0..WORKERS).map(|vcpu| Work::new(lent.part(vcpu * BYTES, BYTES))).collect::<Result<Vec<_>>>()?;
         let (mut ran, mut runs, mut failures) = (0_u64, 0_u64, Vec::new());
         // What `instructions` has, too, only where it needs most pages; the rest everywhere.
         let all: Vec<_> = instructions::cases()
