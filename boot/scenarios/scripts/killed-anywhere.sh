@@ -35,7 +35,7 @@ while read -r moment <&4; do
     rm said.0 said.1
     # It may wait for a page to be asked for.
     end
-    wait $cycle || true
+    if wait $cycle; then fail "the lender came to the end of its cycles: $(cat cycle.out)"; fi
     guest-exec "$guest" true
     xenlend down "$guest"
     found=$(lend-probe "$guest" "$domain" count)

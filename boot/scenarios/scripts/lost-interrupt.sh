@@ -17,9 +17,9 @@ if kill -0 $reader 2>/dev/null; then
     xl dmesg -c >xen.log
     sed -n '/information for domain '"$(xl domid $guest)"':/,/information for domain/s/.*\(VCPU[0-9]: .*\|pause_count.*\)/\1/p' xen.log
     echo "lost: the guest stands still after $2 s (upcall_pend=01 on vCPU 0: an event that it never takes)"
+    kill $reader
 else
     cat reads
     echo "not lost"
 fi
-kill $reader 2>/dev/null || true
 clear_away
