@@ -12,6 +12,7 @@ mod digest;
 mod figures;
 mod fuzz;
 mod heartbeat;
+mod host_processor;
 mod hypervisor;
 mod images;
 mod initramfs;

@@ -25,7 +25,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "lending",
         on_lend: Some("lending@lend"),
-        open_on_lend: Some("22 of 23 passed in one boot, the last by itself"),
         forms: &[with_driver("lending+driver"), unzapped("lending+unzapped")],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
@@ -72,7 +71,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "frontend",
         on_lend: Some("frontend@lend"),
-        open_on_lend: Some("a touch between a loss and the driver's zap may end in SIGSEGV there"),
+        open_on_lend: Some("passed once"),
         driver: Driver::With,
         timeout_s: 1500,
         scenarios: &[
@@ -164,7 +163,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         on_lend: Some("fallback@lend"),
-        open_on_lend: Some("passed whole once"),
         forms: &[
             with_driver("fallback+driver").open("passed once"),
             unzapped("fallback+unzapped").open("not yet passed"),
@@ -187,7 +185,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "borrowers",
         on_lend: Some("borrowers@lend"),
-        open_on_lend: Some("passed whole once"),
         forms: &[with_driver("borrowers+driver"), unzapped("borrowers+unzapped").open("passed once")],
         guests: 2,
         vcpus: 2,

@@ -344,7 +344,13 @@ fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &P
             break outcomes;
         }
         attempt += 1;
-        notes.push(format!("{} met faults of the emulator ({faults:?}), was void and ran again", boot.name));
+        let kept = folder.with_file_name(format!("{}.void{attempt}", boot.name));
+        let moved = crate::digest::remove(&kept).and_then(|()| Ok(std::fs::rename(&folder, &kept)?));
+        let where_to = moved.map_or_else(|error| format!("{error:#}"), |()| kept.display().to_string());
+        notes.push(format!(
+            "{} met faults of the emulator ({faults:?}), was void and ran again (its logs: {where_to})",
+            boot.name
+        ));
     };
     let verdict =
         |outcome: &Outcome| (title(boot, outcome.name), outcome.time.as_secs_f64(), outcome.verdict.clone());
