@@ -216,6 +216,11 @@ impl Broker<'_> {
         self.borrower.quarantine.contains(page)
     }
 
+    /// Whether the borrower's driver is connected and has yet to confirm a zap.
+    pub fn owes_zap(&self) -> bool {
+        self.borrower.state == BorrowerState::Connected && self.borrower.news.owes_zap()
+    }
+
     /// One step: what is owed comes before what is asked for anew, and news before notices,
     /// so that the ring's order is the order of what happened.
     fn borrower_step(

@@ -86,6 +86,8 @@ pub(crate) struct View<'v, 't> {
     pub(crate) connected: bool,
     /// Pages that the borrower's driver is about to take out of programs; none if it has no link.
     pub(crate) quarantine: Option<&'v Quarantine>,
+    /// Whether the driver has yet to take some page, any, out of programs.
+    pub(crate) owes_zap: bool,
 }
 
 /// What can be said of a page.
@@ -154,7 +156,7 @@ impl FaultSlot {
         let asked_for = serving.asked.map(|asked| asked.page);
         let exhausted = serving.questions >= MAX_QUESTIONS;
         match view.look(page) {
-            Seen::Gone => return self.end(Reply::Lost),
+            Seen::Gone => return self.end(loss(view.owes_zap)),
             // Run again until the driver has zapped: then the touch is its own to judge.
             Seen::Ending => return self.end(Reply::Retry),
             Seen::Present | Seen::Absent(_) => {}
@@ -182,7 +184,7 @@ impl FaultSlot {
     }
 
     /// The lender has answered a question of some vCPU; gives the reply if that ends the fault.
-    pub(crate) fn answered(&mut self, ticket: u32, outcome: WantedOutcome) -> Option<Reply> {
+    pub(crate) fn answered(&mut self, ticket: u32, outcome: WantedOutcome, owes_zap: bool) -> Option<Reply> {
         let serving = self.serving.as_mut()?;
         let asked = serving.asked.take_if(|asked| asked.ticket == Some(ticket))?;
         let page = asked.page;
@@ -195,7 +197,7 @@ impl FaultSlot {
                 return None;
             }
             WantedOutcome::Unavailable => Reply::Retry,
-            WantedOutcome::Lost | WantedOutcome::Failed if is_own => Reply::Lost,
+            WantedOutcome::Lost | WantedOutcome::Failed if is_own => loss(owes_zap),
             WantedOutcome::Lost | WantedOutcome::Failed => {
                 self.kept.retain(|kept| *kept != page);
                 return None;
@@ -215,6 +217,17 @@ impl FaultSlot {
     fn end(&mut self, reply: Reply) -> Next {
         self.serving = None;
         Next::Answer(reply)
+    }
+}
+
+/// What a vCPU is told of a page that never comes. A program may touch it by a stale entry, and the driver owes
+/// that program what its lender has chosen: it is run again until the driver has zapped, in the order of its
+/// news, so its own page's turn comes.
+fn loss(owes_zap: bool) -> Reply {
+    if owes_zap {
+        Reply::Retry
+    } else {
+        Reply::Lost
     }
 }
 

@@ -201,6 +201,15 @@ impl LeaseNews {
         Ok(())
     }
 
+    /// Whether the borrower has yet to confirm a zap, of which it may not even have been told.
+    pub(crate) fn owes_zap(&self) -> bool {
+        let to_be_told =
+            |place: &Place| place.revoke_all || place.told.as_ref().is_some_and(|told| told.ended);
+        self.zapped < self.sequence
+            || self.recent.iter().any(|recent| recent.happened == Happened::Revoked)
+            || self.places.iter().any(to_be_told)
+    }
+
     /// The piece of news that comes next.
     pub(crate) fn next(&mut self, leases: &LeaseRegistry) -> Option<(Source, ToBorrower)> {
         if let Some((source, message)) = self.recent.front().and_then(|recent| self.recent_message(recent)) {

@@ -23,6 +23,8 @@ impl Broker<'_> {
         hypervisor: &mut impl Hypervisor,
         link: &mut impl LenderLink,
     ) -> Stop {
+        let connected = self.state == LinkState::Connected;
+        let owes_zap = connected && self.owes_zap();
         let Some(slot) = self.vcpus.get_mut(usize::from(vcpu)).map(|slot| &mut slot.fault) else {
             return Stop::Waits;
         };
@@ -44,10 +46,9 @@ impl Broker<'_> {
                 }
             }
         }
-        let connected = self.state == LinkState::Connected;
         let has_driver = connected && self.borrower.state == BorrowerState::Connected;
         let quarantine = has_driver.then_some(&self.borrower.quarantine);
-        let view = View { table: &self.table, leases: &self.leases, connected, quarantine };
+        let view = View { table: &self.table, leases: &self.leases, connected, quarantine, owes_zap };
         let (lease, page) = match slot.next(&view) {
             Next::Wait => return Stop::Waits,
             Next::Answer(reply) => {
@@ -91,9 +92,10 @@ impl Broker<'_> {
         if self.borrower.wanted.answer(ticket, outcome)? == Asker::Task {
             return Ok(());
         }
+        let owes_zap = self.owes_zap();
         for vcpu in 0..self.vcpu_count {
             let slot = self.vcpus.get_mut(usize::from(vcpu));
-            if let Some(reply) = slot.and_then(|slot| slot.fault.answered(ticket, outcome)) {
+            if let Some(reply) = slot.and_then(|slot| slot.fault.answered(ticket, outcome, owes_zap)) {
                 hypervisor.complete(vcpu, reply as u64);
                 count(&mut self.counters.requests, 1);
                 self.count_reply(reply);

@@ -267,6 +267,55 @@ fn a_touch_between_the_end_of_a_lease_and_the_drivers_zap_is_run_again() {
 }
 
 #[test]
+fn a_touch_between_a_loss_and_the_drivers_zap_is_run_again() {
+    let (mut bench, id) = bench(1);
+    let _ = bench.attach();
+    let questions = faults(&mut bench, 0, fault(page(3), FAULT_READ));
+    bring_in(&mut bench, id, &questions);
+    assert_eq!(reply(&mut bench, 0), Some(RETRY));
+    assert_eq!(bench.invalidate(1, id, 3, 1), Ok(1));
+    let told = bench.told();
+    let Some(ToBorrower::Revoked { sequence, .. }) = told.last() else { panic!("{told:?}") };
+
+    let [(ticket, 3)] = faults(&mut bench, 0, fault(page(3), FAULT_READ))[..] else { panic!() };
+    assert_eq!(bench.ask(wanted(ticket, WantedOutcome::Lost)), []);
+    assert_eq!(reply(&mut bench, 0), Some(RETRY), "the answer to the question");
+    assert_eq!(bench.ask(lost(id, 3, 1)), []);
+    assert_eq!(faults(&mut bench, 0, fault(page(3), SAME)), []);
+    assert_eq!(reply(&mut bench, 0), Some(RETRY), "what is known without asking");
+
+    let _ = bench.hear(FromBorrower::ZapDone { sequence: *sequence });
+    assert_eq!(faults(&mut bench, 0, fault(page(3), SAME)), []);
+    assert_eq!(reply(&mut bench, 0), Some(LOST), "no program has it any more");
+    bench.check();
+}
+
+#[test]
+fn a_zap_that_the_driver_has_not_been_told_of_is_owed_too() {
+    let (mut bench, id) = bench(1);
+    let _ = bench.attach();
+    let questions = faults(&mut bench, 0, fault(page(3), FAULT_READ));
+    bring_in(&mut bench, id, &questions);
+    assert_eq!(reply(&mut bench, 0), Some(RETRY));
+    bench.borrower.room = 0;
+    assert_eq!(bench.invalidate(1, id, 3, 1), Ok(1));
+    assert_eq!(bench.ask(lost(id, 3, 1)), []);
+    assert_eq!(faults(&mut bench, 0, fault(page(3), FAULT_READ)), []);
+    assert_eq!(reply(&mut bench, 0), Some(RETRY));
+    bench.borrower.room = 100;
+    let told = bench.told();
+    let Some(sequence) = told.iter().find_map(|message| match message {
+        ToBorrower::Revoked { sequence, .. } => Some(*sequence),
+        _ => None,
+    }) else {
+        panic!("{told:?}")
+    };
+    let _ = bench.hear(FromBorrower::ZapDone { sequence });
+    assert_eq!(faults(&mut bench, 0, fault(page(3), FAULT_READ)), []);
+    assert_eq!(reply(&mut bench, 0), Some(LOST));
+}
+
+#[test]
 fn a_driver_that_broke_the_contract_is_not_waited_for() {
     let (mut bench, id) = bench(1);
     let _ = bench.attach();

@@ -61,7 +61,7 @@ pub fn remove(sim: &Sim, runs: &[FrameRun]) -> Result<(), Partial> {
 
 /// An instruction is told to run again only when its page is there; or when the lender cannot bring it now, has
 /// taken it itself, or has brought it so often that the broker has given up; or while the borrower's driver has
-/// yet to take it out of programs, its lease being over, which is judged when the broker's turn ends.
+/// yet to take something out of programs, which is judged when the broker's turn ends.
 pub fn check_reply(world: &World, vcpu: usize, data: u64) {
     let xen = world.xen.borrow();
     let Some(claim) = xen.requests[vcpu].filter(|claim| claim.kind == KIND_FAULT) else { return };
@@ -82,7 +82,9 @@ pub fn check_reply(world: &World, vcpu: usize, data: u64) {
 /// Judges what `check_reply` could not.
 pub fn check_sent_back(world: &World, broker: &Broker<'_>) {
     let has_driver = broker.borrower_state() == BorrowerState::Connected;
-    let ending: Vec<bool> = (0..PAGES).map(|page| has_driver && broker.is_quarantined(page)).collect();
+    let owes_zap = has_driver && broker.owes_zap();
+    let ending: Vec<bool> =
+        (0..PAGES).map(|page| owes_zap || has_driver && broker.is_quarantined(page)).collect();
     // It may have ended later in this turn.
     let (before, heard_zap) = (world.ending.replace(ending.clone()), world.heard_zap.take());
     let lost_driver = world.had_driver.replace(has_driver) && !has_driver;
