@@ -12,8 +12,6 @@ pub struct Boot {
     pub xen: Flavour,
     /// The same boot with the lend-aware hypervisor: its name, if there is one.
     pub on_lend: Option<&'static str>,
-    /// Why that one runs only when it is asked for, if so.
-    pub open_on_lend: Option<&'static str>,
     /// The same boot with the borrower's driver.
     pub forms: &'static [Form],
     /// Number of guests.
@@ -112,7 +110,6 @@ pub const PLAIN: Boot = Boot {
     name: "plain",
     xen: Flavour::Stock,
     on_lend: None,
-    open_on_lend: None,
     forms: &[],
     guests: 1,
     vcpus: 1,

@@ -2,21 +2,16 @@
 //! Interrupts a running machine now and then: its emulator can lose an interrupt for which everything waits, and
 //! the next one, whatever it is, brings that back. See boot/decisions/0010-lab-emulation.md.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use anyhow::Result;
-use rustix::process::{setpriority_process, Pid};
 
 use crate::qmp::Qmp;
 
 /// How often. Far below the seconds after which anything in the lab takes a peer for dead, and no load for it.
 const PERIOD: Duration = Duration::from_millis(100);
-
-/// How much less the emulated processors' threads are worth than the emulator's other threads, with which they share
-/// a processor: an interrupt is raised when it is due.
-const NICENESS: i32 = 10;
 
 /// Beats until it is dropped.
 pub struct Heartbeat {
@@ -31,7 +26,7 @@ impl Heartbeat {
             let mut qmp: Option<Qmp> = None;
             while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 let mut beat = || -> Result<Qmp> {
-                    let mut qmp = qmp.take().map_or_else(|| connect(&monitor), Ok)?;
+                    let mut qmp = qmp.take().map_or_else(|| Qmp::connect(&monitor), Ok)?;
                     qmp.press_shift()?;
                     Ok(qmp)
                 };
@@ -41,16 +36,6 @@ impl Heartbeat {
         });
         Self { _end: end }
     }
-}
-
-/// The first connection is the first occasion to know the processors' threads.
-fn connect(monitor: &Path) -> Result<Qmp> {
-    let mut qmp = Qmp::connect(monitor)?;
-    for thread in qmp.processor_threads()? {
-        // A thread that has ended meanwhile needs nothing.
-        let _ = setpriority_process(Pid::from_raw(thread), NICENESS);
-    }
-    Ok(qmp)
 }
 
 #[cfg(test)]

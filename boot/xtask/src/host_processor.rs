@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The processor of this machine that an emulated machine runs on, with all its threads. The emulator changes its
-//! record of pending interrupts in one thread without the lock under which others do: what one of them adds meanwhile
-//! is lost. One processor runs one of them at a time. See boot/decisions/0010-lab-emulation.md.
+//! The processor of this machine that an emulated machine runs on, with all its threads. The emulator loses interrupts
+//! and delivers others twice where one of its threads comes in between two steps of another. One processor runs one
+//! of them at a time. See boot/decisions/0010-lab-emulation.md.
 
 use std::fs::File;
 use std::path::Path;

@@ -79,6 +79,8 @@ impl Machine<'_> {
             _ => None,
         };
         if let Some(processor) = &processor {
+            // None of its threads takes the processor from another because it has been woken.
+            command.args(["chrt", "--batch", "0"]);
             command.args(["taskset", "--cpu-list", &processor.number().to_string()]);
         }
         command.arg(QEMU).args(self.arguments());

@@ -37,18 +37,6 @@ impl Qmp {
         Ok(())
     }
 
-    /// The threads of the emulated processors.
-    ///
-    /// # Errors
-    /// The emulator has ended.
-    pub fn processor_threads(&mut self) -> Result<Vec<i32>> {
-        let processors = self.execute("query-cpus-fast", &json!({}))?;
-        let threads = processors.as_array().into_iter().flatten();
-        Ok(threads
-            .filter_map(|one| one.get("thread-id")?.as_i64().and_then(|id| i32::try_from(id).ok()))
-            .collect())
-    }
-
     /// Presses a key that means nothing by itself: an interrupt of the keyboard.
     ///
     /// # Errors

@@ -71,7 +71,6 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "frontend",
         on_lend: Some("frontend@lend"),
-        open_on_lend: Some("passed once"),
         driver: Driver::With,
         timeout_s: 1500,
         scenarios: &[
@@ -147,8 +146,8 @@ pub const BOOTS: &[Boot] = &[
         name: "pressure",
         on_lend: Some("pressure@lend"),
         forms: &[
-            with_driver("pressure+driver").open("not yet passed"),
-            unzapped("pressure+unzapped").open("not yet passed"),
+            with_driver("pressure+driver").open("passed once"),
+            unzapped("pressure+unzapped").open("passed once"),
         ],
         timeout_s: 600,
         vcpus: 2,
@@ -163,10 +162,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "fallback",
         on_lend: Some("fallback@lend"),
-        forms: &[
-            with_driver("fallback+driver").open("passed once"),
-            unzapped("fallback+unzapped").open("not yet passed"),
-        ],
+        forms: &[with_driver("fallback+driver"), unzapped("fallback+unzapped").open("passed once")],
         vcpus: 2,
         timeout_s: 1500,
         scenarios: &[
@@ -262,7 +258,6 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "grant-control",
-        open: Some("passed once"),
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at common/grant_table.c"),
         scenarios: &[show("a_granted_lent_page_panics_a_debug_xen", "lent-page.sh", &["grant"])],
@@ -270,7 +265,6 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "string-control",
-        open: Some("passed once"),
         xen: Flavour::StockDebug,
         panic: Some("Assertion 'unreachable' failed at arch/x86/hvm/emulate.c"),
         scenarios: &[show(
@@ -282,7 +276,6 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "debug-mended",
-        open: Some("passed once"),
         xen: Flavour::MendedDebug,
         scenarios: &[
             show("a_granted_lent_page_is_refused", "lent-page.sh", &["grant"]),

@@ -100,9 +100,8 @@ impl Forms {
 impl Kinds {
     /// Those of the boots that are for this Xen: with the patched one they have names of their own.
     fn of(self, boots: &[Boot]) -> Vec<Boot> {
-        let lend = boots.iter().filter_map(|boot| {
-            Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, open: boot.open_on_lend, ..*boot })
-        });
+        let lend =
+            boots.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
         match self {
             Self::Stock => boots.to_vec(),
             Self::Lend => lend.collect(),
