@@ -132,10 +132,7 @@ pub const BOOTS: &[Boot] = &[
     Boot {
         name: "migrations",
         on_lend: Some("migrations@lend"),
-        forms: &[
-            with_driver("migrations+driver").open("passed once"),
-            unzapped("migrations+unzapped").open("not yet passed"),
-        ],
+        forms: &[with_driver("migrations+driver"), unzapped("migrations+unzapped").open("passed once")],
         vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
         timeout_s: 1500,
