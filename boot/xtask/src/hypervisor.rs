@@ -37,6 +37,8 @@ pub enum Flavour {
     Counting,
     /// With the patches and with Xen's counters
     LendCounting,
+    /// With the patches and with Flask, which enforces Xen's example policy and boot/xen/lab.te
+    LendFlask,
 }
 
 /// A hypervisor to be booted.
@@ -46,12 +48,14 @@ pub struct Hypervisor {
     pub image: PathBuf,
     /// What it is, for the report of a run.
     pub version: String,
+    /// The policy that its Flask is to enforce, if it has Flask.
+    pub policy: Option<PathBuf>,
 }
 
 impl Flavour {
     /// Whether it knows lent memory.
     pub fn is_lend_aware(self) -> bool {
-        matches!(self, Self::Lend | Self::LendDebug | Self::LendCounting)
+        matches!(self, Self::Lend | Self::LendDebug | Self::LendCounting | Self::LendFlask)
     }
 
     /// Gives it; builds it if it is not in the cache.
@@ -62,7 +66,8 @@ impl Flavour {
         let (upto, settings) = match self {
             Self::Stock => {
                 let version = root.version_of(HYPERVISOR).unwrap_or_default();
-                return Ok(Hypervisor { image: kernel_image::xen(workspace, root)?, version });
+                let image = kernel_image::xen(workspace, root)?;
+                return Ok(Hypervisor { image, version, policy: None });
             }
             Self::Lend => (None, Settings::Debians),
             Self::StockDebug => (Some(0), Settings::Assertions),
@@ -71,9 +76,10 @@ impl Flavour {
             Self::MendedDebug => (Some(LAST_MEND), Settings::Assertions),
             Self::Counting => (Some(LAST_STOCK), Settings::Counters),
             Self::LendCounting => (None, Settings::Counters),
+            Self::LendFlask => (None, Settings::Flask),
         };
         let mut built = Builder::new(workspace, root, settings)?.build(upto, false)?;
-        let Some(Built { image, version }) = built.pop() else { anyhow::bail!("nothing was built") };
-        Ok(Hypervisor { image, version })
+        let Some(Built { image, version, policy }) = built.pop() else { anyhow::bail!("nothing was built") };
+        Ok(Hypervisor { image, version, policy })
     }
 }

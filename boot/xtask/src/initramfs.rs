@@ -33,6 +33,7 @@ const XEN_TOOLS: &[&str] = &[
     "xentrace",
     "xenpm",
     "lsevtchn",
+    "flask-set-bool",
 ];
 
 /// More programs and libraries of dom0. xl aborts at a thread's exit without libgcc_s.

@@ -165,6 +165,7 @@ pub fn carry_out(
     let listener = UnixListener::bind(&link).with_context(|| link.display().to_string())?;
     let machine = Machine {
         xen: &xen.image,
+        policy: xen.policy.as_deref(),
         kernel: &images.kernel,
         initramfs: &initramfs,
         cpus: arguments.pcpus,

@@ -32,6 +32,8 @@ const QUICK_BOOT: &str = "cryptomgr.notests initcall_blacklist=jent_mod_init,cry
 pub struct Machine<'a> {
     /// Xen's image.
     pub xen: &'a Path,
+    /// The policy that Xen's Flask is to enforce, if it has Flask.
+    pub policy: Option<&'a Path>,
     /// dom0's kernel.
     pub kernel: &'a Path,
     /// dom0's initramfs.
@@ -114,11 +116,14 @@ impl Machine<'_> {
         let cpus = self.cpus;
         let xen = format!(
             "console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={cpus} asid=0 sched=credit spec-ctrl=eager-fpu \
-             guest_loglvl=warning conring_size=1m no-real-mode {}",
+             guest_loglvl=warning conring_size=1m no-real-mode {}{}",
+            if self.policy.is_some() { "flask=enforcing " } else { "" },
             self.xen_cmdline
         );
-        let dom0 = format!(
-            "{} console=hvc0 rdinit=/init loglevel=5 {} {},{}",
+        let policy =
+            self.policy.map_or(String::new(), |path| format!(",{}", escaped(&path.display().to_string())));
+        let modules = format!(
+            "{} console=hvc0 rdinit=/init loglevel=5 {} {},{}{policy}",
             escaped(&self.kernel.display().to_string()),
             escaped(QUICK_BOOT),
             escaped(self.dom0_cmdline),
@@ -162,7 +167,7 @@ impl Machine<'_> {
             "-append",
             xen.trim_end(),
             "-initrd",
-            &dom0,
+            &modules,
         ]
         .map(str::to_owned)
         .to_vec();

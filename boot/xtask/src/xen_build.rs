@@ -3,7 +3,8 @@
 //! with patches of boot/xen on top.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -12,6 +13,7 @@ use crate::chroot::Chroot;
 use crate::command::succeed;
 use crate::digest::{remove, Inputs};
 use crate::lock::Lock;
+use crate::preflight;
 use crate::progress::step;
 use crate::workspace::Workspace;
 use crate::xen_series::{Patch, Series};
@@ -24,6 +26,8 @@ pub struct Built {
     pub image: PathBuf,
     /// What it was built from.
     pub version: String,
+    /// The policy for its Flask, if it has Flask: a further module to boot with.
+    pub policy: Option<PathBuf>,
 }
 
 /// Debian's settings, or what is added to them.
@@ -35,6 +39,8 @@ pub enum Settings {
     Assertions,
     /// The counters that `xenperf` reads
     Counters,
+    /// Flask, without a policy built in
+    Flask,
 }
 
 impl Settings {
@@ -45,6 +51,21 @@ impl Settings {
             Self::Assertions => "s/^CONFIG_DEBUG=n$/CONFIG_DEBUG=y/",
             // An option of Xen's experts; the settings end in it.
             Self::Counters => "$aCONFIG_EXPERT=y\\nCONFIG_PERF_COUNTERS=y",
+            Self::Flask => "$aCONFIG_XSM=y\\nCONFIG_XSM_FLASK=y",
+        }
+    }
+
+    /// What else is done for each build, in Xen's source, with its folder as $1. Xen's example policy becomes
+    /// one text with our module in it; the host has the compiler for that.
+    fn more(self) -> &'static str {
+        match self {
+            Self::Debians | Self::Assertions | Self::Counters => "",
+            Self::Flask => {
+                "cp /mnt/patches/lab.te tools/flask/policy/modules\n\
+                 echo 'lab = on' >>tools/flask/policy/modules/modules.conf\n\
+                 make -s -C tools/flask/policy -f Makefile.common CHECKPOLICY='echo 30; :' \\\n\
+                 FLASK_BUILD_DIR=/mnt/work/\"$1\" /mnt/work/\"$1\"/policy.conf\n"
+            }
         }
     }
 
@@ -54,6 +75,7 @@ impl Settings {
             Self::Debians => "",
             Self::Assertions => "+debug",
             Self::Counters => "+counters",
+            Self::Flask => "+flask",
         }
     }
 }
@@ -69,6 +91,13 @@ pub struct Builder<'a> {
 
 /// The file names of a result.
 const IMAGE: &str = "xen";
+const POLICY: &str = "policy";
+
+/// What compiles a policy, and its package.
+const CHECKPOLICY: (&str, &str) = ("/usr/bin/checkpolicy", "checkpolicy");
+
+/// The newest version of compiled policies that Xen reads.
+const POLICY_VERSION: &str = "30";
 
 impl<'a> Builder<'a> {
     /// Looks for everything; fetches the source if it is not in the cache.
@@ -102,6 +131,7 @@ impl<'a> Builder<'a> {
         let built = |(count, folder): (usize, PathBuf)| Built {
             image: folder.join(IMAGE),
             version: self.version_of(&patches[..count]),
+            policy: (self.settings == Settings::Flask).then(|| folder.join(POLICY)),
         };
         Ok(steps.into_iter().map(built).collect())
     }
@@ -117,6 +147,9 @@ impl<'a> Builder<'a> {
         inputs = inputs.text(&self.script(&[], &[]));
         for patch in patches {
             inputs = inputs.path(&patch.path)?;
+        }
+        if self.settings == Settings::Flask {
+            inputs = inputs.path(&self.series.folder.join("lab.te"))?;
         }
         Ok(self.cache().join(inputs.key()))
     }
@@ -142,6 +175,9 @@ impl<'a> Builder<'a> {
         let name = format!("Building Xen {}", self.version_of(&patches[..last]));
         step(&name, || succeed(&mut command))?;
         for (count, folder) in missing {
+            if self.settings == Settings::Flask {
+                compile_policy(&work.join(count.to_string()))?;
+            }
             std::fs::rename(work.join(count.to_string()), folder)
                 .with_context(|| folder.display().to_string())?;
         }
@@ -176,7 +212,8 @@ impl<'a> Builder<'a> {
              cp xen/xen-syms.map /mnt/work/\"$1\"/symbols\n\
              cp xen/.config /mnt/work/\"$1\"/config\n\
              echo \"$2\" >/mnt/work/\"$1\"/version\n\
-             }}\n",
+             {more}}}\n",
+            more = self.settings.more(),
             upstream = Source::UPSTREAM,
             debian = Source::DEBIAN,
         );
@@ -190,4 +227,13 @@ impl<'a> Builder<'a> {
         }
         script
     }
+}
+
+/// Compiles the policy in a folder of a result.
+fn compile_policy(folder: &Path) -> Result<()> {
+    preflight::install_missing(&[CHECKPOLICY])?;
+    let mut command = Command::new(CHECKPOLICY.0);
+    command.args(["-t", "Xen", "-c", POLICY_VERSION, "-o"]).arg(folder.join(POLICY));
+    succeed(command.arg(folder.join("policy.conf")))?;
+    Ok(())
 }
