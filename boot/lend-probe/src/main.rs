@@ -5,8 +5,12 @@
 //! - `lend-probe GUEST DOMAIN` provokes every answer;
 //! - `lend-probe GUEST DOMAIN give-back COMMAND…` gives lent pages back to Xen, and has the command fill the
 //!   machine's memory;
+//! - `lend-probe GUEST DOMAIN denied` is for a guest that Flask permits nothing for;
+//! - `lend-probe GUEST DOMAIN permitted COMMAND…` is for one whose permissions the command switches: with the name
+//!   of one, and 0 or 1, added to it;
 //! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it.
 
+mod denied;
 mod faults;
 mod frames;
 mod given_back;
@@ -35,6 +39,12 @@ fn main() -> Result<()> {
         }
         Some((word, fill_memory)) if word == "give-back" => {
             return given_back::all(&borrower, &window::Window::of(&guest)?, fill_memory);
+        }
+        Some((word, [])) if word == "denied" => {
+            return denied::all(&borrower, &window::Window::of(&guest)?, &frames::Frames::create(1)?);
+        }
+        Some((word, switch)) if word == "permitted" => {
+            return denied::one_by_one(&borrower, &window::Window::of(&guest)?, switch);
         }
         _ => bail!("what is {words:?}?"),
     }

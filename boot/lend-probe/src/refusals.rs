@@ -41,7 +41,8 @@ pub fn unnamed(b: &Borrower, window: &Window) -> Result<()> {
     expect("parties again", b.parties(SELF, SELF, 0), DONE)
 }
 
-fn lent_range(b: &Borrower) -> Result<i32> {
+/// What a server gets for a range for lent memory.
+pub fn lent_range(b: &Borrower) -> Result<i32> {
     let (error, created) = b.server(1, &[0]);
     ensure!(error == DONE, "create a server: {error}");
     let id = (created >> 32) as u32 & 0xFFFF;

@@ -333,6 +333,21 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
+    // Under Flask: every permission of lending, given and not given.
+    Boot {
+        name: "lend-flask",
+        open: Some("not yet passed"),
+        xen: Flavour::LendFlask,
+        guests: 2,
+        broker: false,
+        guest_config: &["seclabel = 'system_u:system_r:lab_borrower_t'"],
+        timeout_s: 900,
+        scenarios: &[
+            show("flask_permits_each_part_of_lending_by_itself", "flask.sh", &[]),
+            show("the_broker_domain_lends_under_flask", "flask-broker.sh", &[]),
+        ],
+        ..PLAIN
+    },
     // What only lend-aware Xen can keep: instructions that it runs again, vCPUs that outlive their broker's end.
     Boot {
         name: "lend-more",
