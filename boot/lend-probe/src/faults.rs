@@ -10,16 +10,20 @@ use crate::server::{Fault, Server};
 use crate::window::{hex, End, Window};
 
 const KIND: u8 = 9;
-const RETRY: u64 = 0;
-const LOST: u64 = 1;
+/// The answers of a broker.
+pub const RETRY: u64 = 0;
+/// Never again.
+pub const LOST: u64 = 1;
 const REFUSED: u64 = 2;
-const READ: u64 = 1;
+/// The access reads.
+pub const READ: u64 = 1;
 const WRITE: u64 = 2;
 const READ_ONLY: u64 = 16;
 const COUNTED: u64 = 200_000_000;
 const REVOCATIONS: u64 = 500;
 
-fn fault(window: &Window, page: u64, bits: u64) -> Fault {
+/// The fault of eight bytes in a page, as those of the window's programs.
+pub fn fault(window: &Window, page: u64, bits: u64) -> Fault {
     Fault { kind: KIND, address: (window.gfn(page) << 12) + 8, bits, is_read: bits & WRITE == 0 }
 }
 

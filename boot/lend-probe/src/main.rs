@@ -8,12 +8,14 @@
 //! - `lend-probe GUEST DOMAIN denied` is for a guest that Flask permits nothing for;
 //! - `lend-probe GUEST DOMAIN permitted COMMAND…` is for one whose permissions the command switches: with the name
 //!   of one, and 0 or 1, added to it;
+//! - `lend-probe GUEST DOMAIN lender GUEST DOMAIN` has the second guest lend its pages, dom0 being the broker;
 //! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it.
 
 mod denied;
 mod faults;
 mod frames;
 mod given_back;
+mod guest_lender;
 mod lend;
 mod privcmd;
 mod refusals;
@@ -45,6 +47,10 @@ fn main() -> Result<()> {
         }
         Some((word, switch)) if word == "permitted" => {
             return denied::one_by_one(&borrower, &window::Window::of(&guest)?, switch);
+        }
+        Some((word, [name, number])) if word == "lender" => {
+            let lender = guest_lender::Lender::new(name.clone(), number.parse()?);
+            return guest_lender::all(&borrower, &window::Window::of(&guest)?, &lender);
         }
         _ => bail!("what is {words:?}?"),
     }

@@ -371,6 +371,16 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("lent_pages_given_back_to_xen_are_nobodys_until_revoked", "given-back.sh", &[])],
         ..PLAIN
     },
+    // And with a guest as the lender, whose frames are not the machine's.
+    Boot {
+        name: "lend-guest-lender",
+        open: Some("not run yet"),
+        xen: Flavour::LendDebug,
+        guests: 2,
+        broker: false,
+        scenarios: &[show("a_guest_lends_its_pages_until_it_is_destroyed", "guest-lender.sh", &[])],
+        ..PLAIN
+    },
     // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
     Boot {
         name: "lend-hostile-debug",
