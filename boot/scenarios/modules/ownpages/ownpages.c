@@ -47,7 +47,7 @@ MODULE_PARM_DESC(self, "this domain's number");
 module_param(borrower, ushort, 0400);
 MODULE_PARM_DESC(borrower, "the borrower's");
 
-static struct page *run, *ballooned, *mapped;
+static struct page *run, *ballooned, *granted, *mapped;
 static bool given[PAGES];
 
 static ulong first, ballooned_frame, mapped_frame;
@@ -188,7 +188,7 @@ module_param_cb(peek, &peek_ops, NULL, 0600);
 module_param_cb(give_back, &give_back_ops, NULL, 0200);
 module_param_cb(owned, &owned_ops, NULL, 0400);
 
-/* One of the run's pages, granted to this domain itself and mapped by it. */
+/* A page granted to this domain itself and mapped by it. Xen takes it away from where it was. */
 static int map_grant(void)
 {
 	struct gnttab_map_grant_ref map;
@@ -196,7 +196,7 @@ static int map_grant(void)
 
 	if (err)
 		return err;
-	ref = gnttab_grant_foreign_access(self, page_to_pfn(run + PAGES - 1), 0);
+	ref = gnttab_grant_foreign_access(self, page_to_pfn(granted), 0);
 	if (ref < 0)
 		return ref;
 	gnttab_set_map_op(&map, (unsigned long)page_address(mapped), GNTMAP_host_map, ref, self);
@@ -216,7 +216,8 @@ static int __init ownpages_init(void)
 
 	run = alloc_pages(GFP_KERNEL | __GFP_ZERO, ORDER);
 	ballooned = alloc_page(GFP_KERNEL);
-	if (!run || !ballooned)
+	granted = alloc_page(GFP_KERNEL);
+	if (!run || !ballooned || !granted)
 		return -ENOMEM;
 	first = page_to_pfn(run);
 	ballooned_frame = page_to_pfn(ballooned);
