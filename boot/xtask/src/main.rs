@@ -12,7 +12,6 @@ mod digest;
 mod figures;
 mod fuzz;
 mod heartbeat;
-mod host_processor;
 mod hypervisor;
 mod images;
 mod initramfs;

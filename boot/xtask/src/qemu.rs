@@ -12,9 +12,7 @@ use anyhow::{Context, Result};
 use xenlend_lab::host::PORT_NAME;
 
 use crate::heartbeat::Heartbeat;
-use crate::host_processor::HostProcessor;
 use crate::preflight::QEMU;
-use crate::running::FOLDER;
 
 /// dom0's memory, in MiB.
 pub const DOM0_MIB: u32 = 1024;
@@ -63,7 +61,6 @@ pub struct Running {
     child: Child,
     serial: ChildStdin,
     _heartbeat: Heartbeat,
-    _processor: Option<HostProcessor>,
 }
 
 impl Machine<'_> {
@@ -74,18 +71,7 @@ impl Machine<'_> {
     pub fn start(&self, serial_log: &Path, errors: &Path, ended: Sender<()>) -> Result<Running> {
         // Should this program die, the kernel ends QEMU with it.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
-        // Where races of processors are to be shown they have to run at once.
-        let processor = match self.cpus {
-            1 => Some(HostProcessor::take(Path::new(FOLDER))?),
-            _ => None,
-        };
-        if let Some(processor) = &processor {
-            // None of its threads takes the processor from another because it has been woken.
-            command.args(["chrt", "--batch", "0"]);
-            command.args(["taskset", "--cpu-list", &processor.number().to_string()]);
-        }
-        command.arg(QEMU).args(self.arguments());
+        command.args(["--pdeathsig", "KILL", QEMU]).args(self.arguments());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(errors).with_context(|| errors.display().to_string())?);
         let mut child = command.spawn().context("QEMU does not start")?;
@@ -94,7 +80,7 @@ impl Machine<'_> {
             anyhow::bail!("QEMU has no serial line")
         };
         let heartbeat = Heartbeat::start(self.heartbeat.clone());
-        let running = Running { child, serial, _heartbeat: heartbeat, _processor: processor };
+        let running = Running { child, serial, _heartbeat: heartbeat };
         let mut log = log?;
         std::thread::spawn(move || {
             let mut output = output;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{bail, Context, Result};
 
 /// Where the folders are: short, since a socket's path must be.
-pub const FOLDER: &str = "/tmp/xenlend-lab";
+const FOLDER: &str = "/tmp/xenlend-lab";
 
 /// A running lab's folder; it goes away with this.
 pub struct RunFolder(PathBuf);

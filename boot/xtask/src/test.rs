@@ -25,7 +25,7 @@ use crate::workspace::Workspace;
 use crate::{fuzz, lab_up, preflight, unikernel};
 
 /// How often a boot is run again when the emulator may have spoiled it.
-const REPEATS: u32 = 2;
+const REPEATS: u32 = 4;
 
 /// The command's options.
 #[derive(Debug, clap::Args)]
