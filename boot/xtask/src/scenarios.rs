@@ -336,7 +336,6 @@ pub const BOOTS: &[Boot] = &[
     // Under Flask: every permission of lending, given and not given.
     Boot {
         name: "lend-flask",
-        open: Some("not yet passed"),
         xen: Flavour::LendFlask,
         guests: 2,
         broker: false,
