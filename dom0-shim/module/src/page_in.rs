@@ -182,13 +182,9 @@ impl Job<'_> {
         }
         match sent {
             Sent::Yes => {
-                let at = Pages { lease: self.lease, first: page_in.page, count: 1 };
-                let stays = self
-                    .link
-                    .locked(|state| state.core.region(self.lease).is_some_and(|region| region.is_zeroed));
-                if !stays {
-                    scratch.visits.begin(self.link, at);
-                }
+                scratch
+                    .visits
+                    .begin(self.link, Pages { lease: self.lease, first: page_in.page, count: 1 });
                 PageInEnd::Present
             }
             Sent::Again | Sent::Later | Sent::GiveUp => PageInEnd::GaveUp,

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages of zeros that are lent where a process has nothing now, and may have something later.
+//! Pages of zeros that are lent where there is nothing of a process.
 //!
 //! The kernel tells nobody when something is mapped where nothing was. So such a page is lent for a moment
 //! only: long enough for the access that asked for it, and then taken again, for the next access to look anew.
+//! So are those of a process that has ended, where nothing will ever be: a borrower that touches all that it
+//! has lost has no more of this kernel's memory than the list has places, and one.
 
 use heapless::Vec;
 

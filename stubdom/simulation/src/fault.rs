@@ -89,11 +89,13 @@ pub enum Fault {
     LoseNotice,
     /// The broker tells the borrower the label of the lease that it announced before.
     KeepLabel,
+    /// The lender leaves the pages of zeros of a process that has ended lent.
+    KeepZeros,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -136,6 +138,7 @@ impl Fault {
         Self::LoseNews,
         Self::LoseNotice,
         Self::KeepLabel,
+        Self::KeepZeros,
     ];
 
     /// Its name on the command line.
@@ -183,15 +186,25 @@ impl Fault {
             Self::LoseNews => "lose-news",
             Self::LoseNotice => "lose-notice",
             Self::KeepLabel => "keep-label",
+            Self::KeepZeros => "keep-zeros",
         }
     }
 
     /// Whether it can only be made on a lend-aware Xen.
     pub fn is_of_lend_aware(self) -> bool {
-        use Fault::{AddAgain, DismissEarly, ForgetWaiter, LeaveWaiter, LendOver, RetryEarly, WithdrawLate};
+        use Fault::{
+            AddAgain, DismissEarly, ForgetWaiter, KeepZeros, LeaveWaiter, LendOver, RetryEarly, WithdrawLate,
+        };
         matches!(
             self,
-            RetryEarly | ForgetWaiter | LeaveWaiter | LendOver | DismissEarly | WithdrawLate | AddAgain
+            RetryEarly
+                | ForgetWaiter
+                | LeaveWaiter
+                | LendOver
+                | DismissEarly
+                | WithdrawLate
+                | AddAgain
+                | KeepZeros
         )
     }
 

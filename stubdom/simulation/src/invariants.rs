@@ -11,6 +11,7 @@ use xenlend_shim_core::uapi::REGION_LOSS_FAULT;
 
 use crate::config::Mode;
 use crate::fault::Fault;
+use crate::lender::visits::PLACES;
 use crate::lender::RegionObject;
 use crate::lending::Released;
 use crate::memory::{Byte, Home};
@@ -54,8 +55,10 @@ fn check_entries(world: &World) {
     let memory = world.memory.borrow();
     let regions = world.lender.regions.borrow();
     let state = world.lender.state.borrow();
+    let mut zeros = 0;
     for page in 0..PAGES {
         let Entry::Lent { mfn, .. } = xen.entry(page) else { continue };
+        zeros += usize::from(memory.is_zeros(mfn));
         let lendable = memory.lendable(mfn);
         let of_region = |lendable: u32| {
             let is_it = |region: &RegionObject| region.user_page(page) == Some(lendable);
@@ -86,6 +89,10 @@ fn check_entries(world: &World) {
         {
             return world.fail(Wrong::NotReleased, format!("frame {mfn:#x} at page {page}"));
         }
+    }
+    // One may be on its way, which the list does not have yet.
+    if zeros > PLACES + 1 {
+        world.fail(Wrong::TooManyZeros, format!("{zeros} pages of zeros are lent"));
     }
 }
 

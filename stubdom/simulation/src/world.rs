@@ -75,6 +75,8 @@ pub enum Wrong {
     OtherLabel,
     /// The borrower was told something that is not so.
     Told,
+    /// The borrower has more of the lender's kernel's memory than it may.
+    TooManyZeros,
 }
 
 /// The first thing that went wrong.

@@ -59,10 +59,10 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
 }
 
 /// The same on lend-aware Xen, for the bugs that can be made there.
-const LEND_AWARE: [(Fault, Mode, &[Wrong], u64); 18] = {
+const LEND_AWARE: [(Fault, Mode, &[Wrong], u64); 19] = {
     use Wrong::{
         EarlyRetry, Exception, LentOver, Link, MirrorMisses, NotReleased, Permissions, StaleEntry,
-        StaleMessage, Stuck, TableDiffers,
+        StaleMessage, Stuck, TableDiffers, TooManyZeros,
     };
     const GIVEN_BACK: &[Wrong] = &[StaleEntry, StaleMessage, MirrorMisses, NotReleased];
     [
@@ -73,6 +73,7 @@ const LEND_AWARE: [(Fault, Mode, &[Wrong], u64); 18] = {
         (Fault::DismissEarly, Mode::Rough, &[Exception, TableDiffers], 400),
         (Fault::WithdrawLate, Mode::Rough, GIVEN_BACK, 20_000),
         (Fault::AddAgain, Mode::Calm, GIVEN_BACK, 20),
+        (Fault::KeepZeros, Mode::Rough, &[TooManyZeros], 20_000),
         (Fault::AcknowledgeFirst, Mode::Calm, GIVEN_BACK, 20),
         (Fault::SkipUnmap, Mode::Calm, GIVEN_BACK, 20),
         (Fault::RecordMirrorLate, Mode::Calm, GIVEN_BACK, 20),

@@ -304,7 +304,7 @@ impl Job<'_> {
             return PageInEnd::GaveUp;
         }
         let is_zeroed = |state: &mut State| state.core.region(self.lease).is_some_and(|of| of.is_zeroed);
-        if !locked(self.sim, is_zeroed).await {
+        if !(self.sim.config.has(Fault::KeepZeros) && locked(self.sim, is_zeroed).await) {
             let at = Pages { lease: self.lease, first: page_in.page, count: 1 };
             scratch.visits.begin(self.sim, at).await;
         }

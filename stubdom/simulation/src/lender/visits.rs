@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages of zeros that are lent where a process has nothing now: `dom0-shim/module/src/visits.rs`.
+//! Pages of zeros that are lent where a process has nothing: `dom0-shim/module/src/visits.rs`.
 
 use super::revoke::{self, Pages};
 use crate::world::{Sim, LOOK_MS};
 
 /// Places of the list; when it is full the visits end at once.
-const PLACES: usize = 64;
+pub const PLACES: usize = 64;
 
 /// Those that are lent now.
 #[derive(Default)]
