@@ -182,9 +182,7 @@ impl Job<'_> {
         }
         match sent {
             Sent::Yes => {
-                scratch
-                    .visits
-                    .begin(self.link, Pages { lease: self.lease, first: page_in.page, count: 1 });
+                scratch.visits.begin(self.link, Pages { lease: self.lease, first: page_in.page, count: 1 });
                 PageInEnd::Present
             }
             Sent::Again | Sent::Later | Sent::GiveUp => PageInEnd::GaveUp,
