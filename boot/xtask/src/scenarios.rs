@@ -374,7 +374,7 @@ pub const BOOTS: &[Boot] = &[
     // And with a guest as the lender, whose frames are not the machine's.
     Boot {
         name: "lend-guest-lender",
-        open: Some("passed once"),
+        open: Some("builds one more Xen"),
         xen: Flavour::LendDebug,
         guests: 2,
         broker: false,
