@@ -9,14 +9,19 @@
 //! - `lend-probe GUEST DOMAIN permitted COMMAND…` is for one whose permissions the command switches: with the name
 //!   of one, and 0 or 1, added to it;
 //! - `lend-probe GUEST DOMAIN lender GUEST DOMAIN` has the second guest lend its pages, dom0 being the broker;
-//! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it.
+//! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it;
+//! - `lend-probe passthrough` has a device of a domain that it makes itself reach for what is lent to the domain.
 
+mod bare_domain;
 mod denied;
+mod edu;
 mod faults;
 mod frames;
 mod given_back;
 mod guest_lender;
+mod hypercall;
 mod lend;
+mod passthrough;
 mod privcmd;
 mod refusals;
 mod server;
@@ -28,6 +33,9 @@ use anyhow::{bail, ensure, Context, Result};
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let guest = arguments.next().context("which guest?")?;
+    if guest == "passthrough" {
+        return passthrough::all();
+    }
     let domain = arguments.next().context("which domain?")?.parse()?;
     let borrower = lend::Borrower { domain, privcmd: privcmd::Privcmd::open()? };
     let words: Vec<String> = arguments.collect();

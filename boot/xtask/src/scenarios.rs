@@ -381,6 +381,17 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("a_guest_lends_its_pages_until_it_is_destroyed", "guest-lender.sh", &[])],
         ..PLAIN
     },
+    // A borrower with a device of the machine: what is lent is out of the device's reach.
+    Boot {
+        name: "lend-passthrough",
+        open: Some("not passed yet"),
+        xen: Flavour::Lend,
+        guests: 0,
+        broker: false,
+        devices: &["amd-iommu,pt=off", "edu"],
+        scenarios: &[show("no_device_reaches_a_lent_page", "lend-passthrough.sh", &[])],
+        ..PLAIN
+    },
     // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
     Boot {
         name: "lend-hostile-debug",
