@@ -33,8 +33,9 @@
  * domains the permanent dummy frame permission, makes rings. The broker must not have run
  * yet. Errors: EPERM; ENXIO not under Xen or not privileged; EPROTO a Xen whose domctl
  * interface is unknown; EEXIST borrower has a link; ENOENT no such domain; EOPNOTSUPP
- * the domain is no PVH/HVM guest, or no PV lender; EINVAL aperture wrong (empty, above 4 GiB of
- * pages, not 2 MiB aligned, not 0 in reserved).
+ * the domain is no PVH/HVM guest, or no PV lender; EXDEV stock Xen, and the borrower may have
+ * devices of the machine, which would reach what is lent; EINVAL aperture wrong (empty, above 4 GiB
+ * of pages, not 2 MiB aligned, not 0 in reserved).
  */
 struct xenlend_attach {
 	__u16 borrower;

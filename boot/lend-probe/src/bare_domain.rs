@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An HVM domain with devices and a little memory, made by hand, that never runs: libxl makes none without a device
-//! model.
+//! An HVM domain with a little memory, made by hand, that may have devices and never runs: libxl makes none without a
+//! device model.
 
 use anyhow::{Context, Result};
 
-use crate::hypercall::Hypercalls;
+use crate::hypercall::{Hypercalls, Page};
 
 const CREATE_DOMAIN: u32 = 1;
 const DESTROY_DOMAIN: u32 = 2;
 const MAX_MEM: u32 = 11;
 const MAX_VCPUS: u32 = 15;
+const IOMEM_PERMISSION: u32 = 20;
 const ASSIGN_DEVICE: u32 = 37;
+const MEMORY_MAPPING: u32 = 39;
 const SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 
-/// HVM, hardware-assisted paging, IOMMU.
-const FLAGS: u32 = 1 << 0 | 1 << 1 | 1 << 5;
+/// HVM, hardware-assisted paging.
+const FLAGS: u32 = 1 << 0 | 1 << 1;
+const FLAG_IOMMU: u32 = 1 << 5;
 /// All of Xen's emulated devices but virtual PCI and interrupts as events: what libxl gives an HVM guest.
 const EMULATION: u32 = 0x1FF;
 const EVENT_CHANNELS: u32 = 64;
@@ -22,6 +25,15 @@ const GRANT_FRAMES: u32 = 4;
 const GRANT_VERSION: u32 = 1;
 const MEMORY_KIB: u32 = 1024;
 const POOL_BYTES: u32 = 4 << 20;
+
+/// Whether a domain can have devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iommu {
+    /// It can.
+    With,
+    /// It never can.
+    Without,
+}
 
 /// The domain. It ends with this.
 #[derive(Debug)]
@@ -33,12 +45,13 @@ pub struct BareDomain {
 
 impl BareDomain {
     /// A new one, without memory.
-    pub fn create() -> Result<Self> {
+    pub fn create(iommu: Iommu) -> Result<Self> {
+        let flags = if iommu == Iommu::With { FLAGS | FLAG_IOMMU } else { FLAGS };
         let mut calls = Hypercalls::open()?;
         let handle = [0x6475_6500; 4];
         let mut payload = vec![0];
         payload.extend(handle);
-        payload.extend([FLAGS, 0, 1, EVENT_CHANNELS, GRANT_FRAMES, GRANT_FRAMES, GRANT_VERSION]);
+        payload.extend([flags, 0, 1, EVENT_CHANNELS, GRANT_FRAMES, GRANT_FRAMES, GRANT_VERSION]);
         // No altp2m, no trace, the first pool of CPUs.
         payload.extend([0, 0, 0, EMULATION, 0]);
         let domain = calls.domctl(CREATE_DOMAIN, 0, &payload).context("createdomain")?;
@@ -59,8 +72,17 @@ impl BareDomain {
         self.call("assign_device", ASSIGN_DEVICE, &[0, 0, device])
     }
 
+    /// Maps a frame of the machine to one of its own, or takes it away, as stock Xen offers it.
+    pub fn map(&mut self, frame: u64, machine: u64, add: bool) -> Result<()> {
+        let words = |number: u64| [number as u32, (number >> 32) as u32];
+        let (machine, one) = (words(machine), words(1));
+        self.call("iomem_permission", IOMEM_PERMISSION, &[&machine[..], &one, &words(1)].concat())?;
+        let mapping = [&words(frame)[..], &machine, &one, &words(u64::from(add))].concat();
+        self.call("memory_mapping", MEMORY_MAPPING, &mapping)
+    }
+
     /// A new page of its memory, mapped here too.
-    pub fn page(&mut self, frame: u64) -> Result<crate::hypercall::Page> {
+    pub fn page(&mut self, frame: u64) -> Result<Page> {
         self.calls.populate(self.domain, &[frame])?;
         self.calls.map_foreign(self.domain, frame)
     }

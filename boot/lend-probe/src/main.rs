@@ -10,8 +10,11 @@
 //!   of one, and 0 or 1, added to it;
 //! - `lend-probe GUEST DOMAIN lender GUEST DOMAIN` has the second guest lend its pages, dom0 being the broker;
 //! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it;
-//! - `lend-probe passthrough` has a device of a domain that it makes itself reach for what is lent to the domain.
+//! - `lend-probe passthrough` has a device of a domain that it makes itself reach for what is lent to the domain;
+//! - `lend-probe reach` has it reach for what is mapped to the domain as stock Xen does it, which it must find;
+//! - `lend-probe attach` has the lender's module make links for domains with and without devices.
 
+mod attach;
 mod bare_domain;
 mod denied;
 mod edu;
@@ -33,8 +36,11 @@ use anyhow::{bail, ensure, Context, Result};
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let guest = arguments.next().context("which guest?")?;
-    if guest == "passthrough" {
-        return passthrough::all();
+    match guest.as_str() {
+        "passthrough" => return passthrough::all(),
+        "reach" => return passthrough::reach(),
+        "attach" => return attach::all(),
+        _ => {}
     }
     let domain = arguments.next().context("which domain?")?.parse()?;
     let borrower = lend::Borrower { domain, privcmd: privcmd::Privcmd::open()? };

@@ -389,7 +389,24 @@ pub const BOOTS: &[Boot] = &[
         guests: 0,
         broker: false,
         devices: &["amd-iommu,pt=off", "edu"],
-        scenarios: &[show("no_device_reaches_a_lent_page", "lend-passthrough.sh", &[])],
+        scenarios: &[
+            show("no_device_reaches_a_lent_page", "lend-passthrough.sh", &[]),
+            show("a_device_reaches_what_is_mapped_as_on_stock_xen", "passthrough-control.sh", &[]),
+            show("a_domain_with_a_device_may_borrow", "attach-device.sh", &[]),
+        ],
+        ..PLAIN
+    },
+    // On stock Xen it would be within reach, so the lender's module refuses.
+    Boot {
+        name: "passthrough-refused",
+        open: Some("not passed yet"),
+        guests: 0,
+        broker: false,
+        devices: &["amd-iommu,pt=off", "edu"],
+        scenarios: &[
+            show("a_device_reaches_what_stock_xen_maps", "passthrough-control.sh", &[]),
+            show("nothing_is_lent_to_a_domain_with_a_device", "attach-device.sh", &[]),
+        ],
         ..PLAIN
     },
     // With assertions: a hostile borrower's calls, and a card whose driver leaves it.

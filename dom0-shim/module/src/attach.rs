@@ -13,7 +13,7 @@ use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
 use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
 
-use crate::errno::{Errno, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP};
+use crate::errno::{Errno, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EXDEV};
 use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::event_channel::{Handler, Port};
@@ -92,6 +92,10 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
     let (borrower, broker) = (request.borrower, request.broker);
     let aperture = Aperture { address: request.aperture_address, size: request.aperture_size };
     let kind = hypervisor.kind(borrower)?;
+    // Stock Xen enters what is lent into the IOMMU's tables too.
+    if !kind.is_lend_aware() && hypervisor.may_have_devices(borrower)? {
+        return Err(EXDEV);
+    }
     let tables = Tables {
         slots: KernelSlice::new(MAX_REGIONS, || Slot::EMPTY).ok_or(ENOMEM)?,
         // One access for each vCPU, one page-in put back for each.

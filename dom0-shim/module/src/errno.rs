@@ -29,12 +29,16 @@ pub const EFAULT: Errno = Errno(14);
 pub const EBUSY: Errno = Errno(16);
 /// Exists.
 pub const EEXIST: Errno = Errno(17);
+/// Between devices.
+pub const EXDEV: Errno = Errno(18);
 /// Invalid argument.
 pub const EINVAL: Errno = Errno(22);
 /// No such request.
 pub const ENOTTY: Errno = Errno(25);
 /// No space left.
 pub const ENOSPC: Errno = Errno(28);
+/// No such call.
+pub const ENOSYS: Errno = Errno(38);
 /// Bytes that are no text.
 pub const EILSEQ: Errno = Errno(84);
 /// The link is gone.

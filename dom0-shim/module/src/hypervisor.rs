@@ -10,7 +10,7 @@ use xenlend_shim_core::frames::DmOps;
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::removal::Removed;
 
-use crate::errno::{Errno, EACCES, EINVAL, ENOENT, ENXIO, EOPNOTSUPP, EPERM, EPROTO, ESRCH};
+use crate::errno::{Errno, EACCES, EINVAL, ENOENT, ENOSYS, ENXIO, EOPNOTSUPP, EPERM, EPROTO, ESRCH};
 use crate::kernel_api::xen;
 
 /// Makes calls of the running Xen's interface version.
@@ -84,6 +84,16 @@ impl Hypervisor {
         match calls.dm_op(&mut call).map_err(Errno) {
             Ok(()) => Ok(Kind::of(Some(call.answer().features))),
             Err(EOPNOTSUPP) => Ok(Kind::of(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a domain may have devices of the machine: that is decided when it is made.
+    pub fn may_have_devices(self, dom_id: u16) -> Result<bool, Errno> {
+        match Self::call(self.interface.get_device_group(dom_id)) {
+            Ok(_) => Ok(true),
+            // No IOMMU for this domain; a Xen that can give devices to nobody.
+            Err(EOPNOTSUPP | ENOSYS) => Ok(false),
             Err(error) => Err(error),
         }
     }

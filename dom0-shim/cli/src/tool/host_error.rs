@@ -58,6 +58,9 @@ fn meaning(call: &str, error: &io::Error) -> &'static str {
         ("XENLEND_ATTACH", Some(Errno::OPNOTSUPP)) => {
             "it is no PVH or HVM guest, or the lender is no PV domain"
         }
+        ("XENLEND_ATTACH", Some(Errno::XDEV)) => {
+            "the guest may have host devices, which could reach lent memory by DMA on this Xen"
+        }
         ("XENLEND_ATTACH", Some(Errno::INVAL)) => "the module does not accept this aperture",
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV)) => "there is no such PCI device",
         ("XENLEND_ALLOW_BAR", Some(Errno::INVAL)) => "that is no memory BAR of the device",
@@ -114,6 +117,9 @@ fn module_remedy(call: &str, error: &io::Error) -> String {
         ("XENLEND_ATTACH", Some(Errno::EXIST)) => {
             "`xenlend status` shows the link, `xenlend down GUEST` ends it"
         }
+        ("XENLEND_ATTACH", Some(Errno::XDEV)) => {
+            "remove pci= and passthrough= from the guest's xl file and start it again"
+        }
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV | Errno::INVAL)) => {
             "`lspci -v` shows the devices and their memory; --bar takes SSSS:BB:DD.F/N"
         }
@@ -139,6 +145,9 @@ mod tests {
         assert!(wrong_xen.remedy().contains("4.19 to 4.22"));
         assert!(module("XENLEND_ALLOW_BAR", Errno::NODEV).remedy().contains("lspci"));
         assert!(module("XENLEND_ATTACH", Errno::NOENT).to_string().contains("no such domain"));
+        let with_device = module("XENLEND_ATTACH", Errno::XDEV);
+        assert!(with_device.to_string().contains("DMA"), "{with_device}");
+        assert!(with_device.remedy().contains("passthrough="));
     }
 
     #[test]
