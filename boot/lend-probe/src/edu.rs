@@ -38,6 +38,8 @@ const BYTES: u64 = 4096;
 pub struct Edu {
     /// Segment, bus, device and function in one number, as Xen has it.
     pub address: u32,
+    /// The first machine frame of its registers.
+    pub frame: u64,
     registers: *mut u8,
 }
 
@@ -54,6 +56,13 @@ fn address_of(device: &Path) -> Option<u32> {
         [segment, bus, device, function] => Some(segment << 16 | bus << 8 | device << 3 | function),
         _ => None,
     }
+}
+
+/// Where its first BAR is, in bytes.
+fn bar_of(device: &Path) -> Result<u64> {
+    let resources = fs::read_to_string(device.join("resource"))?;
+    let start = resources.strip_prefix("0x").and_then(|text| text.split_whitespace().next());
+    u64::from_str_radix(start.context("no BAR")?, 16).context("the address of a BAR")
 }
 
 impl Edu {
@@ -81,7 +90,7 @@ impl Edu {
         // SAFETY: the first register, which has 32 bits.
         let identity = unsafe { registers.cast::<u32>().read_volatile() };
         ensure!(identity & 0xff == IDENTITY, "the device says {identity:#x}");
-        Ok(Self { address, registers: registers.cast() })
+        Ok(Self { address, frame: bar_of(device)? / BYTES, registers: registers.cast() })
     }
 
     fn register(&self, offset: usize) -> *mut u64 {

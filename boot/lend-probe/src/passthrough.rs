@@ -9,7 +9,7 @@ use crate::bare_domain::{BareDomain, Iommu};
 use crate::edu::Edu;
 use crate::frames::Frames;
 use crate::hypercall::Page;
-use crate::lend::{Borrower, Entry, NOBODY, SELF};
+use crate::lend::{Borrower, Entry, SELF};
 use crate::privcmd::Privcmd;
 use crate::refusals::expect;
 
@@ -20,6 +20,8 @@ const SINK: u64 = 0x101;
 const LENT: u64 = 0x180;
 /// Where 2 MiB are lent.
 const LENT_RUN: u64 = 0x400;
+/// Where registers are lent.
+const LENT_MMIO: u64 = 0x190;
 /// Where nothing ever is.
 const HOLE: u64 = 0x182;
 const WORDS: usize = 512;
@@ -136,10 +138,12 @@ pub fn all() -> Result<()> {
     let b = Borrower { domain: domain.domain, privcmd: Privcmd::open()? };
     expect("parties", b.parties(SELF, SELF, 0), 0)?;
     expect("release", b.release(0, &[(frames.mfn, 1), (run.mfn, 512)]), (0, 513))?;
+    expect("release registers", b.release(0, &[(edu.frame, 1)]), (0, 1))?;
 
     // One page is lent before the domain has a device.
     expect("lend", b.change(&[Entry::lend(LENT, 1, frames.mfn)]), (0, 1))?;
     domain.assign(edu.address)?;
+    let edu_frame = edu.frame;
     let mut bench = Bench { domain, edu, source, sink };
     bench.out_of_reach("a page lent before the device came", LENT, &frames, 0)?;
     expect("lend 2 MiB", b.change(&[Entry::lend(LENT_RUN, 512, run.mfn)]), (0, 512))?;
@@ -147,10 +151,11 @@ pub fn all() -> Result<()> {
     expect("revoke a page of it", b.change(&[Entry::revoke(LENT_RUN + 9, 1)]), (0, 1))?;
     bench.out_of_reach("a page of what is left", LENT_RUN + 7, &run, 7)?;
     bench.out_of_reach("the page revoked", LENT_RUN + 9, &run, 9)?;
-    expect("what is lent", b.query().1.present, 512)?;
+    expect("lend registers", b.change(&[Entry::lend(LENT_MMIO, 1, edu_frame)]), (0, 1))?;
+    expect("what is lent", b.query().1.present, 513)?;
     expect("the IOMMU has its own pages alone", bench.translated()?, vec![SOURCE, SINK])?;
 
-    expect("revoke", b.change(&[Entry::revoke(LENT, 1)]), (0, 1))?;
+    expect("revoke", b.change(&[Entry::revoke(LENT, 1), Entry::revoke(LENT_MMIO, 1)]), (0, 2))?;
     bench.out_of_reach("what was revoked", LENT, &frames, 0)?;
     let read_only = Entry { flags: 1, ..Entry::lend(LENT, 1, frames.mfn) };
     expect("lend read-only", b.change(&[read_only]), (0, 1))?;
@@ -168,5 +173,16 @@ pub fn all() -> Result<()> {
     expect("and read", bench.read_by_dma(LENT)? == pattern(FOREIGN), true)?;
     expect("the IOMMU has it", bench.translated()?, vec![SOURCE, SINK, LENT])?;
     expect("nothing is lent over it", b.change(&[Entry::lend(LENT, 1, frames.mfn)]), (libc::ENOTEMPTY, 0))?;
-    expect("dom0 lends no more", b.parties(NOBODY, SELF, 1), 0)
+
+    // The domain ends, and Xen keeps its device from everybody.
+    expect("lend once more", b.change(&[Entry::lend(LENT_RUN, 1, frames.mfn)]), (0, 1))?;
+    fill(&frames, 0, FOREIGN);
+    bench.load()?;
+    let Bench { domain, edu, .. } = bench;
+    drop(domain);
+    // Its pages are mapped here, so it is there still.
+    let (error, found) = b.query();
+    expect("nothing is lent to it any more", (error, found.present, found.released), (0, 0, 0))?;
+    edu.store(LENT_RUN);
+    expect("what was lent to it is not written", is_whole(&frames, 0, FOREIGN), true)
 }
