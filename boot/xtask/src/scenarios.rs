@@ -384,7 +384,6 @@ pub const BOOTS: &[Boot] = &[
     // A borrower with a device of the machine: what is lent is out of the device's reach.
     Boot {
         name: "lend-passthrough",
-        open: Some("not passed yet"),
         xen: Flavour::Lend,
         guests: 0,
         broker: false,
@@ -399,7 +398,6 @@ pub const BOOTS: &[Boot] = &[
     // On stock Xen it would be within reach, so the lender's module refuses.
     Boot {
         name: "passthrough-refused",
-        open: Some("not passed yet"),
         guests: 0,
         broker: false,
         devices: &["amd-iommu,pt=off", "edu"],
