@@ -20,6 +20,7 @@ pub mod codec;
 pub mod extent;
 pub mod frame;
 pub mod frontend;
+pub mod joining;
 pub mod label;
 pub mod lease_id;
 pub mod message;
