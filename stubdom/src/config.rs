@@ -2,6 +2,7 @@
 //! What dom0 has written into this domain's xenstore directory before it was started. Only dom0 can write
 //! there; the borrower cannot.
 
+use xenlend_protocol::joining::Joining;
 use xenlend_xen_abi::event_channel::Port;
 use xenlend_xen_abi::DomainId;
 
@@ -31,6 +32,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a node of one more borrower says.
+    pub fn of(borrower: DomainId, joining: Joining) -> Self {
+        let Joining { lender, rings, event_channel, aperture_gfn, aperture_pages, vcpus } = joining;
+        Self { lender, rings, lender_port: event_channel, borrower, aperture_gfn, aperture_pages, vcpus }
+    }
+
     /// Reads it.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use xenlend_lending::broker::{Broker, LinkState};
 
 use crate::arguments::{self, ServedHypervisor};
-use crate::{log, panic};
+use crate::log;
 
 /// When to look again whether the last vCPU has taken its answer: Xen sends no event for that.
 const LOOK_NS: u64 = 10_000_000;
@@ -22,45 +22,42 @@ pub enum Departure {
     Begun,
     /// Xen refused a step: the domain stays and completes requests.
     Refused,
+    /// Nothing of this domain is on the borrower any more; why.
+    Left(&'static str),
 }
 
 impl Departure {
-    /// Goes on as far as it can be done now; at its end the domain ends.
+    /// Goes on as far as it can be done now.
     pub fn advance(&mut self, broker: &Broker<'_>, hypervisor: &mut ServedHypervisor) {
         if broker.link_state() != LinkState::LenderGone {
             return;
         }
-        let requests = arguments::sound_hypervisor(hypervisor).requests();
-        let step = match self {
-            Self::NotBegun => match requests.disable() {
-                // The control domain has named another broker or none: Xen has taken the server off, and
-                // woken whoever waited.
-                Err(errno) if arguments::sound_hypervisor(hypervisor).is_dismissed(errno) => {
-                    panic::power_off(format_args!(
-                        "the lender has dismissed this broker: leaving the borrower"
-                    ))
-                }
-                asked => asked.map(|()| *self = Self::Begun),
-            },
-            Self::Begun if broker.is_finished(hypervisor) => {
-                match arguments::sound_hypervisor(hypervisor).requests().destroy() {
-                    Ok(()) => panic::power_off(format_args!("the lender is gone: leaving the borrower")),
-                    refused => refused,
-                }
-            }
-            _ => Ok(()),
+        let finished = *self == Self::Begun && broker.is_finished(hypervisor);
+        let xen = arguments::sound_hypervisor(hypervisor);
+        let step = match *self {
+            Self::NotBegun => xen.requests().disable().map(|()| Self::Begun),
+            Self::Begun if finished => xen.requests().destroy().map(|()| Self::Left("the lender is gone")),
+            // To be dismissed now would leave it waiting for what nobody does any more.
+            Self::Begun if xen.can_dismiss() => xen.requests().disable().map(|()| Self::Begun),
+            unchanged => Ok(unchanged),
         };
-        if let Err(errno) = step {
-            log!("cannot leave the borrower: Xen's error {errno}");
-            *self = Self::Refused;
-        }
+        *self = match step {
+            Ok(next) => next,
+            // The control domain has named another broker or none: Xen has taken the server off, and woken
+            // whoever waited.
+            Err(errno) if xen.is_dismissed(errno) => Self::Left("the lender has dismissed this broker"),
+            Err(errno) => {
+                log!("cannot leave the borrower: Xen's error {errno}");
+                Self::Refused
+            }
+        };
     }
 
     /// When to look again, in system time (0: at the next event); none if that is not up to it.
     pub fn next_look(self, state: LinkState, now: u64) -> Option<u64> {
         match self {
             Self::Begun => Some(now.saturating_add(LOOK_NS)),
-            Self::Refused => Some(0),
+            Self::Refused | Self::Left(_) => Some(0),
             Self::NotBegun => (state == LinkState::LenderGone).then_some(0),
         }
     }

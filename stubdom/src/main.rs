@@ -6,48 +6,42 @@
 
 extern crate alloc;
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::fmt::Write;
 
-use heapless::String;
-use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn};
-use xenlend_xen_abi::dm_op::IO_RANGE_MEMORY;
-use xenlend_xen_abi::errno;
-use xenlend_xen_abi::lend::IO_RANGE_LENT;
+use heapless::{String, Vec};
+use xenlend_xen_abi::sched::POLL_PORTS_MAX;
 use xenlend_xen_abi::version::XenVersion;
-use xenlend_xen_abi::PAGE_SIZE;
 
 use crate::arguments::Arguments;
 use crate::config::Config;
-use crate::departure::Departure;
 use crate::memory::page_table::{image_base, image_limit, Access, PageTables};
 use crate::memory::window::Window;
 use crate::memory::{exceptions, heap};
+use crate::more_borrowers::MoreBorrowers;
+use crate::service::{ports_of, vcpu_count, Place, Service, Step};
 use crate::start_error::StartError;
 use crate::start_info::{Boot, COMMAND_LINE_BYTES};
 use crate::trace::{record, Event};
-use crate::xen::borrower_link::BorrowerRings;
-use crate::xen::domctl::BorrowerControl;
-use crate::xen::event_channel::{self, WaitSet};
-use crate::xen::foreign_memory::ForeignMemory;
-use crate::xen::hypervisor::{XenHypervisor, XenKind};
-use crate::xen::ioreq_server::IoreqServer;
-use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
-use crate::xen::lender_link::Link;
-use crate::xen::stock_hypervisor::StockHypervisor;
+use crate::xen::event_channel::WaitSet;
+use crate::xen::hypervisor::XenKind;
 use crate::xen::xenstore::Xenstore;
-use crate::xen::{console, dm_op, grant_table, hypercall, shared_info, time};
+use crate::xen::{console, hypercall, shared_info};
 
 mod arguments;
 #[cfg(feature = "faults")]
 mod attack;
+#[cfg(feature = "faults")]
+mod borrower;
 mod config;
 mod departure;
 #[cfg(feature = "faults")]
 mod faults;
 mod memory;
+mod more_borrowers;
 mod panic;
+mod service;
 mod single;
 mod start_error;
 mod start_info;
@@ -57,12 +51,8 @@ mod xen;
 
 global_asm!(include_str!("entry.s"), options(att_syntax));
 
-/// Messages of the lender in one turn: what an invalidation may have to wait for.
-const MESSAGES_PER_TURN: u32 = 32;
-/// Steps for the borrower in one turn, each of one message and at most 1536 pages looked at.
-const BORROWER_STEPS: u32 = 32;
-/// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
-const LENDER_CHECK_NS: u64 = 1_000_000_000;
+/// Borrowers that one domain serves at a time.
+const MAX_BORROWERS: usize = 8;
 
 /// The domain before it knows whom it serves.
 struct Machine {
@@ -73,12 +63,16 @@ struct Machine {
 }
 
 /// Everything that the event loop needs.
-struct Service {
-    broker: Broker<'static>,
-    hypervisor: arguments::ServedHypervisor,
-    link: arguments::ServedLink,
-    borrower: BorrowerRings,
-    waits: WaitSet,
+struct Domain {
+    /// On the heap: one has more than its share of the stack.
+    services: Vec<Box<Service>, MAX_BORROWERS>,
+    /// Places that borrowers have left.
+    free: Vec<Place, MAX_BORROWERS>,
+    /// On lend-aware Xen, where more than one borrower can be had.
+    more: Option<MoreBorrowers>,
+    arguments: Arguments,
+    xen: XenVersion,
+    window: Window,
 }
 
 /// Where entry.s ends.
@@ -90,7 +84,7 @@ extern "C" fn broker_entry(start_info: u64, no_execute: u64) -> ! {
         Err(error) => panic::end(format_args!("cannot start: {error}")),
     };
     match start_service(&mut machine) {
-        Ok(service) => serve(service),
+        Ok(started) => serve(settle(machine, started)),
         Err(error) => {
             let mut text = String::<256>::new();
             // A text that is too long ends early.
@@ -127,6 +121,10 @@ unsafe fn start_machine(start_info: u64, no_execute: bool) -> Result<Machine, St
     let xen = hypercall::install()?;
     shared_info::init(&mut window)?;
     console::init(&mut tables)?;
+    #[cfg(feature = "faults")]
+    if let Some(pages) = borrower::pages(&boot.command_line) {
+        borrower::run(pages, &mut tables)?;
+    }
     let xenstore = Xenstore::connect(&mut tables)?;
     log!(
         "protocol {}, Xen {}.{}, {} KiB of memory",
@@ -138,8 +136,17 @@ unsafe fn start_machine(start_info: u64, no_execute: bool) -> Result<Machine, St
     Ok(Machine { command_line: boot.command_line, xen, window, xenstore })
 }
 
+/// What the start has come to.
+struct Started {
+    arguments: Arguments,
+    /// For the first borrower.
+    service: Box<Service>,
+    /// Whether there can be more of them.
+    listens: bool,
+}
+
 /// From xenstore's nodes to a broker that is ready for its lender's first message.
-fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
+fn start_service(machine: &mut Machine) -> Result<Started, StartError> {
     let Machine { command_line, xen, window, xenstore } = machine;
     xenstore.write("xenlend/broker/state", b"starting")?;
     let arguments = Arguments::parse(command_line)?;
@@ -149,30 +156,31 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
     xenstore.write("xenlend/broker/xen-reason", kind.reason().as_bytes())?;
     log!("{} Xen: {}", kind.name(), kind.reason());
 
-    let pages = [window.take()?, window.take()?, window.take()?];
-    for (reference, page) in config.rings.into_iter().zip(pages) {
-        grant_table::map(config.lender, reference, page)
-            .map_err(|refused| StartError::refused_grant(reference, refused))?;
+    let mut service = open(&config, kind, *xen, arguments, &mut Vec::new(), window)?;
+    xenstore.write("xenlend/broker/version", env!("CARGO_PKG_VERSION").as_bytes())?;
+    // It takes its server off the borrower when its lender has gone, and ends: `xenlend down` may wait for it.
+    xenstore.write("xenlend/broker/feature-leave", b"1")?;
+    // On stock Xen a domain has one target. One port for xenstore, one for the borrower's link.
+    let listens = kind == XenKind::LendAware && service.ports().count() + 2 <= POLL_PORTS_MAX;
+    if listens {
+        MoreBorrowers::announce(xenstore)?;
     }
-    let mut waits = WaitSet::default();
-    let port = event_channel::bind(config.lender, config.lender_port)
-        .map_err(|errno| StartError::Call { purpose: "bind the lender's port", errno })?;
-    waits.add(port)?;
-    // SAFETY: the three pages have just been mapped for good, and only the link knows them.
-    let link = unsafe { Link::new(pages, port) };
+    xenstore.write("xenlend/broker/state", b"connected")?;
+    Ok(Started { arguments, service, listens })
+}
 
-    let borrower = BorrowerRings::new(config.borrower, [window.take()?, window.take()?, window.take()?]);
-
-    let vcpus = vcpu_count(&config)?;
-    let (aperture, slots) = (storage(config.aperture_pages as usize)?, storage(vcpus.into())?);
-    let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, aperture, slots, kind.capabilities()).map_err(
-        |error| match error {
-            ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
-            ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
-        },
-    )?;
-
-    let hypervisor = hypervisor(kind, *xen, &config, vcpus, window, &mut waits)?;
+/// One borrower's service, with what it takes of the domain.
+fn open(
+    config: &Config,
+    kind: XenKind,
+    xen: XenVersion,
+    arguments: Arguments,
+    free: &mut Vec<Place, MAX_BORROWERS>,
+    window: &mut Window,
+) -> Result<Box<Service>, StartError> {
+    let vcpus = vcpu_count(config)?;
+    let place = Place::find(free, window, config.aperture_pages, vcpus)?;
+    let service = Service::open(config, kind, xen, arguments, place, window)?;
     log!(
         "domain {} borrows {} pages from gfn {:#x} of domain {}; {vcpus} vCPUs, heap {} KiB used, {} KiB free",
         config.borrower,
@@ -182,113 +190,126 @@ fn start_service(machine: &mut Machine) -> Result<Service, StartError> {
         heap::usage().0 / 1024,
         heap::usage().1 / 1024
     );
-    xenstore.write("xenlend/broker/version", env!("CARGO_PKG_VERSION").as_bytes())?;
-    // It takes its server off the borrower when its lender has gone, and ends: `xenlend down` may wait for it.
-    xenstore.write("xenlend/broker/feature-leave", b"1")?;
-    xenstore.write("xenlend/broker/state", b"connected")?;
+    Ok(service)
+}
+
+/// What the event loop needs, from what the start has made. From here on nothing waits for xenstore.
+fn settle(machine: Machine, started: Started) -> Domain {
+    let Machine { xen, window, xenstore, .. } = machine;
+    let Started { arguments, service, listens } = started;
     heap::lock();
-    let (hypervisor, link) = (arguments.hypervisor(hypervisor), arguments.link(link));
-    Ok(Service { broker, hypervisor, link, borrower, waits })
+    let more = listens.then(|| MoreBorrowers::new(xenstore));
+    let mut services = Vec::new();
+    // There is room.
+    let _ = services.push(service);
+    Domain { services, free: Vec::new(), more, arguments, xen, window }
 }
 
-/// The implementation for a kind of Xen, with its server on the borrower.
-fn hypervisor(
-    kind: XenKind,
-    xen: XenVersion,
-    config: &Config,
-    vcpus: u16,
-    window: &mut Window,
-    waits: &mut WaitSet,
-) -> Result<XenHypervisor, StartError> {
-    let Config { borrower, lender, aperture_gfn, .. } = *config;
-    let mut server = |range| {
-        let frames = config.aperture_pages.into();
-        IoreqServer::create(borrower, range, aperture_gfn, frames, vcpus, window, waits)
-    };
-    match kind {
-        XenKind::Stock => {
-            let control = BorrowerControl::probe(xen, borrower)?;
-            log!("interface version {:#x}", control.version());
-            let requests = server(IO_RANGE_MEMORY)?;
-            let memory = ForeignMemory::new(borrower, window)?;
-            Ok(XenHypervisor::Stock(StockHypervisor { control, aperture_gfn, requests, memory }))
+impl Domain {
+    /// A turn of everything: bounded work for each. `Some` if there is nothing more to do until an event or this
+    /// system time (0: none).
+    fn turn(&mut self) -> Option<u64> {
+        let mut rest = Some(0);
+        let mut index = 0;
+        while let Some(service) = self.services.get_mut(index) {
+            index += 1;
+            match service.turn() {
+                Step::Busy => rest = None,
+                Step::Rests(until) => rest = rest.map(|rest| earlier(rest, until)),
+                Step::Left(why) => {
+                    index -= 1;
+                    self.leave(index, why);
+                }
+            }
         }
-        XenKind::LendAware => {
-            let requests = server(IO_RANGE_LENT)?;
-            Ok(XenHypervisor::LendAware(LendAwareHypervisor { borrower, lender, aperture_gfn, requests }))
+        if let Some(config) = self.more.as_mut().and_then(MoreBorrowers::turn) {
+            self.join(&config);
+            rest = None;
         }
+        rest
+    }
+
+    /// A borrower has been left. The domain ends with the last one.
+    fn leave(&mut self, index: usize, why: &str) {
+        if self.services.len() == 1 {
+            panic::power_off(format_args!("{why}: leaving the borrower"));
+        }
+        let service = self.services.remove(index);
+        let borrower = service.borrower();
+        log!("{why}: leaving domain {borrower}");
+        // A place too many is lost. There is none: each was taken by one of so many borrowers.
+        self.free.extend(service.leave());
+        if let Some(more) = &mut self.more {
+            more.say(borrower, "left", None);
+        }
+    }
+
+    /// One more borrower is to be served.
+    fn join(&mut self, config: &Config) {
+        // The node was touched again.
+        if self.services.iter().any(|service| service.borrower() == config.borrower) {
+            return;
+        }
+        heap::unlock();
+        let opened = self.open_one_more(config);
+        heap::lock();
+        let result = match opened {
+            Ok(service) => self.services.push(service).map_err(|_| StartError::NotForMore("no room")),
+            Err(error) => Err(error),
+        };
+        let Some(more) = &mut self.more else { return };
+        match result {
+            Ok(()) => more.say(config.borrower, "connected", None),
+            Err(error) => {
+                log!("cannot serve domain {}: {error}", config.borrower);
+                more.say(config.borrower, "failed", Some(&error));
+            }
+        }
+    }
+
+    fn open_one_more(&mut self, config: &Config) -> Result<Box<Service>, StartError> {
+        if self.services.is_full() {
+            return Err(StartError::NotForMore("this broker has 8 already"));
+        }
+        let vcpus = vcpu_count(config)?;
+        let used: usize = self.services.iter_mut().map(|service| service.ports().count()).sum();
+        // One for xenstore, and one for the link of each borrower that has none now.
+        if used + self.services.len() + 1 + ports_of(vcpus) > POLL_PORTS_MAX {
+            return Err(StartError::NotForMore("the vCPUs of all have more than 128 event channels"));
+        }
+        let kind = XenKind::ask(config.borrower)?;
+        if kind != XenKind::LendAware {
+            return Err(StartError::NotForMore("Xen lends to it as stock Xen"));
+        }
+        open(config, kind, self.xen, self.arguments, &mut self.free, &mut self.window)
     }
 }
 
-/// The borrower's vCPUs: Xen knows best; xenstore's number is for a Xen that cannot say.
-fn vcpu_count(config: &Config) -> Result<u16, StartError> {
-    match dm_op::vcpu_count(config.borrower) {
-        Ok(count) if count != u32::from(config.vcpus) => {
-            log!("xenstore says {} vCPUs, Xen says {count}", config.vcpus);
-            u16::try_from(count).map_err(|_| StartError::Configuration("more vCPUs than 126"))
-        }
-        Ok(_) | Err(errno::EOPNOTSUPP) => Ok(config.vcpus),
-        Err(errno) => Err(StartError::Call { purpose: "count the borrower's vCPUs", errno }),
+/// The earlier of two system times, 0 being never.
+fn earlier(one: u64, other: u64) -> u64 {
+    match (one, other) {
+        (0, time) | (time, 0) => time,
+        (one, other) => one.min(other),
     }
-}
-
-/// Storage for as long as the domain lives.
-fn storage<T: Default>(count: usize) -> Result<&'static mut [T], StartError> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(count).map_err(|_| StartError::Memory("too little for so large an aperture"))?;
-    values.resize_with(count, T::default);
-    Ok(values.leak())
 }
 
 /// The event loop: bounded work for each side, then sleep until somebody has more.
-fn serve(mut service: Service) -> ! {
-    let Service { broker, hypervisor, link, borrower, waits } = &mut service;
-    record(Event::Started, waits.len() as u64, 0);
-    let mut state = broker.link_state();
-    let mut borrower_state = broker.borrower_state();
-    let mut next_check = 0;
-    let mut departure = Departure::default();
+fn serve(mut domain: Domain) -> ! {
+    let mut waits = WaitSet::default();
+    record(Event::Started, domain.services.len() as u64, 0);
     loop {
         waits.clear();
         work::turn();
-        arguments::start_turn(hypervisor);
-        let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
-        let requests = broker.serve_requests(hypervisor, link);
-        let borrowers = broker.serve_borrower(hypervisor, link, borrower, BORROWER_STEPS);
-        borrower.finish_turn();
-        waits.set_borrower(borrower.port());
-        let sound_link = arguments::sound_link(link);
-        sound_link.finish_turn();
-
-        let now = time::now_ns().unwrap_or(0);
-        if state != LinkState::LenderGone && now >= next_check {
-            next_check = now + LENDER_CHECK_NS;
-            if !sound_link.is_connected() {
-                record(Event::LenderGone, now, 0);
-                broker.lender_gone(hypervisor);
-            }
+        let rest = domain.turn();
+        waits.restart();
+        for service in &mut domain.services {
+            service.ports().for_each(|port| waits.add(port));
         }
-        let changed = broker.link_state() != state;
-        if changed {
-            state = broker.link_state();
-            record(Event::LinkChanged, now, 0);
-            log!("link: {state:?}");
-            if !matches!(state, LinkState::AwaitingHello | LinkState::Connected) {
-                log!("revocations: {}", work::revocations());
-            }
+        if let Some(more) = &domain.more {
+            waits.add(more.port());
         }
-        if broker.borrower_state() != borrower_state {
-            borrower_state = broker.borrower_state();
-            record(Event::BorrowerChanged, now, 0);
-            log!("borrower's link: {borrower_state:?}");
-        }
-        // A link that has just ended leaves requests that the next turn finishes.
-        if !changed && ![lender, requests].contains(&Turn::More) {
-            // Not for the borrower's link to hold up.
-            departure.advance(broker, hypervisor);
-            if borrowers != Turn::More {
-                waits.wait(departure.next_look(state, now).unwrap_or(next_check));
-            }
+        if let Some(until) = rest {
+            waits.wait(until);
         }
     }
 }

@@ -81,6 +81,8 @@ pub enum StartError {
     },
     /// The command line asks for something that this build does not have.
     CommandLine(&'static str),
+    /// What more borrowers need and this one does not have.
+    NotForMore(&'static str),
     /// The lending logic refuses the configuration.
     Configuration(&'static str),
 }
@@ -135,6 +137,7 @@ impl fmt::Display for StartError {
             Self::XenstoreBroken(what) => write!(formatter, "xenstore: {what}"),
             Self::BadNode { path, wanted } => write!(formatter, "xenstore {path}: not {wanted}"),
             Self::CommandLine(what) => write!(formatter, "command line: {what}"),
+            Self::NotForMore(what) => write!(formatter, "one more borrower: {what}"),
             Self::Configuration(what) => write!(formatter, "configuration: {what}"),
         }
     }

@@ -16,7 +16,7 @@ const QUOTED: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Event {
-    /// The event loop begins; the number of ports waited for.
+    /// The event loop begins; the number of borrowers.
     Started = 1,
     /// Entries added: first page, pages.
     Added = 2,

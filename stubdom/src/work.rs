@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Counts the domain's work, for what lies between an `Invalidate` and its acknowledgement.
 
-use xenlend_lending::revocation_work::{RevocationWork, Work};
+use xenlend_lending::revocation_work::Work;
 
 use crate::single::Single;
 
 static WORK: Single<Work> = Single::new(Work { turns: 0, calls: 0, messages: 0 });
-static REVOCATIONS: Single<RevocationWork> = Single::new(RevocationWork::new());
 
 /// What has been done so far.
-fn done() -> Work {
+pub fn done() -> Work {
     // SAFETY: one flow of control, and a copy.
     unsafe { *WORK.get() }
 }
@@ -39,22 +38,4 @@ pub fn call() {
 /// A message was taken or said.
 pub fn message() {
     add(0, 0, 1);
-}
-
-/// The lender's ring is empty.
-pub fn found_empty() {
-    // SAFETY: as above.
-    unsafe { (*REVOCATIONS.get()).found_empty(done()) };
-}
-
-/// An `Invalidated` was said.
-pub fn acknowledged() {
-    // SAFETY: as above.
-    unsafe { (*REVOCATIONS.get()).acknowledged(done()) };
-}
-
-/// What the acknowledgements so far have taken.
-pub fn revocations() -> RevocationWork {
-    // SAFETY: as above.
-    unsafe { *REVOCATIONS.get() }
 }

@@ -115,6 +115,11 @@ impl<'a> Broker<'a> {
         })
     }
 
+    /// Its storage, for the next one.
+    pub fn into_storage(self) -> (&'a mut [PageSlot], &'a mut [VcpuSlot]) {
+        (self.table.into_slots(), self.vcpus)
+    }
+
     /// Handles up to `max_messages` of the lender's messages, as long as every answer
     /// owed so far found room. Call it first in each turn.
     pub fn serve_lender(

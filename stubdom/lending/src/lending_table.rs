@@ -145,6 +145,11 @@ impl<'a> LendingTable<'a> {
         Self { slots }
     }
 
+    /// The storage.
+    pub fn into_slots(self) -> &'a mut [PageSlot] {
+        self.slots
+    }
+
     /// Pages of the aperture.
     pub fn page_count(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)

@@ -43,6 +43,11 @@ pub fn lock() {
     HEAP.locked.store(true, Ordering::Relaxed);
 }
 
+/// One more borrower needs its tables: until [`lock`].
+pub fn unlock() {
+    HEAP.locked.store(false, Ordering::Relaxed);
+}
+
 /// Bytes in use and free.
 pub fn usage() -> (usize, usize) {
     (HEAP.heap.used(), HEAP.heap.free())

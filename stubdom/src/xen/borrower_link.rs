@@ -46,6 +46,12 @@ impl BorrowerRings {
         self.attached.as_ref().map(|attached| attached.port)
     }
 
+    /// The frames, for another's link; none while one of them is stuck.
+    pub fn into_frames(mut self) -> Option<[WindowFrame; 3]> {
+        self.detach();
+        (!self.is_stuck).then_some(self.frames)
+    }
+
     /// Notifies the borrower if this turn gave it a message, or the room that it waits for.
     pub fn finish_turn(&mut self) {
         let Some(attached) = &mut self.attached else { return };

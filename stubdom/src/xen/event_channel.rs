@@ -14,7 +14,6 @@ use xenlend_xen_abi::{DomainId, DOMID_SELF};
 
 use super::hypercall::operate;
 use super::{sched, shared_info};
-use crate::start_error::StartError;
 
 /// Binds a port of this domain to one that another domain offers.
 ///
@@ -60,33 +59,21 @@ pub fn is_connected(port: Port) -> bool {
 #[derive(Default)]
 pub struct WaitSet {
     ports: Vec<Port, POLL_PORTS_MAX>,
-    /// Whether the last one is the borrower's link.
-    has_borrower: bool,
 }
 
 impl WaitSet {
-    /// Adds a port.
-    ///
-    /// # Errors
-    /// If there are more than Xen polls at once.
-    pub fn add(&mut self, port: Port) -> Result<(), StartError> {
-        self.ports.push(port).map_err(|_| StartError::Configuration("more than 128 event channels"))
+    /// Begins anew: whoever is to be waited for is added in each turn.
+    pub fn restart(&mut self) {
+        self.ports.clear();
     }
 
-    /// The port of the borrower's link, while there is one. Room for it is kept by the bound on vCPUs.
-    pub fn set_borrower(&mut self, port: Option<Port>) {
-        if self.has_borrower {
-            self.ports.pop();
-        }
-        self.has_borrower = port.is_some_and(|port| self.ports.push(port).is_ok());
+    /// Adds a port. Whoever opens one keeps to the bound.
+    pub fn add(&mut self, port: Port) {
+        assert!(self.ports.push(port).is_ok(), "more than {POLL_PORTS_MAX} event channels");
     }
 
-    /// Number of ports.
-    pub fn len(&self) -> usize {
-        self.ports.len()
-    }
-
-    /// Forgets what has been announced so far; to be called before looking at what there is to do.
+    /// Forgets what has been announced so far; to be called before looking at what there is to do. A port that
+    /// is added later keeps what it has, and the next wait ends at once.
     pub fn clear(&self) {
         for &port in &self.ports {
             shared_info::take_pending(port);

@@ -5,7 +5,7 @@ use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::lending_table::FrameRun;
 use xenlend_protocol::message::Rights;
-use xenlend_xen_abi::errno::{ENOENT, EOPNOTSUPP, EPERM};
+use xenlend_xen_abi::errno::{ENOENT, EOPNOTSUPP, EPERM, ESRCH};
 use xenlend_xen_abi::lend::{PRECISE_LOSS, READ_ONLY, RETRIES, WRITE_BACK};
 use xenlend_xen_abi::DomainId;
 
@@ -84,10 +84,15 @@ impl XenHypervisor {
         }
     }
 
+    /// Whether Xen can take the server off by itself.
+    pub fn can_dismiss(&self) -> bool {
+        matches!(self, Self::LendAware(_))
+    }
+
     /// Whether this answer to a call on its server says that Xen has removed the server, since this domain is
-    /// not the borrower's broker any more.
+    /// not the borrower's broker any more, or there is no borrower any more.
     pub fn is_dismissed(&self, errno: u16) -> bool {
-        matches!(self, Self::LendAware(_)) && matches!(errno, ENOENT | EPERM)
+        self.can_dismiss() && matches!(errno, ENOENT | EPERM | ESRCH)
     }
 }
 

@@ -17,10 +17,13 @@ use xenlend_xen_abi::ioreq::{
 };
 use xenlend_xen_abi::{DomainId, PAGE_SIZE};
 
-use super::event_channel::WaitSet;
 use super::{dm_op, event_channel, physmap};
-use crate::memory::window::{Window, WindowFrame};
+use crate::memory::window::WindowFrame;
 use crate::start_error::StartError;
+
+fn failed(purpose: &'static str) -> impl Fn(u16) -> StartError {
+    move |errno| StartError::Call { purpose, errno }
+}
 
 /// The server, enabled.
 pub struct IoreqServer {
@@ -41,26 +44,49 @@ impl IoreqServer {
         first_gfn: u64,
         frames: u64,
         vcpus: u16,
-        window: &mut Window,
-        waits: &mut WaitSet,
+        page: WindowFrame,
     ) -> Result<Self, StartError> {
-        let failed = |purpose| move |errno| StartError::Call { purpose, errno };
         let id = dm_op::create_ioreq_server(borrower).map_err(failed("create ioreq server"))?;
-        let page = window.take()?;
-        physmap::show_ioreq_page(borrower, id, page).map_err(failed("map ioreq page"))?;
+        let mut server = Self { borrower, id, page, ports: Vec::new() };
+        match server.set_up(kind, first_gfn, frames, vcpus) {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                // It may be another's domain by now: what cannot be undone ends with that.
+                let _ = server.destroy();
+                let _ = server.let_go();
+                Err(error)
+            }
+        }
+    }
+
+    fn set_up(&mut self, kind: u32, first_gfn: u64, frames: u64, vcpus: u16) -> Result<(), StartError> {
+        let (borrower, id) = (self.borrower, self.id);
+        physmap::show_ioreq_page(borrower, id, self.page).map_err(failed("map ioreq page"))?;
         let start = first_gfn * PAGE_SIZE;
         dm_op::map_range(borrower, id, kind, start, start + (frames * PAGE_SIZE - 1))
             .map_err(failed("register the aperture"))?;
         dm_op::set_state(borrower, id, true).map_err(failed("enable ioreq server"))?;
-        let mut server = Self { borrower, id, page, ports: Vec::new() };
         for vcpu in 0..vcpus {
             // Xen has put the ports in when it enabled the server.
-            let remote = server.word(vcpu, PORT_OFFSET).load(Ordering::Relaxed);
+            let remote = self.word(vcpu, PORT_OFFSET).load(Ordering::Relaxed);
             let port = event_channel::bind(borrower, remote).map_err(failed("bind a vCPU's port"))?;
-            waits.add(port)?;
-            server.ports.push(port).map_err(|_| StartError::Configuration("more vCPUs than 126"))?;
+            self.ports.push(port).map_err(|_| StartError::Configuration("more vCPUs than 126"))?;
         }
-        Ok(server)
+        Ok(())
+    }
+
+    /// The ports to wait for.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// Lets go of what this domain holds of a server that is no more: its page would keep the borrower as a
+    /// zombie. Says whether the frame can be used for another.
+    pub fn let_go(&self) -> bool {
+        for &port in &self.ports {
+            event_channel::close(port);
+        }
+        physmap::empty(self.page).is_ok()
     }
 
     /// No new requests from now on: accesses to the aperture are answered by Xen itself, with all ones.

@@ -2,6 +2,7 @@
 //! The two rings shared with the lender, and the one notification for all that a turn did to them.
 
 use xenlend_lending::hypervisor::{LenderLink, SendError};
+use xenlend_lending::revocation_work::RevocationWork;
 use xenlend_protocol::message::{FromBroker, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::shared_page::{Direction, SharedRing};
@@ -20,6 +21,7 @@ pub struct Link {
     from_lender: Consumer<SharedRing>,
     port: Port,
     sent: bool,
+    revocations: RevocationWork,
     /// For a broker that attacks.
     #[cfg(feature = "faults")]
     pub pages: Pages,
@@ -44,6 +46,7 @@ impl Link {
             from_lender,
             port,
             sent: false,
+            revocations: RevocationWork::new(),
             #[cfg(feature = "faults")]
             pages: shared,
         }
@@ -55,6 +58,16 @@ impl Link {
         if core::mem::take(&mut self.sent) || wanted {
             event_channel::notify(self.port);
         }
+    }
+
+    /// What the acknowledgements so far have taken.
+    pub fn revocations(&self) -> &RevocationWork {
+        &self.revocations
+    }
+
+    /// The port to wait for.
+    pub fn port(&self) -> Port {
+        self.port
     }
 
     /// Whether the lender still holds its end of the event channel.
@@ -74,7 +87,7 @@ impl LenderLink for Link {
                 self.sent = true;
                 work::message();
                 if priority == Priority::Reserved {
-                    work::acknowledged();
+                    self.revocations.acknowledged(work::done());
                 }
                 Ok(())
             }
@@ -88,7 +101,7 @@ impl LenderLink for Link {
         let received = self.from_lender.receive();
         match received {
             Ok(Some(_)) => work::message(),
-            Ok(None) => work::found_empty(),
+            Ok(None) => self.revocations.found_empty(work::done()),
             Err(_) => {}
         }
         received

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A xenstore client for start-up: one request at a time, with a deadline. The event loop never uses it.
+//! A xenstore client. For start-up one request at a time, with a deadline; for the event loop requests that are
+//! sent if there is room and answers that are taken if they are there: it never waits for xenstored.
 
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU8, Ordering};
@@ -64,6 +65,66 @@ impl Xenstore {
             .map_err(|errno| StartError::Xenstore { path, errno })
     }
 
+    /// Has xenstored tell of changes at and below a node.
+    ///
+    /// # Errors
+    /// If xenstored refuses or does not answer.
+    pub fn watch(&mut self, path: &'static str) -> Result<(), StartError> {
+        let deadline = Self::deadline()?;
+        self.ask(MessageType::Watch, &[path.as_bytes(), b"\0", b"\0"], deadline)?
+            .map(|_| ())
+            .map_err(|errno| StartError::Xenstore { path, errno })
+    }
+
+    /// The port on which xenstored tells of answers and of room.
+    pub fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Sends a request if there is room for all of it. Gives its number.
+    pub fn send(&mut self, kind: MessageType, parts: &[&[u8]]) -> Option<u32> {
+        let id = self.next_request;
+        let mut request = [0; REQUEST_BYTES];
+        let length = Header::encode_message(kind, id, 0, parts, &mut request).ok()?;
+        if self.room() < length {
+            return None;
+        }
+        for &byte in request.get(..length)? {
+            self.put_one(byte);
+        }
+        self.next_request = self.next_request.wrapping_add(1);
+        event_channel::notify(self.port);
+        Some(id)
+    }
+
+    /// Takes what has come of the next message. True if that is whole.
+    pub fn receive<const N: usize>(&mut self, message: &mut Reassembly<N>) -> bool {
+        let mut taken = false;
+        // A length that cannot be: nothing more is understood.
+        while message.missing_bytes().is_ok_and(|missing| missing > 0) && self.arrived() > 0 {
+            message.feed(self.take_one());
+            taken = true;
+        }
+        if taken {
+            event_channel::notify(self.port);
+        }
+        message.missing_bytes() == Ok(0)
+    }
+
+    /// Bytes that a request may have now; none if the indices cannot be.
+    fn room(&self) -> usize {
+        let produced = self.index(offset_of!(XenstoreRing, req_prod)).load(Ordering::Relaxed);
+        let consumed = self.index(offset_of!(XenstoreRing, req_cons)).load(Ordering::Acquire);
+        RING_BYTES.saturating_sub(produced.wrapping_sub(consumed)) as usize
+    }
+
+    /// Bytes that have come; none if the indices cannot be.
+    fn arrived(&self) -> u32 {
+        let consumed = self.index(offset_of!(XenstoreRing, rsp_cons)).load(Ordering::Relaxed);
+        let produced = self.index(offset_of!(XenstoreRing, rsp_prod)).load(Ordering::Acquire);
+        Some(produced.wrapping_sub(consumed)).filter(|bytes| *bytes <= RING_BYTES).unwrap_or(0)
+    }
+
     fn deadline() -> Result<u64, StartError> {
         time::now_ns().map(|now| now + DEADLINE_NS).ok_or(StartError::XenstoreBroken("no clock yet"))
     }
@@ -120,9 +181,15 @@ impl Xenstore {
                 _ => return Err(StartError::XenstoreBroken("impossible ring indices")),
             }
         }
+        self.put_one(byte);
+        Ok(())
+    }
+
+    /// Puts a byte for which there is room.
+    fn put_one(&self, byte: u8) {
+        let produced = self.index(offset_of!(XenstoreRing, req_prod)).load(Ordering::Relaxed);
         self.byte(offset_of!(XenstoreRing, req), produced).store(byte, Ordering::Relaxed);
         self.index(offset_of!(XenstoreRing, req_prod)).store(produced.wrapping_add(1), Ordering::Release);
-        Ok(())
     }
 
     fn take(&mut self, deadline: u64) -> Result<u8, StartError> {
@@ -135,9 +202,15 @@ impl Xenstore {
                 _ => return Err(StartError::XenstoreBroken("impossible ring indices")),
             }
         }
+        Ok(self.take_one())
+    }
+
+    /// Takes a byte that has come.
+    fn take_one(&self) -> u8 {
+        let consumed = self.index(offset_of!(XenstoreRing, rsp_cons)).load(Ordering::Relaxed);
         let byte = self.byte(offset_of!(XenstoreRing, rsp), consumed).load(Ordering::Relaxed);
         self.index(offset_of!(XenstoreRing, rsp_cons)).store(consumed.wrapping_add(1), Ordering::Release);
-        Ok(byte)
+        byte
     }
 
     /// Sleeps until xenstored notifies. What was seen before may be outdated when it returns.

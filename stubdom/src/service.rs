@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One borrower's share of the domain: its broker, its links, its server. A bounded piece of work in each turn.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec as HeapVec;
+
+use heapless::Vec;
+use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn};
+use xenlend_lending::lending_table::PageSlot;
+use xenlend_lending::vcpu_slot::VcpuSlot;
+use xenlend_xen_abi::dm_op::IO_RANGE_MEMORY;
+use xenlend_xen_abi::errno;
+use xenlend_xen_abi::event_channel::Port;
+use xenlend_xen_abi::lend::IO_RANGE_LENT;
+use xenlend_xen_abi::version::XenVersion;
+use xenlend_xen_abi::{DomainId, PAGE_SIZE};
+
+use crate::arguments::{self, Arguments};
+use crate::config::Config;
+use crate::departure::Departure;
+use crate::log;
+use crate::memory::window::{Window, WindowFrame};
+use crate::start_error::StartError;
+use crate::trace::{record, Event};
+use crate::xen::borrower_link::BorrowerRings;
+use crate::xen::domctl::BorrowerControl;
+use crate::xen::foreign_memory::ForeignMemory;
+use crate::xen::grant_table::Mapping;
+use crate::xen::hypervisor::{XenHypervisor, XenKind};
+use crate::xen::ioreq_server::IoreqServer;
+use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
+use crate::xen::lender_link::Link;
+use crate::xen::stock_hypervisor::StockHypervisor;
+use crate::xen::{dm_op, event_channel, grant_table, time};
+
+/// Messages of the lender in one turn: what an invalidation may have to wait for.
+const MESSAGES_PER_TURN: u32 = 32;
+/// Steps for the borrower in one turn, each of one message and at most 1536 pages looked at.
+const BORROWER_STEPS: u32 = 32;
+/// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
+const LENDER_CHECK_NS: u64 = 1_000_000_000;
+
+/// What one borrower takes of the domain for itself. Whoever leaves gives it back.
+pub struct Place {
+    lender_frames: [WindowFrame; 3],
+    borrower_frames: [WindowFrame; 3],
+    request_frame: WindowFrame,
+    pages: &'static mut [PageSlot],
+    vcpus: &'static mut [VcpuSlot],
+}
+
+/// One borrower's share.
+pub struct Service {
+    borrower: DomainId,
+    broker: Broker<'static>,
+    hypervisor: arguments::ServedHypervisor,
+    link: arguments::ServedLink,
+    rings: BorrowerRings,
+    lender_frames: [WindowFrame; 3],
+    request_frame: WindowFrame,
+    grants: Vec<Mapping, 3>,
+    departure: Departure,
+    state: LinkState,
+    next_check: u64,
+}
+
+/// What a turn of it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to do.
+    Busy,
+    /// Nothing until an event, or this system time (0: none).
+    Rests(u64),
+    /// It has left its borrower; why.
+    Left(&'static str),
+}
+
+impl Place {
+    /// A place for an aperture of so many pages and so many vCPUs: one of the free ones, or a new one.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn find<const N: usize>(
+        free: &mut Vec<Self, N>,
+        window: &mut Window,
+        pages: u32,
+        vcpus: u16,
+    ) -> Result<Self, StartError> {
+        let fits =
+            |place: &Self| place.pages.len() == pages as usize && place.vcpus.len() == usize::from(vcpus);
+        if let Some(found) = free.iter().position(fits) {
+            return Ok(free.swap_remove(found));
+        }
+        Ok(Self {
+            pages: storage(pages as usize)?,
+            vcpus: storage(vcpus.into())?,
+            lender_frames: [window.take()?, window.take()?, window.take()?],
+            borrower_frames: [window.take()?, window.take()?, window.take()?],
+            request_frame: window.take()?,
+        })
+    }
+}
+
+/// Storage for as long as the domain lives.
+fn storage<T: Default>(count: usize) -> Result<&'static mut [T], StartError> {
+    let mut values = HeapVec::new();
+    values.try_reserve_exact(count).map_err(|_| StartError::Memory("too little for so large an aperture"))?;
+    values.resize_with(count, T::default);
+    Ok(values.leak())
+}
+
+/// What is open already, while a service is made.
+#[derive(Default)]
+struct Opened {
+    grants: Vec<Mapping, 3>,
+    port: Option<Port>,
+}
+
+impl Opened {
+    fn close(self) {
+        if let Some(port) = self.port {
+            event_channel::close(port);
+        }
+        for grant in self.grants {
+            if let Err(refused) = grant_table::unmap(grant) {
+                log!("a page of the lender stays mapped: {refused:?}");
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Takes up the service of a borrower.
+    ///
+    /// # Errors
+    /// If a step of it fails: nothing of it is left then, and the place is lost.
+    pub fn open(
+        config: &Config,
+        kind: XenKind,
+        xen: XenVersion,
+        arguments: Arguments,
+        place: Place,
+        window: &mut Window,
+    ) -> Result<Box<Self>, StartError> {
+        let mut opened = Opened::default();
+        match Self::make(config, kind, xen, arguments, place, window, &mut opened) {
+            Ok(service) => Ok(service),
+            Err(error) => {
+                opened.close();
+                Err(error)
+            }
+        }
+    }
+
+    fn make(
+        config: &Config,
+        kind: XenKind,
+        xen: XenVersion,
+        arguments: Arguments,
+        place: Place,
+        window: &mut Window,
+        opened: &mut Opened,
+    ) -> Result<Box<Self>, StartError> {
+        let Place { lender_frames, borrower_frames, request_frame, pages, vcpus } = place;
+        for (reference, page) in config.rings.into_iter().zip(lender_frames) {
+            let mapping = grant_table::map(config.lender, reference, page)
+                .map_err(|refused| StartError::refused_grant(reference, refused))?;
+            // Always room: there are three.
+            let _ = opened.grants.push(mapping);
+        }
+        let port = event_channel::bind(config.lender, config.lender_port)
+            .map_err(|errno| StartError::Call { purpose: "bind the lender's port", errno })?;
+        opened.port = Some(port);
+        let vcpu_count = vcpus.len() as u16;
+        let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, pages, vcpus, kind.capabilities())
+            .map_err(|error| match error {
+                ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
+                ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
+            })?;
+        let hypervisor = hypervisor(kind, xen, config, vcpu_count, request_frame, window)?;
+        // SAFETY: the three pages have just been mapped, stay until `leave` drops the link, and only the link
+        // knows them.
+        let link = unsafe { Link::new(lender_frames, port) };
+        Ok(Box::new(Self {
+            borrower: config.borrower,
+            state: broker.link_state(),
+            broker,
+            hypervisor: arguments.hypervisor(hypervisor),
+            link: arguments.link(link),
+            rings: BorrowerRings::new(config.borrower, borrower_frames),
+            lender_frames,
+            request_frame,
+            grants: core::mem::take(&mut opened.grants),
+            departure: Departure::default(),
+            next_check: 0,
+        }))
+    }
+
+    /// The borrower.
+    pub fn borrower(&self) -> DomainId {
+        self.borrower
+    }
+
+    /// The ports to wait for: at most [`ports_of`] its vCPUs.
+    pub fn ports(&mut self) -> impl Iterator<Item = Port> + '_ {
+        let requests = arguments::sound_hypervisor(&self.hypervisor).requests();
+        let lender = arguments::sound_link(&mut self.link).port();
+        requests.ports().iter().copied().chain([lender]).chain(self.rings.port())
+    }
+
+    /// Does what there is to do, within bounds for each side.
+    pub fn turn(&mut self) -> Step {
+        let Self { broker, hypervisor, link, rings, .. } = self;
+        arguments::start_turn(hypervisor);
+        let before = broker.borrower_state();
+        let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
+        let requests = broker.serve_requests(hypervisor, link);
+        let borrowers = broker.serve_borrower(hypervisor, link, rings, BORROWER_STEPS);
+        rings.finish_turn();
+        let sound_link = arguments::sound_link(link);
+        sound_link.finish_turn();
+
+        let now = time::now_ns().unwrap_or(0);
+        if self.state != LinkState::LenderGone && now >= self.next_check {
+            self.next_check = now + LENDER_CHECK_NS;
+            if !sound_link.is_connected() {
+                record(Event::LenderGone, now, 0);
+                broker.lender_gone(hypervisor);
+            }
+        }
+        let changed = broker.link_state() != self.state;
+        if changed {
+            self.state = broker.link_state();
+            record(Event::LinkChanged, now, 0);
+            log!("link of domain {}: {:?}", self.borrower, self.state);
+            if !matches!(self.state, LinkState::AwaitingHello | LinkState::Connected) {
+                log!("revocations: {}", sound_link.revocations());
+            }
+        }
+        if broker.borrower_state() != before {
+            record(Event::BorrowerChanged, now, 0);
+            log!("domain {} as the borrower: {:?}", self.borrower, broker.borrower_state());
+        }
+        // A link that has just ended leaves requests that the next turn finishes.
+        if changed || [lender, requests].contains(&Turn::More) {
+            return Step::Busy;
+        }
+        // Not for the borrower's link to hold up.
+        self.departure.advance(broker, hypervisor);
+        if let Departure::Left(why) = self.departure {
+            return Step::Left(why);
+        }
+        if borrowers == Turn::More {
+            return Step::Busy;
+        }
+        Step::Rests(self.departure.next_look(self.state, now).unwrap_or(self.next_check))
+    }
+
+    /// Lets go of what this domain still holds of a borrower that it has left, and of the lender for it. Gives the
+    /// place back, unless a page cannot be taken away from it.
+    pub fn leave(self) -> Option<Place> {
+        let Self { broker, hypervisor, mut link, rings, lender_frames, request_frame, grants, .. } = self;
+        let borrower_frames = rings.into_frames();
+        let requests_gone = arguments::sound_hypervisor(&hypervisor).requests().let_go();
+        event_channel::close(arguments::sound_link(&mut link).port());
+        let mut lender_gone = true;
+        for grant in grants {
+            lender_gone &= grant_table::unmap(grant).is_ok();
+        }
+        let (pages, vcpus) = broker.into_storage();
+        let borrower_frames = borrower_frames.filter(|_| requests_gone && lender_gone)?;
+        Some(Place { lender_frames, borrower_frames, request_frame, pages, vcpus })
+    }
+}
+
+/// The most ports that a borrower of so many vCPUs can take: one each, and one for either link.
+pub fn ports_of(vcpus: u16) -> usize {
+    usize::from(vcpus) + 2
+}
+
+/// The borrower's vCPUs: Xen knows best; xenstore's number is for a Xen that cannot say.
+///
+/// # Errors
+/// Xen's.
+pub fn vcpu_count(config: &Config) -> Result<u16, StartError> {
+    match dm_op::vcpu_count(config.borrower) {
+        Ok(count) if count != u32::from(config.vcpus) => {
+            log!("xenstore says {} vCPUs, Xen says {count}", config.vcpus);
+            u16::try_from(count).map_err(|_| StartError::Configuration("more vCPUs than 126"))
+        }
+        Ok(_) | Err(errno::EOPNOTSUPP) => Ok(config.vcpus),
+        Err(errno) => Err(StartError::Call { purpose: "count the borrower's vCPUs", errno }),
+    }
+}
+
+/// The implementation for a kind of Xen, with its server on the borrower.
+fn hypervisor(
+    kind: XenKind,
+    xen: XenVersion,
+    config: &Config,
+    vcpus: u16,
+    page: WindowFrame,
+    window: &mut Window,
+) -> Result<XenHypervisor, StartError> {
+    let Config { borrower, lender, aperture_gfn, .. } = *config;
+    let server = |range| {
+        let frames = config.aperture_pages.into();
+        IoreqServer::create(borrower, range, aperture_gfn, frames, vcpus, page)
+    };
+    match kind {
+        XenKind::Stock => {
+            let control = BorrowerControl::probe(xen, borrower)?;
+            log!("interface version {:#x}", control.version());
+            let requests = server(IO_RANGE_MEMORY)?;
+            let memory = ForeignMemory::new(borrower, window)?;
+            Ok(XenHypervisor::Stock(StockHypervisor { control, aperture_gfn, requests, memory }))
+        }
+        XenKind::LendAware => {
+            let requests = server(IO_RANGE_LENT)?;
+            Ok(XenHypervisor::LendAware(LendAwareHypervisor { borrower, lender, aperture_gfn, requests }))
+        }
+    }
+}
