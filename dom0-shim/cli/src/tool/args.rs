@@ -72,6 +72,9 @@ pub struct UpArguments {
     /// The broker's image
     #[arg(long, value_name = "PATH", default_value = BROKER_IMAGE)]
     pub broker_image: PathBuf,
+    /// Have the broker of this guest serve the new one too, in the place of one of its own; lend-aware Xen only
+    #[arg(long, value_name = "GUEST", conflicts_with_all = ["broker_image", "broker_args"])]
+    pub broker_of: Option<String>,
     /// Command line of the broker
     #[arg(
         long,
@@ -178,10 +181,21 @@ mod tests {
         };
         assert_eq!((up.guest.as_str(), up.bars.len(), up.check, up.deadline), ("g1", 2, true, 500));
         assert_eq!(up.aperture, Some(Aperture { address: 0x2_0000_0000, size: 64 << 20 }));
-        assert_eq!((up.broker_args.as_str(), up.timeout), ("-x", 5));
-        for line in
-            ["xenlend", "xenlend up", "xenlend up g1 --bar x", "xenlend up g1 --timeout 0", "xenlend down"]
-        {
+        assert_eq!((up.broker_args.as_str(), up.timeout, up.broker_of), ("-x", 5, None));
+        let Command::Up(up) =
+            Arguments::try_parse_from(["xenlend", "up", "g2", "--broker-of", "g1"]).unwrap().command
+        else {
+            panic!()
+        };
+        assert_eq!(up.broker_of.as_deref(), Some("g1"));
+        for line in [
+            "xenlend",
+            "xenlend up",
+            "xenlend up g1 --bar x",
+            "xenlend up g1 --timeout 0",
+            "xenlend up g2 --broker-of g1 --broker-args x",
+            "xenlend down",
+        ] {
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

@@ -65,18 +65,24 @@ fn run_up(arguments: UpArguments) -> Result<(), Failure> {
     // The next domain has another number, and the same name.
     let named = |text: String| if text == arguments.guest { guest.clone() } else { text };
     let again = arguments.again.then(|| std::env::args().skip(1).map(named).collect());
+    let broker_of = arguments.broker_of.as_deref().map(name_of).transpose()?;
     let request = UpRequest {
         guest: guest.clone(),
         bars: arguments.bars.into_iter().map(|bar| (bar.text, bar.address)).collect(),
         aperture: arguments.aperture,
         check: arguments.check,
         deadline_ms: arguments.deadline,
+        broker_of,
         image: arguments.broker_image,
         arguments: arguments.broker_args,
         timeout: Duration::from_secs(arguments.timeout.into()),
         again,
     };
-    let lock = take_lock(&guest)?;
+    // In one order for all: two that join each other's broker do not wait for each other.
+    let mut names: Vec<_> = request.broker_of.iter().chain([&guest]).collect();
+    names.sort();
+    names.dedup();
+    let lock = names.into_iter().map(|name| take_lock(name)).collect::<Result<Vec<_>, _>>()?;
     let record = up(&mut RealHost::new(&guest), &request)?;
     drop(lock);
     let broker = record.broker_domid.unwrap_or_default();

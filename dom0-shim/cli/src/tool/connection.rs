@@ -14,7 +14,6 @@ use super::diagnosis::{diagnose, printable, BrokerNodes, ConsoleTail, Observatio
 use super::domain::Life;
 use super::host::Outcome;
 use super::host_error::HostError;
-use super::nodes::broker_folder;
 use super::xenstore::Xenstore;
 use super::{paths, xl};
 
@@ -25,8 +24,11 @@ const CONSOLE_BYTES: usize = 4096;
 
 /// Ears on both sides, opened before the broker runs.
 pub struct Listener {
-    guest: String,
+    /// The guest after whom the broker is named.
+    named: String,
     broker: u16,
+    /// Where it says how it is.
+    folder: String,
     descriptor: BorrowerFd,
     xenstore: Xenstore,
     /// Length of the console log before the broker ran: what is in it is another broker's.
@@ -43,11 +45,10 @@ struct Heard {
 
 impl Listener {
     /// Starts to listen.
-    pub fn new(guest: &str, borrower: u16, broker: u16) -> Outcome<Self> {
+    pub fn new(named: &str, borrower: u16, broker: u16, folder: String) -> Outcome<Self> {
         let descriptor = Device::open()
             .and_then(|device| device.bind(borrower))
             .map_err(|error| HostError::Module { call: "XENLEND_BIND", borrower, error })?;
-        let folder = broker_folder(broker);
         let failed = |operation, path: &str| {
             let path = path.to_owned();
             move |error| HostError::Xenstore { operation, path, error }
@@ -56,8 +57,8 @@ impl Listener {
         for path in [folder.as_str(), DOMAIN_ENDS] {
             xenstore.watch(path).map_err(failed("watch", path))?;
         }
-        let console_start = fs::metadata(paths::broker_console(guest)).map_or(0, |log| log.len());
-        Ok(Self { guest: guest.to_owned(), broker, descriptor, xenstore, console_start })
+        let console_start = fs::metadata(paths::broker_console(named)).map_or(0, |log| log.len());
+        Ok(Self { named: named.to_owned(), broker, folder, descriptor, xenstore, console_start })
     }
 
     /// Waits for the connection.
@@ -86,7 +87,7 @@ impl Listener {
                 _ => {}
             }
         }
-        let folder = broker_folder(self.broker);
+        let folder = self.folder.clone();
         let failed = |error| HostError::Xenstore { operation: "read", path: folder.clone(), error };
         let fired = self.xenstore.fired().map_err(failed)?;
         let mut read = |name: &str| self.xenstore.read(&format!("{folder}/{name}")).map_err(failed);
@@ -115,7 +116,7 @@ impl Listener {
             module_reason: link.map(|link| Reason::from_raw(link.reason)),
             messages_received: link.map_or(0, |link| link.counters.messages_received),
             waited_s: waited.as_secs(),
-            console: console_tail(&paths::broker_console(&self.guest), self.console_start),
+            console: console_tail(&paths::broker_console(&self.named), self.console_start),
         })
     }
 

@@ -55,6 +55,14 @@ fn remains<H: Host>(host: &mut H, name: &str) -> Result<Option<Remains>, Failure
             remains.links.push(guest.domid);
         }
     }
+    if record.is_none() {
+        if let Some(broker) = remains.broker {
+            // Named after this guest, which has left it.
+            if !host.others_of(broker, name)?.is_empty() {
+                remains.broker = None;
+            }
+        }
+    }
     let anything = recorded || remains.broker.is_some() || !remains.links.is_empty();
     Ok(anything.then_some(remains))
 }

@@ -38,6 +38,12 @@ pub enum Failure {
     BrokerDead { guest: String },
     #[error("guest {guest} (domain {domid}) has {what}, but there is no record of it")]
     Unrecorded { guest: String, domid: u16, what: String },
+    #[error("guest {0} cannot join its own broker")]
+    JoinsItself(String),
+    #[error("the broker of guest {0} cannot serve another guest: {1}")]
+    CannotJoin(String, &'static str),
+    #[error("the broker that is named after guest {guest} (domain {broker}) serves {}", others.join(", "))]
+    ServesOthers { guest: String, broker: u16, others: Vec<String> },
     #[error(transparent)]
     Missing(#[from] Missing),
     #[error(transparent)]
@@ -62,7 +68,7 @@ impl Failure {
         match self {
             Self::NoSuchGuest(_) | Self::NotUp(_) => NOTHING_SUCH,
             Self::AlreadyUp { .. } => ALREADY_UP,
-            Self::UnusableName(_) => USAGE,
+            Self::UnusableName(_) | Self::JoinsItself(_) => USAGE,
             _ => FAILED,
         }
     }
@@ -84,6 +90,14 @@ impl Failure {
                 format!("`xl destroy {guest}` and start it again: accesses that the broker left unanswered hang in it; `xenlend status {guest}` says more")
             }
             Self::Unrecorded { guest, .. } => format!("`xenlend down {guest}`, then try again"),
+            Self::JoinsItself(guest) => format!("`xenlend up {guest}` gives it a broker of its own"),
+            Self::CannotJoin(guest, _) => {
+                format!("leave --broker-of away, for a broker of its own; `xenlend status {guest}` says more")
+            }
+            Self::ServesOthers { guest, others, .. } => format!(
+                "`xenlend up {guest} --broker-of {}`, or `xenlend down` for those first",
+                others.first().map_or("GUEST", String::as_str)
+            ),
             Self::Missing(missing) => missing.remedy().to_owned(),
             Self::Guest(refusal) => refusal.remedy().to_owned(),
             Self::Aperture(refusal) => refusal.remedy(),

@@ -28,6 +28,8 @@ pub trait Host {
     fn vcpus(&mut self, domid: u16) -> Outcome<Vec<Vcpu>>;
     /// The domain of a guest's broker, by its name.
     fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>>;
+    /// Other guests that live and are recorded as served by this broker.
+    fn others_of(&mut self, broker: u16, guest: &str) -> Outcome<Vec<String>>;
     /// Makes the broker's domain, paused.
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16>;
     /// Lets it run.
@@ -37,6 +39,9 @@ pub trait Host {
     /// Waits until the broker, whose link has ended, has taken its server off the borrower and left. False:
     /// it does not say that it does so (`xenlend/broker/feature-leave` in xenstore), or did not.
     fn await_departure(&mut self, broker: u16) -> Outcome<bool>;
+
+    /// Waits until a broker that serves others too has left this borrower, whose link has ended. False: it did not.
+    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool>;
 
     /// The record of a guest.
     fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>>;
@@ -72,8 +77,9 @@ pub trait Host {
     /// Removes a node and everything below; fine if there is none.
     fn remove_node(&mut self, path: &str) -> Outcome<()>;
 
-    /// Starts to listen for the connection, before the broker runs.
-    fn listen(&mut self, borrower: u16, broker: u16) -> Outcome<()>;
+    /// Starts to listen for the connection, before the broker knows of the link. `joined` names the guest after whom
+    /// a broker is named that serves another already.
+    fn listen(&mut self, borrower: u16, broker: u16, joined: Option<&str>) -> Outcome<()>;
     /// Waits for it. The error says which side did not come up and why.
     fn await_connection(&mut self, timeout: Duration) -> Outcome<()>;
     /// Starts the supervisor and waits until it watches.

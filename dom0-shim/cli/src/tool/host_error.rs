@@ -32,6 +32,8 @@ pub enum HostError {
     Record { path: PathBuf, reason: String },
     #[error("{0}")]
     NotConnected(#[from] NotConnected),
+    #[error("broker (domain {broker}) has not left domain {borrower}, and serves others")]
+    NotLeft { broker: u16, borrower: u16 },
     #[error("the supervisor of guest {guest} did not start: {reason}")]
     Supervisor { guest: String, reason: String },
 }
@@ -102,6 +104,9 @@ impl HostError {
                 )
             }
             Self::NotConnected(reason) => reason.remedy(),
+            Self::NotLeft { broker, .. } => {
+                format!("`xenlend down` for the others too, or `xl destroy {broker}`, which ends their links")
+            }
             Self::Supervisor { guest, .. } => format!("read /var/log/xenlend/{guest}.log"),
         }
     }

@@ -42,6 +42,8 @@ mod fake_host;
 #[cfg(test)]
 mod frontend_tests;
 #[cfg(test)]
+mod shared_tests;
+#[cfg(test)]
 mod up_tests;
 #[cfg(test)]
 mod watch_tests;

@@ -5,6 +5,7 @@
 //! broker says how it is. The borrower can neither read nor write any of them.
 
 use xenlend::Attached;
+use xenlend_protocol::joining::Joining;
 
 use super::aperture::Aperture;
 
@@ -76,7 +77,41 @@ pub fn broker_folder(broker: u16) -> String {
     format!("{}/broker", root(broker))
 }
 
+/// The folder in which a broker that serves several says how this one's link is.
+pub fn joined_folder(broker: u16, borrower: u16) -> String {
+    format!("{}/more/{borrower}", broker_folder(broker))
+}
+
+/// All that is about one borrower of several.
+pub fn of_one(broker: u16, borrower: u16, joined: bool) -> Vec<String> {
+    let root = root(broker);
+    let own: &[&str] = if joined { &[] } else { &["/lender", "/borrower"] };
+    let mut paths: Vec<_> = own.iter().map(|path| format!("{root}{path}")).collect();
+    paths.push(format!("{root}/more/{borrower}"));
+    paths.push(joined_folder(broker, borrower));
+    paths
+}
+
 impl Link {
+    /// The nodes for a broker that serves another already: its answer to the last one is the service.
+    pub fn joining_nodes(&self) -> Vec<Node> {
+        let joining = Joining {
+            lender: self.lender,
+            rings: self.attached.ring_refs,
+            event_channel: self.attached.event_channel,
+            aperture_gfn: self.aperture.gfn(),
+            aperture_pages: u32::try_from(self.aperture.pages()).unwrap_or(u32::MAX),
+            // More than the module admits are refused by the broker.
+            vcpus: u16::try_from(self.vcpus).unwrap_or(u16::MAX),
+        };
+        let root = root(self.broker);
+        let access = Access::ReadableBy(self.broker);
+        vec![
+            Node { path: format!("{root}/more"), value: String::new(), access },
+            Node { path: format!("{root}/more/{}", self.borrower), value: joining.to_string(), access },
+        ]
+    }
+
     /// The nodes, folders first.
     pub fn nodes(&self) -> Vec<Node> {
         let root = root(self.broker);
@@ -150,6 +185,35 @@ mod tests {
             .map(|(path, value)| (format!("/local/domain/8/xenlend{path}"), (*value).to_owned()))
             .collect();
         assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn a_broker_that_runs_is_told_in_one_line() {
+        let nodes = link().joining_nodes();
+        let [folder, line] = nodes.as_slice() else { panic!("{nodes:?}") };
+        assert_eq!(folder.path, "/local/domain/8/xenlend/more");
+        assert_eq!(line.path, "/local/domain/8/xenlend/more/7");
+        assert_eq!(
+            Joining::parse(&line.value),
+            Some(Joining {
+                lender: 0,
+                rings: [8, 9, 10],
+                event_channel: 33,
+                aperture_gfn: 0x20_0000,
+                aperture_pages: 16384,
+                vcpus: 2
+            })
+        );
+        assert!(nodes.iter().all(|node| node.access.permissions() == ["n0", "r8"]));
+    }
+
+    #[test]
+    fn of_several_only_ones_own_nodes_go() {
+        let joined = ["/local/domain/8/xenlend/more/7", "/local/domain/8/xenlend/broker/more/7"];
+        assert_eq!(of_one(8, 7, true), joined);
+        let first = of_one(8, 7, false);
+        assert_eq!(first[..2], ["/local/domain/8/xenlend/lender", "/local/domain/8/xenlend/borrower"]);
+        assert_eq!(first[2..], joined);
     }
 
     #[test]

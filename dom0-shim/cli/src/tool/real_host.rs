@@ -14,8 +14,8 @@ use super::domain::{Life, Vcpu};
 use super::guest::Guest;
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
-use super::nodes::{broker_folder, Node};
-use super::record::{Record, Supervisor};
+use super::nodes::{broker_folder, joined_folder, Node};
+use super::record::{Phase, Record, Supervisor};
 use super::xenstore::Xenstore;
 use super::{paths, process, record_file, xl};
 
@@ -82,6 +82,21 @@ impl Host for RealHost {
         Ok(xl::guest(&broker_name(guest))?.map(|broker| broker.domid))
     }
 
+    fn others_of(&mut self, broker: u16, guest: &str) -> Outcome<Vec<String>> {
+        let mut others = record_file::guests(&paths::records())?;
+        others.retain(|other| {
+            // One that cannot be understood names no broker.
+            let record = record_file::load(&paths::record(other)).ok().flatten();
+            other != guest
+                && record.is_some_and(|record| {
+                    record.broker_domid == Some(broker)
+                        && record.phase != Phase::BrokerGone
+                        && xl::life(record.guest_domid).map_or(true, Life::exists)
+                })
+        });
+        Ok(others)
+    }
+
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
         File::open(&config.image)
             .map_err(|error| HostError::NoImage { path: config.image.clone(), error })?;
@@ -127,6 +142,28 @@ impl Host for RealHost {
             wait_for(&[xenstore], Some(left)).map_err(|error| HostError::Xenstore {
                 operation: "wait for",
                 path: DOMAIN_ENDS.to_owned(),
+                error,
+            })?;
+        }
+    }
+
+    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool> {
+        let state = format!("{}/state", joined_folder(broker, borrower));
+        for path in [state.as_str(), DOMAIN_ENDS] {
+            self.xenstore("watch", path, |store| store.watch(path))?;
+        }
+        let deadline = Instant::now() + DEPARTURE;
+        loop {
+            self.xenstore("read", &state, Xenstore::fired)?;
+            let said = self.xenstore("read", &state, |store| store.read(&state))?;
+            if said.as_deref() == Some("left") || !xl::life(broker)?.can_run() {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (false, Some(xenstore)) = (left.is_zero(), &self.xenstore) else { return Ok(false) };
+            wait_for(&[xenstore], Some(left)).map_err(|error| HostError::Xenstore {
+                operation: "wait for",
+                path: state.clone(),
                 error,
             })?;
         }
@@ -218,8 +255,11 @@ impl Host for RealHost {
         self.xenstore("remove", path, |store| store.remove(path))
     }
 
-    fn listen(&mut self, borrower: u16, broker: u16) -> Outcome<()> {
-        self.listener = Some(Listener::new(&self.guest, borrower, broker)?);
+    fn listen(&mut self, borrower: u16, broker: u16, joined: Option<&str>) -> Outcome<()> {
+        self.listener = Some(match joined {
+            None => Listener::new(&self.guest, borrower, broker, broker_folder(broker))?,
+            Some(named) => Listener::new(named, borrower, broker, joined_folder(broker, borrower))?,
+        });
         Ok(())
     }
 

@@ -67,6 +67,9 @@ pub struct Record {
     pub guest_domid: u16,
     /// Domain of the broker, once there is one.
     pub broker_domid: Option<u16>,
+    /// The guest after whom that domain is named, if this one has joined its broker.
+    #[serde(default)]
+    pub joined: Option<String>,
     /// How far it has come.
     pub phase: Phase,
     /// The aperture.
@@ -98,6 +101,7 @@ pub mod tests {
             guest: "g1".to_owned(),
             guest_domid: 7,
             broker_domid: Some(8),
+            joined: None,
             phase: Phase::Up,
             aperture: Aperture { address: 0x2_0000_0000, size: 64 << 20 },
             check: false,

@@ -17,6 +17,8 @@ pub struct Remains {
     pub links: Vec<u16>,
     /// The broker's domain.
     pub broker: Option<u16>,
+    /// Whether it was another guest's first.
+    pub joined: bool,
 }
 
 /// What became of it.
@@ -31,7 +33,12 @@ pub struct TakenAway {
 impl Remains {
     /// All that a recorded link may consist of.
     pub fn of(record: &Record) -> Self {
-        Self { guest: record.guest.clone(), links: vec![record.guest_domid], broker: record.broker_domid }
+        Self {
+            guest: record.guest.clone(),
+            links: vec![record.guest_domid],
+            broker: record.broker_domid,
+            joined: record.joined.is_some(),
+        }
     }
 }
 
@@ -39,7 +46,17 @@ impl Remains {
 ///
 /// Revoking comes first: the module needs nothing of what is taken away after it. The broker gets time to
 /// leave before it is destroyed: only the broker itself can take its server off the guest.
+///
+/// A broker that serves others stays, and goes with the last of them.
 pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
+    if let Some(broker) = remains.broker {
+        match host.others_of(broker, &remains.guest) {
+            Ok(others) if others.is_empty() => {}
+            Ok(_) => return take_away_from_shared(host, remains, broker),
+            // Not known, so nothing is destroyed.
+            Err(error) => return TakenAway { errors: vec![error], dying_broker: None },
+        }
+    }
     let mut taken = TakenAway::default();
     let mut attempt = |outcome: Result<(), HostError>| taken.errors.extend(outcome.err());
     for borrower in &remains.links {
@@ -60,15 +77,62 @@ pub fn take_away<H: Host>(host: &mut H, remains: &Remains) -> TakenAway {
         }
         // Last, and not while the broker may have them mapped: the guest's driver then takes its pages back.
         for guest in remains.links.iter().filter(|_| is_destroyed) {
-            // The guest's bus only hears of the end of the device itself, not of its parent's.
-            let nodes = FrontendNodes { guest: *guest, broker };
-            taken.errors.extend(host.remove_node(&nodes.backend()).err());
-            taken.errors.extend(host.remove_node(&nodes.frontend()).err());
-            taken.errors.extend(host.remove_node(&nodes.frontend_folder()).err());
+            remove_frontend(host, *guest, broker, &mut taken.errors);
         }
     }
     if taken.errors.is_empty() {
         taken.errors.extend(host.remove_record(&remains.guest).err());
     }
     taken
+}
+
+fn remove_frontend<H: Host>(host: &mut H, guest: u16, broker: u16, errors: &mut Vec<HostError>) {
+    // The guest's bus only hears of the end of the device itself, not of its parent's.
+    let nodes = FrontendNodes { guest, broker };
+    for path in [nodes.backend(), nodes.frontend(), nodes.frontend_folder()] {
+        errors.extend(host.remove_node(&path).err());
+    }
+}
+
+fn take_away_from_shared<H: Host>(host: &mut H, remains: &Remains, broker: u16) -> TakenAway {
+    let mut errors = Vec::new();
+    for borrower in &remains.links {
+        if let Err(error) = host.detach(*borrower) {
+            // The broker goes on with it.
+            errors.push(error);
+            continue;
+        }
+        let runs = host.life(broker).is_ok_and(Life::can_run);
+        let has_left = match host.await_leave(broker, *borrower) {
+            _ if !runs => true,
+            Ok(has_left) => has_left,
+            Err(error) => {
+                errors.push(error);
+                false
+            }
+        };
+        if !has_left {
+            errors.push(HostError::NotLeft { broker, borrower: *borrower });
+            continue;
+        }
+        for path in nodes::of_one(broker, *borrower, remains.joined) {
+            errors.extend(host.remove_node(&path).err());
+        }
+        remove_frontend(host, *borrower, broker, &mut errors);
+    }
+    if errors.is_empty() {
+        errors.extend(host.remove_record(&remains.guest).err());
+    }
+    // Two that go at the same time find each other's records; the last one finds none.
+    if errors.is_empty() {
+        match host.others_of(broker, &remains.guest) {
+            Ok(others) if others.is_empty() => {
+                errors.extend(host.remove_node(&nodes::root(broker)).err());
+                errors.extend(host.destroy(broker).err());
+            }
+            Ok(_) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    TakenAway { errors, dying_broker: None }
 }

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
 use super::guest::Guest;
 use super::host::Host;
-use super::nodes::Link;
+use super::nodes::{broker_folder, Link};
 use super::record::{Phase, Record, VERSION};
 use super::take_away::{take_away, Remains};
 
@@ -35,6 +35,8 @@ pub struct UpRequest {
     pub check: bool,
     /// Deadline on the broker's progress in milliseconds; 0: the module's default.
     pub deadline_ms: u32,
+    /// The guest whose broker is to serve this one too.
+    pub broker_of: Option<String>,
     /// The broker's image.
     pub image: PathBuf,
     /// The broker's command line.
@@ -51,6 +53,9 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     if !is_usable_name(name) {
         return Err(Failure::UnusableName(name.clone()));
     }
+    if request.broker_of.as_ref() == Some(name) {
+        return Err(Failure::JoinsItself(name.clone()));
+    }
     let guest = host.find_guest(name)?.ok_or_else(|| Failure::NoSuchGuest(name.clone()))?;
     // What no Xen can do comes first: of such a guest nothing can be asked.
     guest.check(true)?;
@@ -60,7 +65,11 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     }
     let lend_aware = host.is_lend_aware(guest.domid)?;
     guest.check(lend_aware)?;
-    clear_the_way(host, &guest)?;
+    clear_the_way(host, &guest, request.broker_of.is_some())?;
+    let host_broker = match &request.broker_of {
+        None => None,
+        Some(other) => Some(find_shared(host, other, lend_aware)?),
+    };
     let claim = if reserves_any(&guest) {
         None
     } else {
@@ -73,7 +82,8 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         version: VERSION,
         guest: name.clone(),
         guest_domid: guest.domid,
-        broker_domid: None,
+        broker_domid: host_broker.as_ref().map(|(broker, _)| *broker),
+        joined: host_broker.map(|(_, named)| named),
         phase: Phase::Starting,
         aperture,
         check: request.check,
@@ -83,12 +93,13 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         last: None,
         again: request.again.clone(),
     };
-    let mut made = Remains { guest: name.clone(), ..Remains::default() };
+    let mut made = Remains { guest: name.clone(), joined: record.joined.is_some(), ..Remains::default() };
     match build(host, request, &guest, &mut record, &mut made) {
         Ok(()) => Ok(record),
         Err(cause) => {
             // xl may have made the domain and failed all the same. There was none before.
             let lookup = match made.broker {
+                None if made.joined => None,
                 None => host.find_broker(name).map(|broker| made.broker = broker).err(),
                 Some(_) => None,
             };
@@ -106,7 +117,7 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
 }
 
 /// Takes away what an interrupted `up` or an earlier life of the guest left; refuses where something is up.
-fn clear_the_way<H: Host>(host: &mut H, guest: &Guest) -> Result<(), Failure> {
+fn clear_the_way<H: Host>(host: &mut H, guest: &Guest, joins: bool) -> Result<(), Failure> {
     let name = guest.name.clone();
     if let Some(record) = host.load_record(&name)? {
         if record.guest_domid == guest.domid && record.phase != Phase::Starting {
@@ -129,14 +140,41 @@ fn clear_the_way<H: Host>(host: &mut H, guest: &Guest) -> Result<(), Failure> {
         }
     }
     if let Some(broker) = host.find_broker(&name)? {
-        let what = format!("a broker (domain {broker})");
-        return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
+        let others = host.others_of(broker, &name)?;
+        if others.is_empty() {
+            let what = format!("a broker (domain {broker})");
+            return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
+        }
+        // Two domains of one name there are not.
+        if !joins {
+            return Err(Failure::ServesOthers { guest: name, broker, others });
+        }
     }
     if let Some(link) = host.link(guest.domid)? {
         let what = format!("a link with domain {}", link.broker);
         return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
     }
     Ok(())
+}
+
+/// The broker that serves the other guest, and the guest after whom its domain is named.
+fn find_shared<H: Host>(host: &mut H, other: &str, lend_aware: bool) -> Result<(u16, String), Failure> {
+    let cannot = |why| Failure::CannotJoin(other.to_owned(), why);
+    if !lend_aware {
+        return Err(cannot("on stock Xen a domain has rights over one other"));
+    }
+    let record = host.load_record(other)?.ok_or_else(|| Failure::NotUp(other.to_owned()))?;
+    let (Phase::Up, Some(broker)) = (record.phase, record.broker_domid) else {
+        return Err(Failure::BrokerDead { guest: other.to_owned() });
+    };
+    if !host.life(broker)?.can_run() {
+        return Err(Failure::BrokerDead { guest: other.to_owned() });
+    }
+    let feature = format!("{}/feature-more", broker_folder(broker));
+    if host.read_node(&feature)?.as_deref() != Some("1") {
+        return Err(cannot("its image is too old for that, or its guest has too many vCPUs"));
+    }
+    Ok((broker, record.joined.unwrap_or(record.guest)))
 }
 
 fn build<H: Host>(
@@ -152,7 +190,10 @@ fn build<H: Host>(
         image: request.image.clone(),
         arguments: request.arguments.clone(),
     };
-    let broker = host.create_broker(&config)?;
+    let broker = match (&record.joined, record.broker_domid) {
+        (Some(_), Some(broker)) => broker,
+        _ => host.create_broker(&config)?,
+    };
     made.broker = Some(broker);
     record.broker_domid = Some(broker);
     host.save_record(record)?;
@@ -180,13 +221,19 @@ fn build<H: Host>(
         aperture: record.aperture,
         attached,
     };
-    for node in link.nodes() {
-        host.write_node(&node)?;
+    // Listening starts before the broker runs, or hears of the link: nothing that it does can be missed.
+    if record.joined.is_some() {
+        host.listen(guest.domid, broker, record.joined.as_deref())?;
+        for node in link.joining_nodes() {
+            host.write_node(&node)?;
+        }
+    } else {
+        for node in link.nodes() {
+            host.write_node(&node)?;
+        }
+        host.listen(guest.domid, broker, None)?;
+        host.unpause(broker)?;
     }
-
-    // Listening starts before the broker runs: nothing that it does can be missed.
-    host.listen(guest.domid, broker)?;
-    host.unpause(broker)?;
     host.await_connection(request.timeout)?;
     let frontend = FrontendNodes { guest: guest.domid, broker };
     for node in frontend.nodes(record.aperture) {

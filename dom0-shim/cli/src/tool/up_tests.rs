@@ -23,6 +23,7 @@ pub fn request() -> UpRequest {
         aperture: None,
         check: false,
         deadline_ms: 0,
+        broker_of: None,
         image: PathBuf::from("/broker"),
         arguments: String::new(),
         timeout: Duration::from_secs(30),
