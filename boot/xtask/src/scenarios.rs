@@ -361,6 +361,31 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // One broker for three.
+    Boot {
+        name: "lend-shared",
+        open: Some("not run yet"),
+        xen: Flavour::Lend,
+        guests: 3,
+        guest_memory_mib: 192,
+        broker: false,
+        timeout_s: 900,
+        scenarios: &[show("one_broker_serves_three_guests", "three-borrowers.sh", &[])],
+        ..PLAIN
+    },
+    Boot {
+        name: "lend-shared-killed",
+        open: Some("not run yet"),
+        xen: Flavour::Lend,
+        broker: false,
+        timeout_s: 2400,
+        scenarios: &[show(
+            "a_broker_of_three_unikernels_may_be_killed_at_any_moment",
+            "killed-shared.sh",
+            &["50", "1"],
+        )],
+        ..PLAIN
+    },
     // Xen's own part again: the lender's kernel gives away what it lends.
     Boot {
         name: "lend-given-back",

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# One broker, three borrowers, the frames of all moving: nobody sees another's. A guest ends in the middle of the
+# work, one leaves, both come back, and the others do not notice.
+. /usr/lib/xenlend-scenarios/common.sh
+. /usr/lib/xenlend-scenarios/several-guests.sh
+run=shared
+for who in g1 g2 g3; do await_boot $who; done
+xenlend up g1
+xenlend up g2 --broker-of g1
+# By way of one that has joined itself.
+xenlend up g3 --broker-of g2
+broker=$(xl domid xenlend-g1)
+served() { xenlend status --json | grep -A 1 '"broker": {' | grep -c "\"domid\": $broker,"; }
+[ "$(served)" = 3 ] || fail "domain $broker does not serve three: $(xenlend status)"
+[ "$(xl list | grep -c xenlend-)" = 1 ] || fail "more brokers than one: $(xl list)"
+refused "cannot join its own" xenlend up g1 --broker-of g1
+refused "is up already" xenlend up g2 --broker-of g1
+
+lend_to g1 g2 g3
+for phase in 1 2 3; do work $phase g1 g2 g3; done
+
+# One ends while all three work: of a domain that somebody still holds a page of, a zombie stays.
+work_on() { while :; do work_of "$1"; done; }
+gone=$(xl domid g3)
+work_on g3 >work/g3.end 2>&1 &
+third=$!
+work end g1 g2
+xl destroy g3
+work ended g1 g2
+if wait $third; then fail "g3's work went on without it"; fi
+to g3 verify o
+guest=g3
+link=none
+await_nothing_left
+grep -q "leaving domain $gone" /var/log/xen/console/guest-xenlend-g1.log || fail "the broker has not left g3"
+[ "$(served)" = 2 ] || fail "domain $broker does not serve two: $(xenlend status)"
+
+# Another takes its place.
+xl create /etc/xen/g3.cfg
+await_boot g3
+xenlend up g3 --broker-of g1
+to g3 exit
+lend_to g3
+work again g1 g2 g3
+
+# The first one leaves, and the broker stays for the others.
+xenlend down g1
+to g1 verify o
+guest-exec g1 xenlend-touch fault 16M || fail "something is lent to g1"
+work left g2 g3
+[ "$(xl domid xenlend-g1)" = "$broker" ] || fail "the broker went with its first borrower"
+refused "serves g2, g3" xenlend up g1
+xenlend up g1 --broker-of g3
+to g1 exit
+lend_to g1
+work back g1 g2 g3
+
+# The last one takes it along.
+end_all
+for who in g2 g3 g1; do
+    xl domid xenlend-g1
+    xenlend down $who
+done
+while xl list | grep -q -E "xenlend-g1|null"; do usleep 100000; done
+for who in g1 g2 g3; do
+    found=$(lend-probe $who "$(xl domid $who)" count)
+    [ "$found" = "present=0 released=0" ] || fail "something is still lent to $who: $found"
+done
+if xl dmesg | grep -E "Assertion|Xen BUG|domain_crash"; then fail "Xen complains"; fi
