@@ -18,7 +18,7 @@ on_crash = "preserve"
 END
 done
 # What one of them has said in this life.
-said() { tail -c +$(($(cat "work/$1.start") + 1)) $console/guest-"$1".log; }
+said() { tail -c +$(($(cat "work/$1.console") + 1)) $console/guest-"$1".log; }
 revoked() { to u2 status | sed -n 's/^revoked_pages=//p'; }
 # When: after so many pages more have been taken away from the second.
 awk -v rounds="$1" -v seed="$2" 'BEGIN { srand(seed); while (rounds--) print int(rand() * 120) }' >moments
@@ -26,7 +26,7 @@ round=0
 while read -r moment <&4; do
     round=$((round + 1))
     for who in u1 u2 u3; do
-        wc -c 2>/dev/null <$console/guest-$who.log >work/$who.start || echo 0 >work/$who.start
+        wc -c 2>/dev/null <$console/guest-$who.log >work/$who.console || echo 0 >work/$who.console
         # It has to find its pages lent.
         xl create -p $who.cfg
     done
