@@ -33,7 +33,9 @@ tell lend 0 m 64M
 cost lend_small touch_lent read 64M 16M
 entries lend_small
 cost again_small touch_lent read 64M 16M
+invalidations=$(counter invalidations)
 cost revoke_small tell revoke m 0 16M
+echo "revoke_small_invalidations=$(($(counter invalidations) - invalidations))"
 tell unlend 0
 
 # 4 MiB in two entries, where no entry of 4 KiB ever was.
@@ -50,6 +52,8 @@ tell area p memfd 4K
 tell lend 2 p 128M
 cost faults tell drive --timed "$guest" xenlend-touch latency 128M 'revoke p 0 4K'
 tail -n 3 work.log | sed -n 's/asked_/idle_/g;/times=/p'
+# The same talk between guest and dom0, and the page stays.
+cost talk tell drive --timed "$guest" xenlend-touch latency 128M events
 tell drive --timed "$guest" xenlend-touch latency 128M 'revoke p 0 4K' --busy | sed 's/asked_/busy_/g'
 
 mkfifo port

@@ -120,6 +120,9 @@ fn rows(words: &Measured) -> Result<Vec<(&'static str, f64)>> {
             .try_fold(0.0, |sum, kind| Ok(sum + number(&format!("{stage}_{kind}"))?))
     };
     let ping = number("ping_ns_p50")?;
+    // Notifications sent by calls. The guest asks for each revocation, which takes some too.
+    let both = (number("faults_event_ops")? - number("talk_event_ops")?) / FAULTS;
+    let invalidation = number("revoke_small_event_ops")? / number("revoke_small_invalidations")?;
     Ok(vec![
         ("lent in 4 KiB: entries per MiB", number("lend_small_entries_4kib")? / SMALL_MIB),
         ("lent in 4 KiB: hypercalls per MiB", calls("lend_small")? / SMALL_MIB),
@@ -134,6 +137,8 @@ fn rows(words: &Measured) -> Result<Vec<(&'static str, f64)>> {
         ("revoked in 2 MiB: flushes per MiB", number("revoke_large_flushes")? / LARGE_MIB),
         ("one page faulted in and revoked: hypercalls", calls("faults")? / FAULTS),
         ("one page faulted in and revoked: flushes", number("faults_flushes")? / FAULTS),
+        ("one page revoked: events", invalidation),
+        ("one page faulted in: events, besides Xen's to the broker", both - invalidation),
         ("a fault, to an event and its answer: half of them within", number("fault_ns_p50")? / ping),
         ("a fault, to an event and its answer: 99 % within", number("fault_ns_p99")? / ping),
         ("a revocation, guest idle, to an event and its answer", number("idle_ns_p50")? / ping),
