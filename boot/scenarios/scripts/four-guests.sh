@@ -29,11 +29,14 @@ part() {
 
 # Has g4 misbehave in one way while the others work, and looks that it did.
 misbehave() {
+    work "$1" g1 g2 g3 &
+    working=$!
     # Xen may end a guest in the middle of this, and one that it has ended has done something.
     in_guest g4 insmod /lib/modules/extra/hostile.ko way="$1" || [ "$1" = aperture ] || fail "$1 cannot begin"
     until [ "$(deeds || echo 1)" -gt 0 ]; do usleep 100000; done
-    before=$(deeds) || before=0
-    work "$1" g1 g2 g3
+    # Its broker may have had enough of it soon, but not before the others' work.
+    grep -q '^State:.*[^Z] (' /proc/$working/status || fail "$1 began after the others' work"
+    wait $working || exit 1
     if ! after=$(deeds); then
         # Xen ends a guest over whose own pages something is to be lent.
         [ "$1" = aperture ] || fail "$1 has ended g4"
@@ -41,7 +44,6 @@ misbehave() {
         return
     fi
     echo "$1: $after deeds over $(in_guest g4 cat /sys/module/hostile/parameters/links) links"
-    [ "$after" -gt "$before" ] || fail "nothing was done: $1"
 }
 deeds() { in_guest g4 cat /sys/module/hostile/parameters/deeds; }
 
