@@ -284,7 +284,7 @@ pub const BOOTS: &[Boot] = &[
     // there but a fault, so there is no string to begin in it.
     Boot {
         name: "debug-lend",
-        open: Some("passed once"),
+        open: Some("builds one more Xen"),
         xen: Flavour::LendDebug,
         scenarios: &[show("a_granted_page_of_a_lent_type_is_refused", "lent-page.sh", &["grant"])],
         ..PLAIN
@@ -327,7 +327,7 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "lend-probe-debug",
-        open: Some("passed by hand only"),
+        open: Some("builds one more Xen"),
         xen: Flavour::LendDebug,
         broker: false,
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
@@ -351,7 +351,7 @@ pub const BOOTS: &[Boot] = &[
     // What only lend-aware Xen can keep: instructions that it runs again, vCPUs that outlive their broker's end.
     Boot {
         name: "lend-more",
-        open: Some("passed in parts, by hand"),
+        open: Some("its second half was seen in parts"),
         xen: Flavour::Lend,
         vcpus: 2,
         timeout_s: 2400,
@@ -364,7 +364,7 @@ pub const BOOTS: &[Boot] = &[
     // One broker for three.
     Boot {
         name: "lend-shared",
-        open: Some("not run yet"),
+        open: Some("passed once"),
         xen: Flavour::Lend,
         guests: 3,
         guest_memory_mib: 192,
@@ -375,10 +375,10 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "lend-shared-killed",
-        open: Some("not run yet"),
+        open: Some("was seen to its 44th round"),
         xen: Flavour::Lend,
         broker: false,
-        timeout_s: 2400,
+        timeout_s: 3600,
         scenarios: &[show(
             "a_broker_of_three_unikernels_may_be_killed_at_any_moment",
             "killed-shared.sh",
@@ -389,7 +389,7 @@ pub const BOOTS: &[Boot] = &[
     // Xen's own part again: the lender's kernel gives away what it lends.
     Boot {
         name: "lend-given-back",
-        open: Some("passed once"),
+        open: Some("builds one more Xen"),
         xen: Flavour::LendDebug,
         guests: 2,
         broker: false,
@@ -435,7 +435,7 @@ pub const BOOTS: &[Boot] = &[
     // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
     Boot {
         name: "lend-hostile-debug",
-        open: Some("passed in parts, by hand"),
+        open: Some("builds one more Xen, and passed whole once"),
         xen: Flavour::LendDebug,
         vcpus: 2,
         timeout_s: 900,
