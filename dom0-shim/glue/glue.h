@@ -48,7 +48,8 @@ u64 xenlend_clock_ns(void);
 /* --- xen.c ---------------------------------------------------------------- */
 
 /* PV and allowed to control other domains. */
-bool xenlend_xen_is_pv_control_domain(void);
+bool xenlend_xen_is_control_domain(void);
+bool xenlend_xen_is_pv_domain(void);
 bool xenlend_xen_is_domain(void);
 /* major << 16 | minor */
 u32 xenlend_xen_version(void);
@@ -94,10 +95,12 @@ struct xenlend_frame {
 	u64 pfn;
 	u64 p2m_entry;
 	u64 m2p_pfn;
+	u32 is_translated;
 	u32 has_page;
 	u32 is_special;
 	u32 is_zero_page;
 	u32 is_device_memory;
+	u32 padding;
 };
 
 void xenlend_mapping_lock(struct xenlend_region *region);

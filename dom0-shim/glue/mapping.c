@@ -6,6 +6,7 @@
 #include <linux/mmap_lock.h>
 #include <linux/page-flags.h>
 #include <asm/xen/page.h>
+#include <xen/features.h>
 
 #include "region.h"
 #include "glue.h"
@@ -122,6 +123,7 @@ void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 	struct page *page;
 
 	frame->pfn = pfn;
+	frame->is_translated = xen_feature(XENFEAT_auto_translated_physmap);
 	frame->p2m_entry = __pfn_to_mfn(pfn);
 	frame->m2p_pfn = mfn_to_pfn_no_overrides(frame->p2m_entry & ~(FOREIGN_FRAME_BIT | IDENTITY_FRAME_BIT));
 	frame->is_device_memory = region_intersects(PFN_PHYS(pfn), PAGE_SIZE, IORESOURCE_MEM,
@@ -132,6 +134,7 @@ void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame)
 	if (!frame->has_page)
 		return;
 	page = pfn_to_page(pfn);
-	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page);
+	frame->is_special = PageReserved(page) || PageSlab(page) || PageTable(page) || PageOffline(page) ||
+			    is_zone_device_page(page);
 	frame->is_zero_page = is_zero_pfn(pfn);
 }

@@ -12,9 +12,14 @@ bool xenlend_xen_is_domain(void)
 	return xen_domain();
 }
 
-bool xenlend_xen_is_pv_control_domain(void)
+bool xenlend_xen_is_control_domain(void)
 {
-	return xen_pv_domain() && xen_initial_domain();
+	return xen_initial_domain();
+}
+
+bool xenlend_xen_is_pv_domain(void)
+{
+	return xen_pv_domain();
 }
 
 u32 xenlend_xen_version(void)

@@ -11,10 +11,10 @@ expect() { # WHY OFFSET
 }
 device=$(pci_of virtio-pci | head -n 1)
 # A page of the guest itself, mapped here: its start of memory. dom0's kernel tells such a frame from a
-# device's only where it has a number of its own for it.
+# device's only where it has a number of its own for it; one that Xen translates has a page of nobody's for it.
 tell area f foreign "$(xl domid $guest)" 0x100
 tell lend 0 f 16M
-expect 'Foreign|OtherMmio' 16M
+expect 'Foreign|OtherMmio|Special' 16M
 tell unlend 0
 # The BAR of a device that nobody allowed.
 tell area b file "/sys/bus/pci/devices/$device/resource4" 4K
@@ -25,8 +25,8 @@ tell unlend 1
 tell allow-bar "$(xl domid $guest)" "$device" 1
 tell area x file "/sys/bus/pci/devices/$device/resource1" 4K
 tell lend 2 x 20M
-# Xen gives dom0 this page for reading only, which is what a lookup for writing meets first.
-if lend_aware; then expect Readonly 20M; else expect Msix 20M; fi
+# Xen gives a PV dom0 this page for reading only, which is what a lookup for writing meets first.
+if lend_aware; then expect 'Readonly|Msix' 20M; else expect Msix 20M; fi
 tell unlend 2
 # A mapping that may not be written.
 echo text >/dev/shm/file

@@ -26,6 +26,8 @@ pub struct Boot {
     pub aperture: &'static str,
     /// Whether each guest gets its broker before the scenarios start.
     pub broker: bool,
+    /// Added to Xen's command line.
+    pub xen_cmdline: &'static str,
     /// Added to dom0's command line.
     pub dom0_cmdline: &'static str,
     /// The borrower's kernel module in the guests.
@@ -117,6 +119,7 @@ pub const PLAIN: Boot = Boot {
     guest_memory_mib: 256,
     aperture: "256M",
     broker: true,
+    xen_cmdline: "",
     dom0_cmdline: "",
     driver: Driver::None,
     guest_config: &[],

@@ -115,6 +115,12 @@ impl Machine<'_> {
             escaped(self.dom0_cmdline),
             escaped(&self.initramfs.display().to_string())
         );
+        // A PVH dom0's frames are not the machine's: what its devices reach, they reach through the IOMMU.
+        let virtio = if self.xen_cmdline.split_whitespace().any(|word| word.starts_with("dom0=pvh")) {
+            ",iommu_platform=on,disable-legacy=on"
+        } else {
+            ""
+        };
         let mut arguments: Vec<String> = [
             "-machine",
             "q35",
@@ -131,9 +137,9 @@ impl Machine<'_> {
             "-device",
             "bochs-display,vgamem=16M",
             "-device",
-            "virtio-gpu-pci",
+            &format!("virtio-gpu-pci{virtio}"),
             "-device",
-            "virtio-serial-pci",
+            &format!("virtio-serial-pci{virtio}"),
             "-chardev",
             &format!("socket,id=link,path={}", escaped(&self.link.display().to_string())),
             "-device",

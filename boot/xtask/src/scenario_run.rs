@@ -70,7 +70,7 @@ pub fn run(
         out: Some(folder.to_owned()),
         xen: boot.xen,
         no_broker: !boot.broker,
-        xen_cmdline: String::new(),
+        xen_cmdline: boot.xen_cmdline.to_owned(),
         dom0_cmdline: boot.dom0_cmdline.to_owned(),
         guest_cmdline: boot.driver.guest_cmdline().to_owned(),
         frontend: boot.driver != Driver::None,

@@ -303,6 +303,28 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // A dom0 whose frames are its own numbers, as a guest's are.
+    Boot {
+        name: "lend-pvh-dom0",
+        open: Some("passed in parts, by hand"),
+        xen: Flavour::Lend,
+        xen_cmdline: "dom0=pvh",
+        devices: &["amd-iommu,pt=off"],
+        dom0_cmdline: "page_poison=1 iomem=relaxed",
+        timeout_s: 1200,
+        scenarios: &[
+            show("vram_and_ram_of_bochs_are_shared_across_migrations", "share-display.sh", &[]),
+            show("a_memfd_is_shared", "share-other.sh", &["memfd", "4M"]),
+            show("anonymous_memory_is_shared", "share-holes.sh", &["anonymous", "1M"]),
+            show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["200"]),
+            show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
+            show("exit_revokes", "process-end.sh", &["exit"]),
+            show("sigkill_revokes", "process-end.sh", &["kill"]),
+            show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
+            show("what_is_lent_for_reading_is_never_written", "read-only.sh", &[]),
+        ],
+        ..PLAIN
+    },
     // The same for longer.
     Boot {
         name: "lend-only-long",

@@ -51,6 +51,9 @@ pub struct FrameFacts {
     pub p2m_entry: u64,
     /// What Xen's machine-to-physical table says about the machine frame.
     pub m2p_pfn: u64,
+    /// Whether Xen translates this domain's frames: then it has neither of the two, and names frames by its own
+    /// numbers. What is not its own behind one Xen refuses to release.
+    pub is_translated: bool,
     /// Whether Linux has a page structure for it.
     pub has_page: bool,
     /// Whether that page is reserved, a page table, or of an allocator.
@@ -71,6 +74,9 @@ pub fn judge(facts: &FrameFacts, bars: &Bars, read_only: bool) -> Result<(Mfn, F
         // A page-table entry that names a frame of another domain reads as no number of ours.
         return Err(FrameRefusal::Foreign);
     }
+    if facts.is_translated {
+        return judge_translated(facts, bars, read_only);
+    }
     if facts.p2m_entry == P2M_INVALID {
         return Err(FrameRefusal::Special);
     }
@@ -87,6 +93,23 @@ pub fn judge(facts: &FrameFacts, bars: &Bars, read_only: bool) -> Result<(Mfn, F
     if facts.m2p_pfn != facts.pfn {
         return Err(FrameRefusal::Foreign);
     }
+    judge_ram(mfn, facts, read_only)
+}
+
+fn judge_translated(
+    facts: &FrameFacts,
+    bars: &Bars,
+    read_only: bool,
+) -> Result<(Mfn, FrameKind), FrameRefusal> {
+    let gfn = Mfn(facts.pfn);
+    if facts.has_page {
+        judge_ram(gfn, facts, read_only)
+    } else {
+        judge_mmio(gfn, facts.is_device_memory, bars)
+    }
+}
+
+fn judge_ram(mfn: Mfn, facts: &FrameFacts, read_only: bool) -> Result<(Mfn, FrameKind), FrameRefusal> {
     if facts.is_zero_page && facts.has_page && read_only {
         return Ok((mfn, FrameKind::Ram));
     }
@@ -119,6 +142,7 @@ mod tests {
             pfn,
             p2m_entry: mfn,
             m2p_pfn: pfn,
+            is_translated: false,
             has_page: true,
             is_special: false,
             is_zero_page: false,
@@ -141,6 +165,27 @@ mod tests {
     fn own_ram_and_named_bars_pass() {
         assert_eq!(judge(&ram(5, 0x1234), &bars(), false), Ok((Mfn(0x1234), FrameKind::Ram)));
         assert_eq!(judge(&mmio(0xfd3e8), &bars(), false), Ok((Mfn(0xfd3e8), FrameKind::Bar)));
+    }
+
+    #[test]
+    fn a_translated_lender_names_its_own_numbers() {
+        let translated = |facts| FrameFacts { is_translated: true, ..facts };
+        // There is no table behind these two.
+        let ram = translated(FrameFacts { m2p_pfn: u64::MAX, p2m_entry: 5 | P2M_IDENTITY, ..ram(5, 0) });
+        assert_eq!(judge(&ram, &bars(), false), Ok((Mfn(5), FrameKind::Ram)));
+        let special = FrameFacts { is_special: true, ..ram };
+        assert_eq!(judge(&special, &bars(), false), Err(FrameRefusal::Special));
+        let zeros = FrameFacts { is_zero_page: true, is_special: true, ..ram };
+        assert_eq!(judge(&zeros, &bars(), false), Err(FrameRefusal::Special));
+        assert_eq!(judge(&zeros, &bars(), true), Ok((Mfn(5), FrameKind::Ram)));
+        let bar = |pfn| translated(FrameFacts { pfn, ..mmio(0) });
+        assert_eq!(judge(&bar(0xfd3e8), &bars(), false), Ok((Mfn(0xfd3e8), FrameKind::Bar)));
+        assert_eq!(judge(&bar(0xfe000), &bars(), false), Err(FrameRefusal::Msix));
+        assert_eq!(judge(&bar(0xfc000), &bars(), false), Err(FrameRefusal::OtherMmio));
+        let nowhere = FrameFacts { is_device_memory: false, ..bar(0xfc000) };
+        assert_eq!(judge(&nowhere, &bars(), false), Err(FrameRefusal::Foreign));
+        let no_number_of_ours = FrameFacts { pfn: u64::MAX >> 12, ..ram };
+        assert_eq!(judge(&no_number_of_ours, &bars(), false), Err(FrameRefusal::Foreign));
     }
 
     #[test]

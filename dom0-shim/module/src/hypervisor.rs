@@ -32,7 +32,7 @@ impl Hypervisor {
         if !xen::is_domain() {
             return Err(ENXIO);
         }
-        if !xen::is_pv_control_domain() {
+        if !xen::is_control_domain() {
             return Err(EOPNOTSUPP);
         }
         let (major, minor) = xen::version();
@@ -77,13 +77,14 @@ impl Hypervisor {
         }
     }
 
-    /// What this Xen can do for a borrower.
+    /// What this Xen can do for a borrower. Stock Xen maps by the machine's frames, which only a PV lender has:
+    /// `EOPNOTSUPP` for another.
     pub fn kind(self, borrower: u16) -> Result<Kind, Errno> {
         let mut call = DmOp::query(borrower);
         let mut calls = self;
         match calls.dm_op(&mut call).map_err(Errno) {
             Ok(()) => Ok(Kind::of(Some(call.answer().features))),
-            Err(EOPNOTSUPP) => Ok(Kind::of(None)),
+            Err(EOPNOTSUPP) if xen::is_pv_domain() => Ok(Kind::of(None)),
             Err(error) => Err(error),
         }
     }

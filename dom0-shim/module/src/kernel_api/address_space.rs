@@ -235,6 +235,7 @@ pub fn frame_facts(pfn: u64) -> FrameFacts {
         pfn: frame.pfn,
         p2m_entry: frame.p2m_entry,
         m2p_pfn: frame.m2p_pfn,
+        is_translated: frame.is_translated != 0,
         has_page: frame.has_page != 0,
         is_special: frame.is_special != 0,
         is_zero_page: frame.is_zero_page != 0,

@@ -22,10 +22,12 @@ pub struct Frame {
     pub pfn: u64,
     pub p2m_entry: u64,
     pub m2p_pfn: u64,
+    pub is_translated: u32,
     pub has_page: u32,
     pub is_special: u32,
     pub is_zero_page: u32,
     pub is_device_memory: u32,
+    pub padding: u32,
 }
 
 /// `struct xen_dm_op_buf`
@@ -54,7 +56,8 @@ extern "C" {
 
     pub fn xenlend_clock_ns() -> u64;
 
-    pub fn xenlend_xen_is_pv_control_domain() -> bool;
+    pub fn xenlend_xen_is_control_domain() -> bool;
+    pub fn xenlend_xen_is_pv_domain() -> bool;
     pub fn xenlend_xen_is_domain() -> bool;
     pub fn xenlend_xen_version() -> u32;
     pub fn xenlend_xen_physical_address_bits() -> u32;

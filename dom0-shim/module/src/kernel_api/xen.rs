@@ -14,10 +14,16 @@ pub fn is_domain() -> bool {
     unsafe { ffi::xenlend_xen_is_domain() }
 }
 
-/// Whether this kernel is PV and may control other domains.
-pub fn is_pv_control_domain() -> bool {
+/// Whether this kernel may control other domains.
+pub fn is_control_domain() -> bool {
     // SAFETY: reads variables that are constant after boot.
-    unsafe { ffi::xenlend_xen_is_pv_control_domain() }
+    unsafe { ffi::xenlend_xen_is_control_domain() }
+}
+
+/// Whether its frames are the machine's.
+pub fn is_pv_domain() -> bool {
+    // SAFETY: reads a variable that is constant after boot.
+    unsafe { ffi::xenlend_xen_is_pv_domain() }
 }
 
 /// Xen's major and minor version.
@@ -37,7 +43,7 @@ pub fn physical_address_bits() -> u32 {
 /// number, or what the call says.
 pub fn domctl(call: &mut Domctl) -> i64 {
     // SAFETY: the buffer is larger than `struct xen_domctl` and none of the calls that the core
-    // makes has a pointer in it. Any address of the kernel will do for a PV domain.
+    // makes has a pointer in it. Any address of the kernel will do.
     unsafe { ffi::xenlend_xen_call(HYPERCALL, call.words.as_mut_ptr().cast::<c_void>()) }
 }
 
@@ -55,6 +61,6 @@ pub fn device_model_operation(call: &mut DmOp) -> i64 {
     ];
     let count = if call.list_words == 0 { 1 } else { 2 };
     // SAFETY: both buffers are as long as they say, and live as long as the call; Xen writes into the first only
-    // what belongs to the operation, which fits. Any address of the kernel will do for a PV domain.
+    // what belongs to the operation, which fits. Any address of the kernel will do.
     unsafe { ffi::xenlend_xen_dm_op(call.borrower, count, buffers.as_mut_ptr()) }
 }
