@@ -306,12 +306,12 @@ pub const BOOTS: &[Boot] = &[
     // A dom0 whose frames are its own numbers, as a guest's are.
     Boot {
         name: "lend-pvh-dom0",
-        open: Some("passed in parts, by hand"),
         xen: Flavour::Lend,
         xen_cmdline: "dom0=pvh",
         devices: &["amd-iommu,pt=off"],
+        vcpus: 2,
         dom0_cmdline: "page_poison=1 iomem=relaxed",
-        timeout_s: 1200,
+        timeout_s: 1500,
         scenarios: &[
             show("vram_and_ram_of_bochs_are_shared_across_migrations", "share-display.sh", &[]),
             show("a_memfd_is_shared", "share-other.sh", &["memfd", "4M"]),
@@ -386,7 +386,6 @@ pub const BOOTS: &[Boot] = &[
     // One broker for three.
     Boot {
         name: "lend-shared",
-        open: Some("passed once"),
         xen: Flavour::Lend,
         guests: 3,
         guest_memory_mib: 192,

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::sync::mpsc::{channel, Sender};
 use std::thread;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, ensure, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
 use xenlend_touch::control::{Control, Count, CONTROL_BYTES};
@@ -139,6 +139,9 @@ impl Hunter {
 
 impl Hunt {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
+        // A thread that cannot start would leave the others hunting, and nobody told.
+        let vcpus = thread::available_parallelism()?.get();
+        ensure!(self.threads <= vcpus, "{} threads, but the guest has {vcpus} vCPUs", self.threads);
         let control = Control::new(aperture.map(self.control, CONTROL_BYTES as u64)?);
         let memory = aperture.map(self.offset, (self.pages * PAGE_BYTES) as u64)?;
         let poison = (self.poison & 0xFF) * 0x0101_0101_0101_0101;
