@@ -19,31 +19,43 @@ cost() {
     echo "${name}_memory_ops=${13} ${name}_event_ops=${33} ${name}_domctls=${37} ${name}_dm_ops=${42} ${name}_flushes=$flushes"
 }
 
-# Entries that were made since before: NAME
-entries() {
-    echo "$1_entries_4kib=$(($(counter adds_4kib) - small)) $1_entries_2mib=$(($(counter adds_2mib) - large))"
-    small=$(counter adds_4kib) large=$(counter adds_2mib)
+# Entries and faults since before: NAME
+made() {
+    echo "$1_entries_4kib=$(($(counter adds_4kib) - small)) $1_entries_2mib=$(($(counter adds_2mib) - large)) $1_faults=$(($(counter stage2_faults) - faults))"
+    before
 }
-small=$(counter adds_4kib) large=$(counter adds_2mib)
+before() { small=$(counter adds_4kib) large=$(counter adds_2mib) faults=$(counter stage2_faults); }
+before
 
-# 16 MiB page by page, 64 MiB in. Frames of a driver that are not neighbours would be as good.
-tell area m memfd 16M
-tell fill m 0 16M 1
-tell lend 0 m 64M
-cost lend_small touch_lent read 64M 16M
-entries lend_small
-cost again_small touch_lent read 64M 16M
+# 16 MiB page by page in 64 MiB: the driver's spare frames lie between those in use, so no two are neighbours.
+tell area s own 4096
+tell fill s 0 16M 1
+tell lend 0 s 64M
+cost lend_apart touch_lent read 64M 16M
+made lend_apart
+cost again_apart touch_lent read 64M 16M
 invalidations=$(counter invalidations)
-cost revoke_small tell revoke m 0 16M
-echo "revoke_small_invalidations=$(($(counter invalidations) - invalidations))"
+cost revoke_apart tell revoke s 0 16M
+echo "revoke_apart_invalidations=$(($(counter invalidations) - invalidations))"
 tell unlend 0
+
+# 8 MiB of neighbours, a page off the borders of 2 MiB, 96 MiB in.
+tell area n own 2048 --contiguous
+tell fill n 0 8M 1
+tell lend 1 n $(((96 << 20) + 4096))
+before
+cost lend_beside touch_lent read $(((96 << 20) + 4096)) 8M
+made lend_beside
+cost revoke_beside tell revoke n 0 8M
+tell unlend 1
 
 # 4 MiB in two entries, where no entry of 4 KiB ever was.
 tell area o own 1024 --contiguous
 tell fill o 0 4M 1
 tell lend 1 o 16M
+before
 cost lend_large touch_lent read 16M 4M
-entries lend_large
+made lend_large
 cost revoke_large tell revoke o 0 4M
 tell unlend 1
 

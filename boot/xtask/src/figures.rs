@@ -23,8 +23,11 @@ pub struct Arguments {
     parts: Parts,
 }
 
-/// MiB that the script lends in pages of 4 KiB.
-const SMALL_MIB: f64 = 16.0;
+/// MiB that the script lends in pages of 4 KiB whose frames are no neighbours.
+const APART_MIB: f64 = 16.0;
+
+/// MiB that it lends in pages of 4 KiB whose frames are neighbours.
+const BESIDE_MIB: f64 = 8.0;
 
 /// MiB that it lends in entries of 2 MiB.
 const LARGE_MIB: f64 = 4.0;
@@ -120,25 +123,34 @@ fn rows(words: &Measured) -> Result<Vec<(&'static str, f64)>> {
             .try_fold(0.0, |sum, kind| Ok(sum + number(&format!("{stage}_{kind}"))?))
     };
     let ping = number("ping_ns_p50")?;
-    // Notifications sent by calls. The guest asks for each revocation, which takes some too.
-    let both = (number("faults_event_ops")? - number("talk_event_ops")?) / FAULTS;
-    let invalidation = number("revoke_small_event_ops")? / number("revoke_small_invalidations")?;
+    // Notifications sent by calls, less those of the command itself.
+    let events = number("lend_apart_event_ops")? - number("again_apart_event_ops")?;
+    let invalidations = number("revoke_apart_invalidations")?;
     Ok(vec![
-        ("lent in 4 KiB: entries per MiB", number("lend_small_entries_4kib")? / SMALL_MIB),
-        ("lent in 4 KiB: hypercalls per MiB", calls("lend_small")? / SMALL_MIB),
-        ("lent in 4 KiB: flushes per MiB", number("lend_small_flushes")? / SMALL_MIB),
-        ("read again: hypercalls per MiB", calls("again_small")? / SMALL_MIB),
-        ("revoked in 4 KiB: hypercalls per MiB", calls("revoke_small")? / SMALL_MIB),
-        ("revoked in 4 KiB: flushes per MiB", number("revoke_small_flushes")? / SMALL_MIB),
-        ("lent in 2 MiB: entries per MiB", number("lend_large_entries_2mib")? / LARGE_MIB),
-        ("lent in 2 MiB: hypercalls per MiB", calls("lend_large")? / LARGE_MIB),
-        ("lent in 2 MiB: flushes per MiB", number("lend_large_flushes")? / LARGE_MIB),
-        ("revoked in 2 MiB: hypercalls per MiB", calls("revoke_large")? / LARGE_MIB),
-        ("revoked in 2 MiB: flushes per MiB", number("revoke_large_flushes")? / LARGE_MIB),
+        ("4 KiB, frames apart, lent: entries per MiB", number("lend_apart_entries_4kib")? / APART_MIB),
+        ("4 KiB, frames apart, lent: hypercalls per MiB", calls("lend_apart")? / APART_MIB),
+        ("4 KiB, frames apart, lent: flushes per MiB", number("lend_apart_flushes")? / APART_MIB),
+        ("4 KiB, frames apart, read again: hypercalls per MiB", calls("again_apart")? / APART_MIB),
+        ("4 KiB, frames apart, revoked: hypercalls per MiB", calls("revoke_apart")? / APART_MIB),
+        ("4 KiB, frames apart, revoked: flushes per MiB", number("revoke_apart_flushes")? / APART_MIB),
+        ("4 KiB, neighbours, lent: entries per MiB", number("lend_beside_entries_4kib")? / BESIDE_MIB),
+        ("4 KiB, neighbours, lent: hypercalls per MiB", calls("lend_beside")? / BESIDE_MIB),
+        ("4 KiB, neighbours, lent: flushes per MiB", number("lend_beside_flushes")? / BESIDE_MIB),
+        ("4 KiB, neighbours, revoked: hypercalls per MiB", calls("revoke_beside")? / BESIDE_MIB),
+        ("4 KiB, neighbours, revoked: flushes per MiB", number("revoke_beside_flushes")? / BESIDE_MIB),
+        ("2 MiB, lent: entries per MiB", number("lend_large_entries_2mib")? / LARGE_MIB),
+        ("2 MiB, lent: hypercalls per MiB", calls("lend_large")? / LARGE_MIB),
+        ("2 MiB, lent: flushes per MiB", number("lend_large_flushes")? / LARGE_MIB),
+        ("2 MiB, revoked: hypercalls per MiB", calls("revoke_large")? / LARGE_MIB),
+        ("2 MiB, revoked: flushes per MiB", number("revoke_large_flushes")? / LARGE_MIB),
         ("one page faulted in and revoked: hypercalls", calls("faults")? / FAULTS),
         ("one page faulted in and revoked: flushes", number("faults_flushes")? / FAULTS),
-        ("one page revoked: events", invalidation),
-        ("one page faulted in: events, besides Xen's to the broker", both - invalidation),
+        ("a fault and the pages around it: events", events / number("lend_apart_faults")?),
+        (
+            "a fault and the pages around it: pages",
+            number("lend_apart_entries_4kib")? / number("lend_apart_faults")?,
+        ),
+        ("a revocation: events", number("revoke_apart_event_ops")? / invalidations),
         ("a fault, to an event and its answer: half of them within", number("fault_ns_p50")? / ping),
         ("a fault, to an event and its answer: 99 % within", number("fault_ns_p99")? / ping),
         ("a revocation, guest idle, to an event and its answer", number("idle_ns_p50")? / ping),

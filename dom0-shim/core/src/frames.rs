@@ -4,9 +4,12 @@
 //!
 //! All but [`Frames::release`] runs in notifiers: nothing here may allocate, or wait for anybody but Xen.
 
-use xenlend_protocol::extent::ClaimedExtent;
-use xenlend_protocol::frame::{AperturePage, Mfn};
+use core::slice;
 
+use xenlend_protocol::extent::ClaimedExtent;
+use xenlend_protocol::frame::AperturePage;
+
+use crate::bars::FrameRun;
 use crate::dm_op::{run, Change, DmOp, Release, MAX_RUNS};
 use crate::mirror::Run;
 use crate::removal::Found;
@@ -41,8 +44,8 @@ pub trait Frames {
     /// Takes back what [`Self::release`] was given, of which nothing was lent. Gives how often Xen said no.
     fn take_back(&mut self, extents: &[ClaimedExtent], is_ram: &dyn Fn(AperturePage) -> bool) -> u64;
 
-    /// Takes frames back that were lent, or are about to be removed. Gives how often Xen said no.
-    fn withdraw(&mut self, first: Mfn, count: u32) -> u64;
+    /// Takes frames back that were lent, or are about to be removed. Gives of how many runs Xen said no.
+    fn withdraw(&mut self, runs: &[Run]) -> u64;
 
     /// Removes the entries of a run without the broker. Nothing of the broker that is on its way can add one of
     /// them afterwards: it is held, or its frames are withdrawn before.
@@ -96,6 +99,21 @@ impl<C: DmOps> LendAware<C> {
         self.calls.dm_op(&mut DmOp::dismiss_parties(self.borrower, self.lender))
     }
 
+    /// Withdraws at most [`MAX_RUNS`] runs. Xen stops at the first to which it says no, so the others are then
+    /// asked for one by one: frames that go back to their driver must not stay released for another's sake.
+    fn withdraw_part(&mut self, runs: impl Iterator<Item = FrameRun> + Clone) -> u64 {
+        if self.withdraw_together(runs.clone()) {
+            return 0;
+        }
+        runs.fold(0, |failures: u64, run| failures.saturating_add(u64::from(!self.withdraw_together([run]))))
+    }
+
+    fn withdraw_together(&mut self, runs: impl IntoIterator<Item = FrameRun>) -> bool {
+        let mut call = DmOp::release(self.borrower, runs, Release::Withdraw);
+        // ESRCH: there is no borrower left that could have something lent.
+        matches!(self.calls.dm_op(&mut call), Ok(()) | Err(ESRCH))
+    }
+
     fn change(&mut self, page: AperturePage, count: u32, what: Change) -> (Result<(), u16>, u32) {
         let gfn = self.first_gfn.saturating_add(u64::from(page.0));
         let mut call = DmOp::change(self.borrower, self.lender, gfn, u64::from(count), what);
@@ -124,22 +142,20 @@ impl<C: DmOps> Frames for LendAware<C> {
     }
 
     fn take_back(&mut self, extents: &[ClaimedExtent], _: &dyn Fn(AperturePage) -> bool) -> u64 {
-        extents
-            .iter()
-            .fold(0, |failures: u64, extent| failures.saturating_add(self.withdraw(extent.mfn, extent.count)))
+        extents.chunks(MAX_RUNS).fold(0, |failures: u64, part| {
+            let runs = part.iter().map(|extent| run(extent.mfn, extent.count));
+            failures.saturating_add(self.withdraw_part(runs))
+        })
     }
 
-    fn withdraw(&mut self, first: Mfn, count: u32) -> u64 {
-        let mut call = DmOp::release(self.borrower, [run(first, count)], Release::Withdraw);
-        match self.calls.dm_op(&mut call) {
-            // There is no borrower left that could have something lent.
-            Ok(()) | Err(ESRCH) => 0,
-            Err(_) => 1,
-        }
+    fn withdraw(&mut self, runs: &[Run]) -> u64 {
+        runs.chunks(MAX_RUNS).fold(0, |failures: u64, part| {
+            failures.saturating_add(self.withdraw_part(part.iter().map(Run::frames)))
+        })
     }
 
     fn remove(&mut self, run: &Run) -> Found<u16> {
-        let failures = self.withdraw(run.mfn, run.count);
+        let failures = self.withdraw(slice::from_ref(run));
         self.counts.failures = self.counts.failures.saturating_add(failures);
         match self.change(run.page, run.count, Change::Revoke).0 {
             Ok(()) => Found::Mapped(run.count),
@@ -150,7 +166,7 @@ impl<C: DmOps> Frames for LendAware<C> {
 
     fn verify(&mut self, run: &Run) -> Found<u16> {
         // First, or the broker could add behind the comparison.
-        let failures = self.withdraw(run.mfn, run.count);
+        let failures = self.withdraw(slice::from_ref(run));
         self.counts.failures = self.counts.failures.saturating_add(failures);
         let (mut at, mut mapped) = (0u32, 0u32);
         while at < run.count {

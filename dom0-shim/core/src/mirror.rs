@@ -8,6 +8,7 @@
 use xenlend_protocol::extent::{Extent, GranuleSize};
 use xenlend_protocol::frame::{AperturePage, Mfn, FRAMES_PER_2MIB};
 
+use crate::bars::FrameRun;
 use crate::storage::Storage;
 
 const PRESENT: u64 = 1 << 63;
@@ -31,6 +32,13 @@ pub struct Run {
     pub large: bool,
     /// The lender's own page of zeros, to be freed; always one page.
     pub zeros: bool,
+}
+
+impl Run {
+    /// Its frames.
+    pub fn frames(&self) -> FrameRun {
+        FrameRun { first: self.mfn, count: u64::from(self.count) }
+    }
 }
 
 /// What became present, in entries.

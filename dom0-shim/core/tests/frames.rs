@@ -9,7 +9,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
-use xenlend_shim_core::dm_op::{DmOp, NOBODY};
+use xenlend_shim_core::dm_op::{DmOp, MAX_RUNS, NOBODY};
 use xenlend_shim_core::frames::{Counts, DmOps, Frames, LendAware};
 use xenlend_shim_core::mirror::Run;
 use xenlend_shim_core::removal::Found;
@@ -17,6 +17,7 @@ use xenlend_shim_core::removal::Found;
 const BORROWER: u16 = 7;
 const LENDER: u16 = 0;
 const FIRST_GFN: u64 = 0x4_0000;
+const EPERM: u16 = 1;
 const ENOMEM: u16 = 12;
 const ESRCH: u16 = 3;
 const EEXIST: u16 = 17;
@@ -31,6 +32,8 @@ struct Xen {
     lent: BTreeSet<u64>,
     /// Frames that cannot be released.
     bad: BTreeSet<u64>,
+    /// Frames that cannot be withdrawn.
+    never: BTreeSet<u64>,
     is_gone: bool,
     calls: u32,
 }
@@ -57,7 +60,9 @@ impl DmOps for Handle {
                 assert_eq!(call.list_words, count * 2);
                 for run in call.list[..count * 2].chunks(2) {
                     for frame in run[0]..run[0] + run[1] {
-                        if flags & 1 != 0 {
+                        if flags & 1 != 0 && xen.never.contains(&frame) {
+                            return Err(EPERM);
+                        } else if flags & 1 != 0 {
                             xen.released.remove(&frame);
                         } else if xen.bad.contains(&frame) {
                             return Err(ENOMEM);
@@ -102,6 +107,10 @@ fn run(page: u32, count: u32) -> Run {
     Run { page: AperturePage(page), mfn: Mfn(1), count, large: false, zeros: false }
 }
 
+fn frame_run(mfn: u64, count: u32) -> Run {
+    Run { mfn: Mfn(mfn), ..run(0, count) }
+}
+
 fn released(xen: &Handle) -> Vec<(u64, bool)> {
     xen.0.borrow().released.iter().map(|(frame, writable)| (*frame, *writable)).collect()
 }
@@ -122,10 +131,29 @@ fn frames_are_released_for_what_they_are_lent_for_and_withdrawn() {
     assert_eq!(frames.release(&[extent(7, 200, 1)], true, &ALL), Ok(()));
     assert_eq!(released(&xen), [(100, true), (101, true), (200, false), (300, true)]);
     assert_eq!(xen.0.borrow().calls, 2, "one for each Present");
-    assert_eq!(frames.withdraw(Mfn(101), 100), 0, "also what was never released");
+    assert_eq!(frames.withdraw(&[frame_run(101, 100)]), 0, "also what was never released");
     assert_eq!(released(&xen), [(100, true), (300, true)]);
     assert_eq!(frames.take_back(&[extent(3, 100, 2), extent(9, 300, 1)], &ALL), 0);
     assert_eq!(released(&xen), []);
+}
+
+#[test]
+fn withdrawing_takes_a_call_for_each_list() {
+    let (xen, mut frames) = frames();
+    let runs: Vec<_> = (0..=MAX_RUNS as u64).map(|index| frame_run(100 + 2 * index, 1)).collect();
+    xen.0.borrow_mut().released.extend(runs.iter().map(|run| (run.mfn.0, true)));
+    assert_eq!(frames.withdraw(&runs), 0);
+    assert_eq!((released(&xen), xen.0.borrow().calls), (vec![], 2));
+}
+
+#[test]
+fn a_run_to_which_xen_says_no_keeps_no_other() {
+    let (xen, mut frames) = frames();
+    xen.0.borrow_mut().released.extend([(1, true), (3, true), (5, true)]);
+    xen.0.borrow_mut().never.insert(3);
+    let runs = [1, 3, 5].map(|frame| frame_run(frame, 1));
+    assert_eq!(frames.withdraw(&runs), 1);
+    assert_eq!(released(&xen), [(3, true)]);
 }
 
 #[test]
@@ -140,7 +168,7 @@ fn a_release_that_fails_leaves_nothing_released() {
 fn a_borrower_that_is_gone_has_nothing() {
     let (xen, mut frames) = frames();
     xen.0.borrow_mut().is_gone = true;
-    assert_eq!(frames.withdraw(Mfn(1), 5), 0);
+    assert_eq!(frames.withdraw(&[frame_run(1, 5)]), 0);
     assert_eq!(frames.remove(&run(0, 5)), Found::DomainGone);
     assert_eq!(frames.verify(&run(0, 5)), Found::DomainGone);
 }

@@ -40,7 +40,7 @@ pub fn revoke_all(link: &Link, cause: Cause) {
             Found::Stuck(error) => end_borrower(link, &run, error),
         }
         while let Some(taken) = link.locked(|state| state.core.force_removed(lease, &run)) {
-            take_back(link, &taken);
+            take_back(link, &[taken]);
         }
     }
     match link.locked(|state| state.core.end_force(broker_is_gone)) {
@@ -127,13 +127,15 @@ fn without_broker(link: &Link, act: impl FnOnce(&mut dyn Frames) -> removal::Fou
     }
 }
 
-/// Withdraws the frames of a run that was present and is no more.
-pub fn take_back(link: &Link, run: &Run) {
-    let failures = link.frames.lock().any().withdraw(run.mfn, run.count);
+/// Withdraws the frames of runs that were present and are no more.
+pub fn take_back(link: &Link, runs: &[Run]) {
+    let failures = link.frames.lock().any().withdraw(runs);
     if failures > 0 {
         link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     }
-    drop(Zeros::from_mirror(run));
+    for run in runs {
+        drop(Zeros::from_mirror(run));
+    }
 }
 
 /// The last resort: a borrower that does not run touches nothing.

@@ -5,7 +5,7 @@
 //! waiting, in a notifier, for this mutex.
 
 use xenlend_protocol::extent::ClaimedExtent;
-use xenlend_protocol::frame::{AperturePage, Mfn};
+use xenlend_protocol::frame::AperturePage;
 use xenlend_shim_core::bars::FrameRun;
 use xenlend_shim_core::frames::{Counts, Frames as AnyFrames, LendAware};
 use xenlend_shim_core::kind::Kind;
@@ -134,8 +134,8 @@ impl AnyFrames for Stock {
         ram.map(|extent| self.permissions.release(extent.mfn, extent.count)).sum()
     }
 
-    fn withdraw(&mut self, first: Mfn, count: u32) -> u64 {
-        self.permissions.release(first, count)
+    fn withdraw(&mut self, runs: &[Run]) -> u64 {
+        runs.iter().map(|run| self.permissions.release(run.mfn, run.count)).sum()
     }
 
     fn remove(&mut self, run: &Run) -> Found<u16> {

@@ -48,7 +48,7 @@ pub async fn revoke_all(sim: &Sim, cause: Cause) {
             end_borrower(sim).await;
         }
         while let Some(taken) = locked(sim, |state| state.core.force_removed(lease, &run)).await {
-            frames::withdraw(sim, &taken).await;
+            frames::withdraw(sim, &[taken]).await;
         }
     }
     let (end, state) = locked(sim, |state| (state.core.end_force(broker_is_gone), state.core.state())).await;

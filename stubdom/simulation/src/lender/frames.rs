@@ -118,18 +118,20 @@ pub async fn take_back(sim: &Sim, extents: &[ClaimedExtent], is_ram: &dyn Fn(Ape
     }
 }
 
-/// Withdraws the frames of a run that was present and is no more: `force::take_back`.
-pub async fn withdraw(sim: &Sim, run: &Run) {
+/// Withdraws the frames of runs that were present and are no more: `force::take_back`.
+pub async fn withdraw(sim: &Sim, runs: &[Run]) {
     let held = Lender::lock(sim, Lock::Permissions).await;
     if sim.config.is_lend_aware() {
         if !sim.config.has(Fault::KeepPermissions) {
-            act(sim, |frames| frames.withdraw(run.mfn, run.count)).await;
+            act(sim, |frames| frames.withdraw(runs)).await;
         }
     } else {
-        permissions::release(sim, run.mfn, run.count).await;
+        for run in runs {
+            permissions::release(sim, run.mfn, run.count).await;
+        }
     }
     drop(held);
-    if run.zeros {
+    for run in runs.iter().filter(|run| run.zeros) {
         sim.memory.borrow_mut().free_zeros(run.mfn.0);
     }
 }
