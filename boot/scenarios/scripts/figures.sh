@@ -19,12 +19,12 @@ cost() {
     echo "${name}_memory_ops=${13} ${name}_event_ops=${33} ${name}_domctls=${37} ${name}_dm_ops=${42} ${name}_flushes=$flushes"
 }
 
-# Entries and faults since before: NAME
+# Entries since before: NAME
 made() {
-    echo "$1_entries_4kib=$(($(counter adds_4kib) - small)) $1_entries_2mib=$(($(counter adds_2mib) - large)) $1_faults=$(($(counter stage2_faults) - faults))"
+    echo "$1_entries_4kib=$(($(counter adds_4kib) - small)) $1_entries_2mib=$(($(counter adds_2mib) - large))"
     before
 }
-before() { small=$(counter adds_4kib) large=$(counter adds_2mib) faults=$(counter stage2_faults); }
+before() { small=$(counter adds_4kib) large=$(counter adds_2mib); }
 before
 
 # 16 MiB page by page in 64 MiB: the driver's spare frames lie between those in use, so no two are neighbours.
