@@ -396,7 +396,7 @@ pub const BOOTS: &[Boot] = &[
     },
     Boot {
         name: "lend-shared-killed",
-        open: Some("was seen to its 44th round"),
+        open: Some("takes half an hour"),
         xen: Flavour::Lend,
         broker: false,
         timeout_s: 3600,
@@ -456,7 +456,7 @@ pub const BOOTS: &[Boot] = &[
     // With assertions: a hostile borrower's calls, and a card whose driver leaves it.
     Boot {
         name: "lend-hostile-debug",
-        open: Some("builds one more Xen, and passed whole once"),
+        open: Some("builds one more Xen"),
         xen: Flavour::LendDebug,
         vcpus: 2,
         timeout_s: 900,
