@@ -222,7 +222,7 @@ struct xenlend_counters {
 	__u64 invalidations;		/* notifier calls that touched present pages */
 	__u64 unrelated_invalidations;	/* notifier calls that cost no message */
 	__u64 revoked_pages;
-	__u64 stage2_faults;		/* Access messages from the broker; none on lend-aware Xen */
+	__u64 stage2_faults;		/* a vCPU stood still: Access messages, on lend-aware Xen Want messages for vCPUs */
 	__u64 page_ins;			/* lookups that ended in a Present */
 	__u64 adds_2mib;
 	__u64 adds_4kib;
@@ -244,7 +244,7 @@ struct xenlend_counters {
 	__u64 revoke_ns_max;
 	__u64 revoke_ns_p50;		/* from a log-linear histogram: within 7 % */
 	__u64 revoke_ns_p99;
-	__u64 wants;			/* Want messages: tasks of the borrower that sleep for pages */
+	__u64 wants;			/* Want messages for tasks of the borrower that sleep for pages */
 	__u64 borrower_attached;	/* now: 1 while the broker serves a frontend, 2 when that broke its contract */
 };
 

@@ -261,8 +261,8 @@ pub enum FromBroker {
         /// `attachment` of the request.
         attachment: u32,
     },
-    /// Make these pages present: a task of the borrower sleeps until they are. With
-    /// [`FEATURE_LEND_AWARE`] a vCPU may stand still for them too. At most [`MAX_WANTED`] are unanswered.
+    /// Make these pages present: a task of the borrower sleeps until they are, or a vCPU stands still. At most
+    /// [`MAX_WANTED`] are unanswered.
     Want {
         /// Echoed in the answer; no two unanswered ones have the same.
         ticket: u32,
@@ -272,6 +272,8 @@ pub enum FromBroker {
         first: AperturePage,
         /// Number of pages, all inside the lease.
         count: u32,
+        /// A vCPU stands still, which is so with [`FEATURE_LEND_AWARE`] only.
+        vcpu: bool,
     },
     /// The borrower broke the contract of its own link, which stays attached, and unserved, until it is
     /// detached.

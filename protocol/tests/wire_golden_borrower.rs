@@ -39,11 +39,13 @@ fn attaching() {
 
 #[test]
 fn wanting() {
-    // 10; ticket 7; lease 3, 300; 512; 128
-    golden(
-        &FromBroker::Want { ticket: 7, lease: LEASE, first: AperturePage(512), count: 128 },
-        &[0x0a, 0x07, 0x03, 0xac, 0x02, 0x80, 0x04, 0x80, 0x01],
-    );
+    // 10; ticket 7; lease 3, 300; 512; 128; a task's or a vCPU's
+    for (vcpu, last) in [(false, 0x00), (true, 0x01)] {
+        golden(
+            &FromBroker::Want { ticket: 7, lease: LEASE, first: AperturePage(512), count: 128, vcpu },
+            &[0x0a, 0x07, 0x03, 0xac, 0x02, 0x80, 0x04, 0x80, 0x01, last],
+        );
+    }
     // 10; ticket 300; the outcome's place
     let outcomes = [
         WantedOutcome::Present,

@@ -146,7 +146,10 @@ fn the_largest_messages_from_the_broker_fit() {
             1 + 5 + 1 + 1 + 3,
         ),
         (FromBroker::BorrowerDetached { attachment: u32::MAX }, 1 + 5),
-        (FromBroker::Want { ticket: u32::MAX, lease: LEASE, first: PAGE, count: COUNT }, 1 + 5 + 8 + 5 + 5),
+        (
+            FromBroker::Want { ticket: u32::MAX, lease: LEASE, first: PAGE, count: COUNT, vcpu: true },
+            1 + 5 + 8 + 5 + 5 + 1,
+        ),
     ];
     for (message, expected) in sizes {
         assert_eq!(size(&message), expected, "{message:?}");

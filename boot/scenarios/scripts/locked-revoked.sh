@@ -10,4 +10,5 @@ grep -q '^sum=' sum
 # Now and then it is taken away where it is not yet back: 2 of 5,000 times, seen once.
 [ "$(grown revoked_pages)" -ge "$1" ] || fail "not revoked so often: $(status)"
 [ "$(grown pause_brackets)" = 0 ] || fail "the guest was paused: $(status)"
-[ "$(grown stage2_faults)" = 0 ] || fail "accesses were done for the guest: $(status)"
+# An access that the broker asks to be done for the guest is a breach, and the end of the link.
+[ "$(grown stage2_faults)" -gt 0 ] || fail "no vCPU waited: $(status)"

@@ -11,6 +11,7 @@ grep -q ' failures=0 avx2=true' result
 revocations=$(sed -n 's/.* revocations=\([0-9]*\) .*/\1/p' result)
 [ "$(grown revoked_pages)" -ge "$revocations" ] || fail "not revoked so often: $(status)"
 [ "$(grown pause_brackets)" = 0 ] || fail "the guest was paused: $(status)"
-[ "$(grown stage2_faults)" = 0 ] || fail "accesses were done for the guest: $(status)"
+# An access that the broker asks to be done for the guest is a breach, and the end of the link.
+[ "$(grown stage2_faults)" -gt 0 ] || fail "no vCPU waited: $(status)"
 tell verify m
 status

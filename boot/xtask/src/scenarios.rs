@@ -90,6 +90,7 @@ pub const BOOTS: &[Boot] = &[
     // One vCPU and two tasks.
     Boot {
         name: "share",
+        on_lend: Some("share@lend"),
         driver: Driver::With,
         timeout_s: 600,
         scenarios: &[show("who_does_not_wait_has_the_processor", "frontend-share.sh", &["8"])],
@@ -98,6 +99,7 @@ pub const BOOTS: &[Boot] = &[
     // A lender that never answers for a page.
     Boot {
         name: "unanswered",
+        on_lend: Some("unanswered@lend"),
         guests: 2,
         driver: Driver::With,
         timeout_s: 600,
@@ -107,6 +109,7 @@ pub const BOOTS: &[Boot] = &[
     // Two vCPUs, and nothing but work on pages that move.
     Boot {
         name: "counters",
+        on_lend: Some("counters@lend"),
         driver: Driver::With,
         vcpus: 2,
         timeout_s: 1500,
@@ -117,6 +120,7 @@ pub const BOOTS: &[Boot] = &[
     // for each 2 MiB, from the guest's paging pool, which by default is sized for its memory.
     Boot {
         name: "sparse",
+        on_lend: Some("sparse@lend"),
         driver: Driver::With,
         guest_memory_mib: 160,
         aperture: "4G",
@@ -191,6 +195,7 @@ pub const BOOTS: &[Boot] = &[
     // The whole of it at once: guests with the driver, a broker each.
     Boot {
         name: "four-guests",
+        on_lend: Some("four-guests@lend"),
         guests: 4,
         guest_memory_mib: 192,
         driver: Driver::With,
@@ -373,7 +378,7 @@ pub const BOOTS: &[Boot] = &[
     // What only lend-aware Xen can keep: instructions that it runs again, vCPUs that outlive their broker's end.
     Boot {
         name: "lend-more",
-        open: Some("its second half was seen in parts"),
+        open: Some("takes a quarter of an hour"),
         xen: Flavour::Lend,
         vcpus: 2,
         timeout_s: 2400,

@@ -10,7 +10,7 @@ pub struct Counters {
     pub unrelated_invalidations: u64,
     /// Pages revoked.
     pub revoked_pages: u64,
-    /// Access messages of the broker.
+    /// Stops of a vCPU: Access messages of the broker, and Want messages for vCPUs.
     pub stage2_faults: u64,
     /// Lookups that ended in a Present.
     pub page_ins: u64,
@@ -54,7 +54,7 @@ pub struct Counters {
     pub revoke_ns_p50: u64,
     /// 99th percentile.
     pub revoke_ns_p99: u64,
-    /// Want messages of the broker.
+    /// Want messages of the broker for tasks.
     pub wants: u64,
     /// 1 while the broker serves a frontend of the borrower.
     pub borrower_attached: u64,

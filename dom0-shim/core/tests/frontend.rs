@@ -12,7 +12,7 @@ use xenlend_protocol::refusal::AttachFailure;
 use xenlend_shim_core::link::{FrontendState, NextWant, NotAttached, NotSent, PageInEnd, Reason};
 
 fn want(ticket: u32, lease: LeaseId, first: u32, count: u32) -> FromBroker {
-    FromBroker::Want { ticket, lease, first: AperturePage(first), count }
+    FromBroker::Want { ticket, lease, first: AperturePage(first), count, vcpu: false }
 }
 
 fn page_in(ticket: u32, lease: LeaseId, page: u32) -> Option<NextWant> {

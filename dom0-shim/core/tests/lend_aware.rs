@@ -32,7 +32,11 @@ fn lease_with(pair: &mut Pair, flags: u32) -> (xenlend_protocol::lease_id::Lease
 }
 
 fn want(pair: &mut Pair, lease: xenlend_protocol::lease_id::LeaseId, page: u32) {
-    pair.say(FromBroker::Want { ticket: 9, lease, first: AperturePage(page), count: 1 });
+    want_for(pair, lease, page, true);
+}
+
+fn want_for(pair: &mut Pair, lease: xenlend_protocol::lease_id::LeaseId, page: u32, vcpu: bool) {
+    pair.say(FromBroker::Want { ticket: 9, lease, first: AperturePage(page), count: 1, vcpu });
 }
 
 #[test]
@@ -64,6 +68,21 @@ fn what_belongs_to_stock_is_a_breach() {
     let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
     pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Later });
     assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+}
+
+#[test]
+fn stops_of_a_vcpu_are_counted_apart_from_tasks_that_sleep() {
+    for (vcpu, counts) in [(true, (1, 0)), (false, (0, 1))] {
+        let mut pair = Pair::connected_on(LEND_AWARE);
+        let (lease, _) = lease_with(&mut pair, 0);
+        want_for(&mut pair, lease, 5, vcpu);
+        let counters = pair.link.counters();
+        assert_eq!((counters.stage2_faults, counters.wants), counts);
+    }
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    want_for(&mut pair, lease, 5, true);
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach), "there a vCPU has its access done");
 }
 
 #[test]
@@ -107,7 +126,7 @@ fn a_hole_on_stock_is_decided_by_an_access() {
     let mut pair = Pair::connected();
     let lease = pair.region(0, 0, 1024, USER);
     assert!(!pair.link.presents_zeros(lease));
-    want(&mut pair, lease, 5);
+    want_for(&mut pair, lease, 5, false);
     pair.link.on_want_served(9, AperturePage(5), PageInEnd::Refused);
     let outcome = WantedOutcome::Unavailable;
     assert_eq!(pair.link.next_want(), Some(NextWant::Answer { ticket: 9, outcome }));

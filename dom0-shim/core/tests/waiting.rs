@@ -12,7 +12,7 @@ use xenlend_shim_core::link::{NextWant, PageInEnd};
 use xenlend_shim_core::request_queue::Work;
 
 fn want(ticket: u32, lease: LeaseId, first: u32) -> FromBroker {
-    FromBroker::Want { ticket, lease, first: AperturePage(first), count: 1 }
+    FromBroker::Want { ticket, lease, first: AperturePage(first), count: 1, vcpu: false }
 }
 
 fn access(id: u32, lease: LeaseId, page: u32) -> FromBroker {

@@ -81,7 +81,7 @@ impl Broker<'_> {
         if self.borrower.wanted.is_full_for_tasks(self.capabilities.faults_retry) {
             return Ok(None);
         }
-        let question = self.borrower.wanted.question(lease, pages);
+        let question = self.borrower.wanted.question(Asker::Task, lease, pages);
         match lender.send(&question) {
             Ok(()) => {
                 count(&mut self.counters.wants, 1);

@@ -67,7 +67,7 @@ impl Broker<'_> {
             return Stop::Waits;
         }
         let pages = PageRange::new(AperturePage(page), 1);
-        let question = wanted.question(lease, pages);
+        let question = wanted.question(Asker::Vcpus, lease, pages);
         match link.send(&question) {
             Ok(()) => {
                 count(&mut self.counters.wants, 1);

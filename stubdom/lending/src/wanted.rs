@@ -73,12 +73,13 @@ impl Wanted {
     }
 
     /// The question that comes next; nothing is recorded.
-    pub(crate) fn question(&mut self, lease: LeaseId, pages: PageRange) -> FromBroker {
+    pub(crate) fn question(&mut self, asker: Asker, lease: LeaseId, pages: PageRange) -> FromBroker {
         while self.wants.iter().any(|want| want.ticket == self.counter) {
             self.counter = self.counter.wrapping_add(1);
         }
         let first = AperturePage(pages.first);
-        FromBroker::Want { ticket: self.counter, lease, first, count: pages.page_count() }
+        let vcpu = asker == Asker::Vcpus;
+        FromBroker::Want { ticket: self.counter, lease, first, count: pages.page_count(), vcpu }
     }
 
     /// Records that [`Self::question`]'s last one has been sent; gives its ticket.

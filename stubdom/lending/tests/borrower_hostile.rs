@@ -247,7 +247,7 @@ proptest! {
             }
             bench.run();
             for said in bench.link.to_lender.drain(..) {
-                let FromBroker::Want { ticket, lease, first, count } = said else { continue };
+                let FromBroker::Want { ticket, lease, first, count, .. } = said else { continue };
                 let here = bench.broker.leases().at_page(first.0).unwrap();
                 prop_assert_eq!(here.id(), lease);
                 prop_assert!(first.0 + count <= here.pages().end && count >= 1);

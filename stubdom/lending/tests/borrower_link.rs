@@ -47,7 +47,7 @@ fn unavailable(lease: LeaseId, first: u32, count: u32) -> ToBorrower {
 }
 
 fn want(ticket: u32, lease: LeaseId, first: u32, count: u32) -> FromBroker {
-    FromBroker::Want { ticket, lease, first: AperturePage(first), count }
+    FromBroker::Want { ticket, lease, first: AperturePage(first), count, vcpu: false }
 }
 
 fn drop_region(lease: LeaseId) -> ToBroker {

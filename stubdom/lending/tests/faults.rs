@@ -29,11 +29,18 @@ fn page(page: u32) -> u64 {
     u64::from(page) * 4096
 }
 
-/// The tickets and first pages of what the broker asks now.
+/// The tickets and first pages of what the broker asks now for vCPUs.
 fn asked(bench: &mut Bench) -> Vec<(u32, u32)> {
+    asked_for(bench, true)
+}
+
+fn asked_for(bench: &mut Bench, vcpus: bool) -> Vec<(u32, u32)> {
     bench.run();
     let asked = bench.link.to_lender.drain(..).map(|message| match message {
-        FromBroker::Want { ticket, lease: id, first, count: 1 } if id == lease(0, 1) => (ticket, first.0),
+        FromBroker::Want { ticket, lease: id, first, count: 1, vcpu } if id == lease(0, 1) => {
+            assert_eq!(vcpu, vcpus);
+            (ticket, first.0)
+        }
         other => panic!("{other:?}"),
     });
     asked.collect()
@@ -403,7 +410,7 @@ fn tasks_leave_half_of_the_questions_to_vcpus() {
     for at in 0..MAX_WANTED as u32 {
         bench.borrower.to_broker.push_back(wait_for(id, at * 2, 1));
     }
-    let of_tasks = asked(&mut bench);
+    let of_tasks = asked_for(&mut bench, false);
     assert_eq!(of_tasks.len(), MAX_WANTED / 2);
     for vcpu in 0..4 {
         // The last one needs a page that a task waits for already: that has its own answer.
@@ -451,7 +458,7 @@ fn requests_that_are_no_faults_end_and_the_lender_is_asked_for_no_access() {
     assert_eq!(stock.request(0, fault(page(3), FAULT_READ)), u64::MAX);
     stock.attach();
     stock.borrower.to_broker.push_back(wait_for(lease(0, 1), 3, 1));
-    let [(ticket, 3)] = asked(&mut stock)[..] else { panic!() };
+    let [(ticket, 3)] = asked_for(&mut stock, false)[..] else { panic!() };
     assert_eq!(stock.ask(wanted(ticket, WantedOutcome::Failed)), [closed(BreachKind::UnexpectedAnswer)]);
 }
 

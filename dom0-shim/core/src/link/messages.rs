@@ -118,7 +118,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             FromBroker::Access { id, lease, page, offset, operation, wants_page } => {
                 self.on_access(id, (lease, page), offset, operation, wants_page)
             }
-            FromBroker::Want { ticket, lease, first, count } => self.on_want(ticket, lease, first, count),
+            FromBroker::Want { ticket, lease, first, count, vcpu } => {
+                self.on_want(ticket, (lease, first, count), vcpu)
+            }
             FromBroker::BorrowerAttached { attachment, result } => {
                 self.on_borrower_attached(attachment, result)
             }

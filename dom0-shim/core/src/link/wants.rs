@@ -89,11 +89,13 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     pub(super) fn on_want(
         &mut self,
         ticket: u32,
-        lease: LeaseId,
-        first: AperturePage,
-        count: u32,
+        (lease, first, count): (LeaseId, AperturePage, u32),
+        vcpu: bool,
     ) -> Result<(), BreachKind> {
-        add(&mut self.counters.wants, 1);
+        if vcpu && self.config.kind.completes_accesses() {
+            return Err(BreachKind::OutOfTurn);
+        }
+        add(if vcpu { &mut self.counters.stage2_faults } else { &mut self.counters.wants }, 1);
         let end = first.checked_add(count).filter(|_| count > 0).ok_or(BreachKind::OutOfRange)?;
         // One that is gone meanwhile is none to be checked, and answered so.
         if let Some(region) = self.regions.get(lease) {
