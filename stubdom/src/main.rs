@@ -20,7 +20,7 @@ use crate::memory::page_table::{image_base, image_limit, Access, PageTables};
 use crate::memory::window::Window;
 use crate::memory::{exceptions, heap};
 use crate::more_borrowers::MoreBorrowers;
-use crate::service::{ports_of, vcpu_count, Place, Service, Step};
+use crate::service::{ports_of, table_bytes, vcpu_count, Place, Service, Step};
 use crate::start_error::StartError;
 use crate::start_info::{Boot, COMMAND_LINE_BYTES};
 use crate::trace::{record, Event};
@@ -178,15 +178,15 @@ fn open(
     free: &mut Vec<Place, MAX_BORROWERS>,
     window: &mut Window,
 ) -> Result<Box<Service>, StartError> {
-    let vcpus = vcpu_count(config)?;
-    let place = Place::find(free, window, config.aperture_pages, vcpus)?;
-    let service = Service::open(config, kind, xen, arguments, place, window)?;
+    let config = Config { vcpus: vcpu_count(config)?, ..*config };
+    let service = Service::open(&config, kind, xen, arguments, free, window)?;
     log!(
-        "domain {} borrows {} pages from gfn {:#x} of domain {}; {vcpus} vCPUs, heap {} KiB used, {} KiB free",
+        "domain {} borrows {} pages from gfn {:#x} of domain {}; {} vCPUs, heap {} KiB used, {} KiB free",
         config.borrower,
         config.aperture_pages,
         config.aperture_gfn,
         config.lender,
+        config.vcpus,
         heap::usage().0 / 1024,
         heap::usage().1 / 1024
     );
@@ -237,8 +237,10 @@ impl Domain {
         let service = self.services.remove(index);
         let borrower = service.borrower();
         log!("{why}: leaving domain {borrower}");
-        // A place too many is lost. There is none: each was taken by one of so many borrowers.
-        self.free.extend(service.leave());
+        if let Some(place) = service.leave() {
+            // There is room: places are made only while none is free, so there are no more than borrowers at a time.
+            let _ = self.free.push(place);
+        }
         if let Some(more) = &mut self.more {
             more.say(borrower, "left", None);
         }
@@ -276,6 +278,12 @@ impl Domain {
         // One for xenstore, and one for the link of each borrower that has none now.
         if used + self.services.len() + 1 + ports_of(vcpus) > POLL_PORTS_MAX {
             return Err(StartError::NotForMore("the vCPUs of all have more than 128 event channels"));
+        }
+        // The guest may have chosen the size.
+        if table_bytes(config.aperture_pages) > heap::usage().1 / 2 {
+            return Err(StartError::NotForMore(
+                "its aperture takes more than half of the memory that is left",
+            ));
         }
         let kind = XenKind::ask(config.borrower)?;
         if kind != XenKind::LendAware {

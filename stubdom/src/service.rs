@@ -3,6 +3,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec as HeapVec;
+use core::hint::black_box;
 
 use heapless::Vec;
 use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn};
@@ -40,13 +41,12 @@ const BORROWER_STEPS: u32 = 32;
 /// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
 const LENDER_CHECK_NS: u64 = 1_000_000_000;
 
-/// What one borrower takes of the domain for itself. Whoever leaves gives it back.
+/// What one borrower takes of the window. Whoever leaves gives it back.
+#[derive(Clone, Copy)]
 pub struct Place {
     lender_frames: [WindowFrame; 3],
     borrower_frames: [WindowFrame; 3],
     request_frame: WindowFrame,
-    pages: &'static mut [PageSlot],
-    vcpus: &'static mut [VcpuSlot],
 }
 
 /// One borrower's share.
@@ -76,24 +76,15 @@ pub enum Step {
 }
 
 impl Place {
-    /// A place for an aperture of so many pages and so many vCPUs: one of the free ones, or a new one.
+    /// One of the free places, or a new one: there are never more of them than were borrowers at a time.
     ///
     /// # Errors
-    /// If there is no room for it.
-    pub fn find<const N: usize>(
-        free: &mut Vec<Self, N>,
-        window: &mut Window,
-        pages: u32,
-        vcpus: u16,
-    ) -> Result<Self, StartError> {
-        let fits =
-            |place: &Self| place.pages.len() == pages as usize && place.vcpus.len() == usize::from(vcpus);
-        if let Some(found) = free.iter().position(fits) {
-            return Ok(free.swap_remove(found));
+    /// If the window is used up.
+    pub fn find<const N: usize>(free: &mut Vec<Self, N>, window: &mut Window) -> Result<Self, StartError> {
+        if let Some(place) = free.pop() {
+            return Ok(place);
         }
         Ok(Self {
-            pages: storage(pages as usize)?,
-            vcpus: storage(vcpus.into())?,
             lender_frames: [window.take()?, window.take()?, window.take()?],
             borrower_frames: [window.take()?, window.take()?, window.take()?],
             request_frame: window.take()?,
@@ -101,12 +92,44 @@ impl Place {
     }
 }
 
-/// Storage for as long as the domain lives.
-fn storage<T: Default>(count: usize) -> Result<&'static mut [T], StartError> {
+/// What one borrower takes of the heap, on its way into its service.
+struct Tables {
+    pages: &'static mut [PageSlot],
+    vcpus: &'static mut [VcpuSlot],
+}
+
+impl Tables {
+    /// For an aperture of so many pages and so many vCPUs: the guest may have chosen how many.
+    fn new(pages: u32, vcpus: u16) -> Result<Self, StartError> {
+        let (pages, vcpus) = (storage(pages as usize)?, storage(vcpus.into())?);
+        Ok(Self { pages: Box::leak(pages), vcpus: Box::leak(vcpus) })
+    }
+
+    /// Frees them, which may be done while the heap is locked.
+    fn give_back(self) {
+        let Self { pages, vcpus } = self;
+        free(pages);
+        free(vcpus);
+    }
+}
+
+/// Storage on the heap, if there is any left.
+fn storage<T: Default>(count: usize) -> Result<Box<[T]>, StartError> {
     let mut values = HeapVec::new();
     values.try_reserve_exact(count).map_err(|_| StartError::Memory("too little for so large an aperture"))?;
     values.resize_with(count, T::default);
-    Ok(values.leak())
+    Ok(values.into_boxed_slice())
+}
+
+/// Bytes of the heap that the pages of an aperture take.
+pub fn table_bytes(pages: u32) -> usize {
+    size_of::<PageSlot>().saturating_mul(pages as usize)
+}
+
+/// Frees storage of a [`Tables`].
+fn free<T>(values: &'static mut [T]) {
+    // SAFETY: it is the whole of what `Box::leak` gave to `Tables::new`, and this is the only reference.
+    drop(unsafe { Box::from_raw(core::ptr::from_mut(values)) });
 }
 
 /// What is open already, while a service is made.
@@ -117,15 +140,19 @@ struct Opened {
 }
 
 impl Opened {
-    fn close(self) {
+    /// Whether nothing stays mapped.
+    fn close(self) -> bool {
         if let Some(port) = self.port {
             event_channel::close(port);
         }
+        let mut all_gone = true;
         for grant in self.grants {
             if let Err(refused) = grant_table::unmap(grant) {
                 log!("a page of the lender stays mapped: {refused:?}");
+                all_gone = false;
             }
         }
+        all_gone
     }
 }
 
@@ -133,23 +160,23 @@ impl Service {
     /// Takes up the service of a borrower.
     ///
     /// # Errors
-    /// If a step of it fails: nothing of it is left then, and the place is lost.
-    pub fn open(
+    /// If a step of it fails: nothing of it is left then.
+    pub fn open<const N: usize>(
         config: &Config,
         kind: XenKind,
         xen: XenVersion,
         arguments: Arguments,
-        place: Place,
+        free: &mut Vec<Place, N>,
         window: &mut Window,
     ) -> Result<Box<Self>, StartError> {
+        let place = Place::find(free, window)?;
         let mut opened = Opened::default();
-        match Self::make(config, kind, xen, arguments, place, window, &mut opened) {
-            Ok(service) => Ok(service),
-            Err(error) => {
-                opened.close();
-                Err(error)
+        Self::make(config, kind, xen, arguments, place, window, &mut opened).inspect_err(|_| {
+            if opened.close() {
+                // There is room: it came from there, or is of one borrower more than were ever served.
+                let _ = free.push(place);
             }
-        }
+        })
     }
 
     fn make(
@@ -161,7 +188,12 @@ impl Service {
         window: &mut Window,
         opened: &mut Opened,
     ) -> Result<Box<Self>, StartError> {
-        let Place { lender_frames, borrower_frames, request_frame, pages, vcpus } = place;
+        let Place { lender_frames, borrower_frames, request_frame } = place;
+        // The room of the service itself: `Box::new` would end the domain if there were none.
+        let mut room = HeapVec::<Self>::new();
+        room.try_reserve_exact(1).map_err(|_| StartError::Memory("too little for one more borrower"))?;
+        // Or the compiler may leave out an allocation that nobody looks at.
+        black_box(&mut room);
         for (reference, page) in config.rings.into_iter().zip(lender_frames) {
             let mapping = grant_table::map(config.lender, reference, page)
                 .map_err(|refused| StartError::refused_grant(reference, refused))?;
@@ -171,16 +203,24 @@ impl Service {
         let port = event_channel::bind(config.lender, config.lender_port)
             .map_err(|errno| StartError::Call { purpose: "bind the lender's port", errno })?;
         opened.port = Some(port);
-        let vcpu_count = vcpus.len() as u16;
+        let Tables { pages, vcpus } = Tables::new(config.aperture_pages, config.vcpus)?;
         let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, pages, vcpus, kind.capabilities())
             .map_err(|error| match error {
                 ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
                 ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
             })?;
-        let hypervisor = hypervisor(kind, xen, config, vcpu_count, request_frame, window)?;
+        let hypervisor = match hypervisor(kind, xen, config, request_frame, window) {
+            Ok(hypervisor) => hypervisor,
+            Err(error) => {
+                let (pages, vcpus) = broker.into_storage();
+                Tables { pages, vcpus }.give_back();
+                return Err(error);
+            }
+        };
         // SAFETY: the three pages have just been mapped, stay until `leave` drops the link, and only the link
         // knows them.
         let link = unsafe { Link::new(lender_frames, port) };
+        drop(room);
         Ok(Box::new(Self {
             borrower: config.borrower,
             state: broker.link_state(),
@@ -268,8 +308,9 @@ impl Service {
             lender_gone &= grant_table::unmap(grant).is_ok();
         }
         let (pages, vcpus) = broker.into_storage();
+        Tables { pages, vcpus }.give_back();
         let borrower_frames = borrower_frames.filter(|_| requests_gone && lender_gone)?;
-        Some(Place { lender_frames, borrower_frames, request_frame, pages, vcpus })
+        Some(Place { lender_frames, borrower_frames, request_frame })
     }
 }
 
@@ -298,11 +339,10 @@ fn hypervisor(
     kind: XenKind,
     xen: XenVersion,
     config: &Config,
-    vcpus: u16,
     page: WindowFrame,
     window: &mut Window,
 ) -> Result<XenHypervisor, StartError> {
-    let Config { borrower, lender, aperture_gfn, .. } = *config;
+    let Config { borrower, lender, aperture_gfn, vcpus, .. } = *config;
     let server = |range| {
         let frames = config.aperture_pages.into();
         IoreqServer::create(borrower, range, aperture_gfn, frames, vcpus, page)

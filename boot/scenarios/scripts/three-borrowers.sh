@@ -38,6 +38,12 @@ grep -q "leaving domain $gone" /var/log/xen/console/guest-xenlend-g1.log || fail
 # Another takes its place.
 xl create /etc/xen/g3.cfg
 await_boot g3
+# More than the broker has places, each of another size: what one has left is there for the next.
+for size in 2 4 6 8 10 12 14 16 18 20; do
+    xenlend up g3 --broker-of g1 --aperture 0x1000000000:${size}M
+    xenlend down g3
+done
+[ "$(xl domid xenlend-g1)" = "$broker" ] || fail "the broker ended: $(tail -n 5 /var/log/xen/console/guest-xenlend-g1.log)"
 xenlend up g3 --broker-of g1
 to g3 exit
 lend_to g3

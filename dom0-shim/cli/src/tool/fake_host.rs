@@ -13,7 +13,7 @@ use super::domain::{Life, Vcpu};
 use super::guest::{tests::pvh, Guest};
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
-use super::nodes::{broker_folder, root, Node};
+use super::nodes::{broker_folder, root, told, Node};
 use super::record::{Phase, Record, Supervisor};
 
 /// Process id of the supervisor that the fake starts.
@@ -209,10 +209,14 @@ impl Host for FakeHost {
         Ok(self.brokers_leave)
     }
 
-    fn await_leave(&mut self, _broker: u16, borrower: u16) -> Outcome<bool> {
+    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool> {
         self.step("await_leave")?;
         assert!(!self.world.links.contains_key(&borrower), "its link has not ended");
-        Ok(self.brokers_leave)
+        // It says nothing of a borrower of which it has not heard.
+        let first = self.world.nodes.get(&told(broker, borrower, false));
+        let heard = first == Some(&borrower.to_string())
+            || self.world.nodes.contains_key(&told(broker, borrower, true));
+        Ok(self.brokers_leave && heard)
     }
 
     fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {

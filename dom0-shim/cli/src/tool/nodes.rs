@@ -82,12 +82,22 @@ pub fn joined_folder(broker: u16, borrower: u16) -> String {
     format!("{}/more/{borrower}", broker_folder(broker))
 }
 
+/// The node by which a broker has heard of one borrower of several. It is the first to be removed.
+pub fn told(broker: u16, borrower: u16, joined: bool) -> String {
+    let root = root(broker);
+    if joined {
+        format!("{root}/more/{borrower}")
+    } else {
+        format!("{root}/borrower/domid")
+    }
+}
+
 /// All that is about one borrower of several.
 pub fn of_one(broker: u16, borrower: u16, joined: bool) -> Vec<String> {
     let root = root(broker);
-    let own: &[&str] = if joined { &[] } else { &["/lender", "/borrower"] };
-    let mut paths: Vec<_> = own.iter().map(|path| format!("{root}{path}")).collect();
-    paths.push(format!("{root}/more/{borrower}"));
+    let own: &[&str] = if joined { &[] } else { &["/borrower", "/lender"] };
+    let mut paths = vec![told(broker, borrower, joined)];
+    paths.extend(own.iter().map(|path| format!("{root}{path}")));
     paths.push(joined_folder(broker, borrower));
     paths
 }
@@ -211,9 +221,9 @@ mod tests {
     fn of_several_only_ones_own_nodes_go() {
         let joined = ["/local/domain/8/xenlend/more/7", "/local/domain/8/xenlend/broker/more/7"];
         assert_eq!(of_one(8, 7, true), joined);
-        let first = of_one(8, 7, false);
-        assert_eq!(first[..2], ["/local/domain/8/xenlend/lender", "/local/domain/8/xenlend/borrower"]);
-        assert_eq!(first[2..], joined);
+        let first = ["borrower/domid", "borrower", "lender", "broker/more/7"]
+            .map(|path| format!("/local/domain/8/xenlend/{path}"));
+        assert_eq!(of_one(8, 7, false), first);
     }
 
     #[test]

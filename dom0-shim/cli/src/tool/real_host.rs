@@ -156,7 +156,9 @@ impl Host for RealHost {
         loop {
             self.xenstore("read", &state, Xenstore::fired)?;
             let said = self.xenstore("read", &state, |store| store.read(&state))?;
-            if said.as_deref() == Some("left") || !xl::life(broker)?.can_run() {
+            // What has failed is not tried again: the link has ended, and Xen lets the broker do nothing for it.
+            let serves = !matches!(said.as_deref(), Some("left" | "failed"));
+            if !serves || !xl::life(broker)?.can_run() {
                 return Ok(true);
             }
             let left = deadline.saturating_duration_since(Instant::now());

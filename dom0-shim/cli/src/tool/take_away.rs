@@ -94,6 +94,16 @@ fn remove_frontend<H: Host>(host: &mut H, guest: u16, broker: u16, errors: &mut 
     }
 }
 
+/// Waits until a broker does not serve the borrower, whose link has ended.
+fn leave<H: Host>(host: &mut H, broker: u16, borrower: u16, joined: bool) -> Result<bool, HostError> {
+    // It has never heard of the borrower, or has left it before, when something else could not be done.
+    let told = host.read_node(&nodes::told(broker, borrower, joined))?.is_some();
+    if !told || !host.life(broker)?.can_run() {
+        return Ok(true);
+    }
+    host.await_leave(broker, borrower)
+}
+
 fn take_away_from_shared<H: Host>(host: &mut H, remains: &Remains, broker: u16) -> TakenAway {
     let mut errors = Vec::new();
     for borrower in &remains.links {
@@ -102,18 +112,16 @@ fn take_away_from_shared<H: Host>(host: &mut H, remains: &Remains, broker: u16) 
             errors.push(error);
             continue;
         }
-        let runs = host.life(broker).is_ok_and(Life::can_run);
-        let has_left = match host.await_leave(broker, *borrower) {
-            _ if !runs => true,
-            Ok(has_left) => has_left,
+        match leave(host, broker, *borrower, remains.joined) {
+            Ok(true) => {}
+            Ok(false) => {
+                errors.push(HostError::NotLeft { broker, borrower: *borrower });
+                continue;
+            }
             Err(error) => {
                 errors.push(error);
-                false
+                continue;
             }
-        };
-        if !has_left {
-            errors.push(HostError::NotLeft { broker, borrower: *borrower });
-            continue;
         }
         for path in nodes::of_one(broker, *borrower, remains.joined) {
             errors.extend(host.remove_node(&path).err());

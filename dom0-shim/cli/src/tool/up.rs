@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
 use super::guest::Guest;
 use super::host::Host;
-use super::nodes::{broker_folder, Link};
+use super::nodes::{broker_folder, of_one, Link};
 use super::record::{Phase, Record, VERSION};
 use super::take_away::{take_away, Remains};
 
@@ -223,6 +223,10 @@ fn build<H: Host>(
     };
     // Listening starts before the broker runs, or hears of the link: nothing that it does can be missed.
     if record.joined.is_some() {
+        // What the broker has said of an earlier link is no answer to this one.
+        for path in of_one(broker, guest.domid, true) {
+            host.remove_node(&path)?;
+        }
         host.listen(guest.domid, broker, record.joined.as_deref())?;
         for node in link.joining_nodes() {
             host.write_node(&node)?;
