@@ -16,7 +16,7 @@ use super::lock::Lock;
 use super::preflight::Surroundings;
 use super::real_host::RealHost;
 use super::record::Record;
-use super::up::{up, UpRequest};
+use super::up::{await_claim, up, UpRequest};
 use super::{paths, record_file, status, supervise};
 
 /// Does what was asked; gives the exit status.
@@ -78,6 +78,9 @@ fn run_up(arguments: UpArguments) -> Result<(), Failure> {
         timeout: Duration::from_secs(arguments.timeout.into()),
         again,
     };
+    if request.broker_of.is_some() {
+        await_claim(&mut RealHost::new(&guest), &request)?;
+    }
     // In one order for all: two that join each other's broker do not wait for each other.
     let mut names: Vec<_> = request.broker_of.iter().chain([&guest]).collect();
     names.sort();

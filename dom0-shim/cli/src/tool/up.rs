@@ -14,7 +14,7 @@ use super::broker_config::{is_usable_name, BrokerConfig};
 use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
 use super::guest::Guest;
-use super::host::Host;
+use super::host::{Host, Outcome};
 use super::nodes::{broker_folder, of_one, Link};
 use super::record::{Phase, Record, VERSION};
 use super::take_away::{take_away, Remains};
@@ -47,6 +47,18 @@ pub struct UpRequest {
     pub again: Option<Vec<String>>,
 }
 
+/// Waits until the guest has said where its aperture is, if it has to. Another guest's lock must not be held
+/// meanwhile: when this one speaks is its own business.
+///
+/// # Errors
+/// Of xl or of xenstore.
+pub fn await_claim<H: Host>(host: &mut H, request: &UpRequest) -> Outcome<()> {
+    if let Some(guest) = host.find_guest(&request.guest)?.filter(|guest| !reserves_any(guest)) {
+        host.await_node(&claim_path(guest.domid), request.timeout)?;
+    }
+    Ok(())
+}
+
 /// Gives the guest its broker.
 pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure> {
     let name = &request.guest;
@@ -73,8 +85,10 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     let claim = if reserves_any(&guest) {
         None
     } else {
-        // The driver claims one when the guest has booted so far.
-        host.await_node(&claim_path(guest.domid), request.timeout)?
+        // The driver claims one when the guest has booted so far. Where another guest's broker is joined, that has
+        // been awaited.
+        let patience = if request.broker_of.is_some() { Duration::ZERO } else { request.timeout };
+        host.await_node(&claim_path(guest.domid), patience)?
     };
     let aperture = choose(&guest, request.aperture, claim.as_deref())?;
 
