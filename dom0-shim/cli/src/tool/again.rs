@@ -8,18 +8,21 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::connection::{wait_for, DOMAIN_ENDS};
+use super::domain::Life;
 use super::guest::Guest;
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
 use super::log_line;
 use super::real_host::RealHost;
-use super::record::Record;
+use super::record::{Phase, Record};
 use super::xenstore::Xenstore;
 
 /// The watch that fires when a domain has been made.
 const DOMAIN_COMES: &str = "@introduceDomain";
 /// How long a domain may take to follow. xl makes it at once; its machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The option that names a guest whose broker is joined.
+const BROKER_OF: &str = "--broker-of";
 /// How often to look meanwhile: xl lists a domain only when it has written its configuration to a file, which is
 /// after its introduction, and nothing tells of that.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -44,6 +47,8 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
         wait_for(&[&store], Some(left.min(LOOK_AGAIN))).map_err(failed)?;
         store.fired().map_err(failed)?;
     }
+    let other = whom_to_join(&mut host, record, arguments)?;
+    let arguments = joining(arguments, other);
     // Another process: this one has watched a guest that is no more. What it says goes to the log.
     let status = Command::new("/proc/self/exe").args(arguments).stdin(Stdio::null()).status();
     log_line::write(&match status {
@@ -51,6 +56,48 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
         Err(error) => format!("guest {} again: {error}", record.guest),
     });
     Ok(())
+}
+
+/// The guest whose broker the next domain is to have: one that the guest's last broker still serves, or the one that
+/// was named, if it is up. Else the guest has a broker for itself, which is better than none.
+fn whom_to_join<H: Host>(host: &mut H, record: &Record, arguments: &[String]) -> Outcome<Option<String>> {
+    let mut wanted = Vec::new();
+    if let Some(broker) = record.broker_domid.filter(|_| record.lend_aware) {
+        if host.life(broker).is_ok_and(Life::can_run) {
+            wanted = host.others_of(broker, &record.guest)?;
+        }
+    }
+    wanted.extend(named(arguments).map(str::to_owned));
+    for other in wanted {
+        if host.load_record(&other)?.is_some_and(|found| found.phase == Phase::Up) {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+/// The guest whose broker was asked for.
+fn named(arguments: &[String]) -> Option<&str> {
+    let position = arguments.iter().position(|argument| argument.starts_with(BROKER_OF))?;
+    let (_, value) = arguments.split_at_checked(position)?;
+    match value.first()?.strip_prefix(BROKER_OF)? {
+        "" => value.get(1).map(String::as_str),
+        inline => inline.strip_prefix('='),
+    }
+}
+
+/// The same arguments with another guest to join, or none.
+fn joining(arguments: &[String], other: Option<String>) -> Vec<String> {
+    let mut result = Vec::new();
+    let mut skip = false;
+    for argument in arguments {
+        let is_value = std::mem::replace(&mut skip, argument == BROKER_OF);
+        if !is_value && !argument.starts_with(BROKER_OF) {
+            result.push(argument.clone());
+        }
+    }
+    result.extend(other.map(|other| format!("{BROKER_OF}={other}")));
+    result
 }
 
 /// Whether this is another domain than the one that has ended.
@@ -62,7 +109,41 @@ fn follows(record: &Record, found: Option<&Guest>) -> bool {
 mod tests {
     use super::super::guest::tests::pvh;
     use super::super::record::tests::up;
+    use super::super::shared_tests::three_borrowers;
+    use super::super::{down::down, fake_host::FakeHost};
     use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    /// What the guest's next domain is brought up with, having been brought up so.
+    fn next(host: &mut FakeHost, guest: &str, arguments: &str) -> String {
+        let record = host.world.records[guest].clone();
+        down(host, guest).unwrap();
+        let arguments = words(arguments);
+        let other = whom_to_join(host, &record, &arguments).unwrap();
+        joining(&arguments, other).join(" ")
+    }
+
+    #[test]
+    fn the_next_domain_joins_whoever_the_last_ones_broker_still_serves() {
+        let mut host = three_borrowers();
+        assert_eq!(next(&mut host, "g1", "up g1 --again"), "up g1 --again --broker-of=g2");
+        assert_eq!(next(&mut host, "g2", "up g2 --broker-of g1 --again"), "up g2 --again --broker-of=g3");
+        // The broker has gone with the last of them.
+        assert_eq!(next(&mut host, "g3", "up --broker-of=g2 g3 --again"), "up g3 --again");
+    }
+
+    #[test]
+    fn whom_the_guest_was_told_to_join_is_joined_if_that_is_up() {
+        let mut host = three_borrowers();
+        let broker_dead = |host: &mut FakeHost| host.world.lives.insert(100, Life::Crashed);
+        broker_dead(&mut host);
+        assert_eq!(next(&mut host, "g2", "up g2 --broker-of g1"), "up g2 --broker-of=g1");
+        host.world.records.get_mut("g1").unwrap().phase = Phase::BrokerGone;
+        assert_eq!(next(&mut host, "g3", "up g3 --broker-of g1"), "up g3");
+    }
 
     #[test]
     fn only_another_domain_follows() {

@@ -25,7 +25,7 @@ fn joining(guest: &str, other: &str) -> UpRequest {
 }
 
 /// One broker for all three, the last one by way of the second.
-fn three_borrowers() -> FakeHost {
+pub fn three_borrowers() -> FakeHost {
     let mut host = three_guests();
     up(&mut host, &request()).unwrap();
     up(&mut host, &joining("g2", "g1")).unwrap();
