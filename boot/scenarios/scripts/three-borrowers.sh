@@ -61,6 +61,23 @@ to g1 exit
 lend_to g1
 work back g1 g2 g3
 
+# The next domain of a guest that is to be up again joins whoever its broker still serves; the one that was named is
+# down.
+xenlend down g2
+xenlend up g2 --broker-of g1 --again
+xenlend down g1
+gone=$(xl domid g2)
+xl destroy g2
+while xl list "$gone" >/dev/null 2>&1; do usleep 100000; done
+xl create /etc/xen/g2.cfg
+await_boot g2
+until xenlend status --json g2 2>/dev/null | grep -q '"connected"'; do usleep 200000; done
+[ "$(served)" = 2 ] || fail "domain $broker does not serve two: $(xenlend status)"
+xenlend up g1 --broker-of g2
+for who in g1 g2; do to $who exit; done
+lend_to g1 g2
+work up-again g1 g2 g3
+
 # The last one takes it along.
 end_all
 for who in g2 g3 g1; do
