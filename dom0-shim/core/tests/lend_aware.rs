@@ -154,9 +154,10 @@ fn pages_of_zeros_are_told_apart_until_they_are_gone() {
     }
     assert!(matches!(invalidate(&mut pair, lease, 0, 512), InvalidateStart::Posted(_)));
     let mut taken = Vec::new();
-    while let Some(run) = pair.link.take_present(lease, AperturePage(0), 512, true) {
+    for run in pair.link.take_present(lease, AperturePage(0), 512, true) {
         taken.push((run.page.0, run.mfn, run.count, run.zeros));
     }
+    assert_eq!(pair.link.take_present(lease, AperturePage(0), 512, true), []);
     assert_eq!(taken, [(4, Mfn(50), 1, false), (5, Mfn(51), 1, true), (6, Mfn(52), 1, true)]);
 }
 

@@ -60,7 +60,7 @@ fn pages_count_as_present_from_the_moment_that_they_are_posted() {
     assert_eq!((sent, first.0, count), (sequence, 3, 1));
     pair.say(FromBroker::Invalidated { sequence, result: Ok(1) });
     assert_eq!(pair.link.invalidation_standing(sequence), Standing::Removed);
-    assert!(pair.link.take_present(lease, AperturePage(3), 1, true).is_some());
+    assert!(pair.link.take_present(lease, AperturePage(3), 1, true).len() == 1);
     pair.link.end_invalidate(sequence);
     assert_eq!(invalidate(&mut pair, lease, 0, 1024), InvalidateStart::Unrelated);
 }
@@ -97,7 +97,7 @@ fn a_part_of_a_2mib_entry_revokes_it_whole() {
     let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 700, 1) else { panic!() };
     assert!(matches!(pair.next(), Some(ToBroker::Invalidate { .. })));
     pair.say(FromBroker::Invalidated { sequence, result: Ok(512) });
-    let run = pair.link.take_present(lease, AperturePage(700), 1, true).unwrap();
+    let run = pair.link.take_present(lease, AperturePage(700), 1, true)[0];
     assert_eq!((run.page.0, run.count), (512, 512));
     assert_eq!(pair.link.status().counters.revoked_pages, 512);
     assert_eq!(pair.link.status().counters.present_pages, 0);
@@ -152,7 +152,7 @@ fn a_later_leaves_the_pages_to_be_taken_out() {
     pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Later });
     pair.link.end_present();
     assert_eq!(pair.link.status().counters.laters, 1);
-    assert_eq!(pair.link.take_present(lease, AperturePage(5), 2, false).map(|run| run.count), Some(2));
+    assert_eq!(pair.link.take_present(lease, AperturePage(5), 2, false)[0].count, 2);
     assert_eq!(pair.link.status().counters.revoked_pages, 0);
 }
 
@@ -226,7 +226,7 @@ fn a_slot_that_is_used_again_has_another_generation() {
     pair.link.end_page_in(&in_flight);
     let InvalidateStart::Posted(sequence) = invalidate(&mut pair, lease, 0, 1024) else { panic!() };
     pair.say(FromBroker::Invalidated { sequence, result: Ok(1) });
-    pair.link.take_present(lease, AperturePage(0), 1024, true);
+    assert_eq!(pair.link.take_present(lease, AperturePage(0), 1024, true).len(), 1);
     pair.link.end_invalidate(sequence);
     pair.link.post_drop(lease).unwrap();
     assert!(!pair.link.is_dropped(lease));

@@ -4,14 +4,11 @@
 //! When a function here says that it is done, no second-stage entry of the borrower names a frame of
 //! the range, and no message in flight can make one.
 
-use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::counters::add;
-use xenlend_shim_core::dm_op::MAX_RUNS;
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::link::{Cause, InvalidateStart, Reason};
-use xenlend_shim_core::mirror::Run;
 
 use crate::force::{self, Found};
 use crate::kernel_api::now_ns;
@@ -145,17 +142,7 @@ fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
 
 /// Takes what is known to be removed out of the mirror, and withdraws the permissions.
 pub fn clear(link: &Link, pages: &Pages, revoked: bool) {
-    // As many as Xen is told of in one call.
-    let take = |state: &mut State| {
-        let mut runs = Vec::<Run, MAX_RUNS>::new();
-        while !runs.is_full() {
-            let Some(run) = state.core.take_present(pages.lease, pages.first, pages.count, revoked) else {
-                break;
-            };
-            let _ = runs.push(run);
-        }
-        runs
-    };
+    let take = |state: &mut State| state.core.take_present(pages.lease, pages.first, pages.count, revoked);
     loop {
         let runs = link.locked(take);
         if runs.is_empty() {

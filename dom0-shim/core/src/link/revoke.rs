@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Revocation with the broker's help: what a notifier call comes to.
 
+use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::ToBroker;
@@ -8,6 +9,7 @@ use xenlend_protocol::ring::{Priority, RingMemory};
 
 use super::{Cause, Link, NotSent, Reason, State};
 use crate::counters::add;
+use crate::dm_op::MAX_RUNS;
 use crate::invalidation::Standing;
 use crate::mirror::Run;
 use crate::storage::Storage;
@@ -87,20 +89,25 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.regions.get(lease)?.mirror.find(first, count)
     }
 
-    /// Takes the first entries that reach into these pages out of the mirror. They are
-    /// known to be removed. `revoked` says whether they were present before.
+    /// Takes the first entries that reach into these pages out of the mirror, as many runs as Xen is told of in one
+    /// call. They are known to be removed. `revoked` says whether they were present before.
     pub fn take_present(
         &mut self,
         lease: LeaseId,
         first: AperturePage,
         count: u32,
         revoked: bool,
-    ) -> Option<Run> {
-        let run = self.regions.get_mut(lease)?.mirror.take(first, count)?;
-        if revoked {
-            add(&mut self.counters.revoked_pages, u64::from(run.count));
+    ) -> Vec<Run, MAX_RUNS> {
+        let mut runs = Vec::new();
+        let Some(region) = self.regions.get_mut(lease) else { return runs };
+        while !runs.is_full() {
+            let Some(run) = region.mirror.take(first, count) else { break };
+            if revoked {
+                add(&mut self.counters.revoked_pages, u64::from(run.count));
+            }
+            let _ = runs.push(run);
         }
-        Some(run)
+        runs
     }
 
     /// Counts a notifier call that cost no message.

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Revocation, from a notifier or the end of a region: `dom0-shim/module/src/revoke.rs`.
 
-use std::iter;
-
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_shim_core::dm_op::MAX_RUNS;
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::link::{Cause, InvalidateStart, PresentStanding, Reason};
-use xenlend_shim_core::mirror::Run;
 
 use super::force::{self, Found};
 use super::link::{locked, wait_for_answer, wait_for_broker, Mode, WaitEnd};
@@ -133,10 +129,7 @@ async fn finish(sim: &Sim, pages: &Pages, sequence: u64) -> Option<Cause> {
 
 /// Takes what is known to be removed out of the mirror, and withdraws the permissions.
 pub async fn clear(sim: &Sim, pages: &Pages, revoked: bool) {
-    let take = |state: &mut State| -> Vec<Run> {
-        let next = || state.core.take_present(pages.lease, pages.first, pages.count, revoked);
-        iter::from_fn(next).take(MAX_RUNS).collect()
-    };
+    let take = |state: &mut State| state.core.take_present(pages.lease, pages.first, pages.count, revoked);
     loop {
         let runs = locked(sim, take).await;
         if runs.is_empty() {
