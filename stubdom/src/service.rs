@@ -32,7 +32,7 @@ use crate::xen::ioreq_server::IoreqServer;
 use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
 use crate::xen::lender_link::Link;
 use crate::xen::stock_hypervisor::StockHypervisor;
-use crate::xen::{dm_op, event_channel, grant_table, time};
+use crate::xen::{dm_op, event_channel, grant_table, physmap, time};
 
 /// Messages of the lender in one turn: what an invalidation may have to wait for.
 const MESSAGES_PER_TURN: u32 = 32;
@@ -172,7 +172,8 @@ impl Service {
         let place = Place::find(free, window)?;
         let mut opened = Opened::default();
         Self::make(config, kind, xen, arguments, place, window, &mut opened).inspect_err(|_| {
-            if opened.close() {
+            // What is still shown at one of its frames must not be met by the next borrower's.
+            if opened.close() && physmap::empty(place.request_frame).is_ok() {
                 // There is room: it came from there, or is of one borrower more than were ever served.
                 let _ = free.push(place);
             }
@@ -203,12 +204,11 @@ impl Service {
         let port = event_channel::bind(config.lender, config.lender_port)
             .map_err(|errno| StartError::Call { purpose: "bind the lender's port", errno })?;
         opened.port = Some(port);
+        let address = config.aperture_gfn * PAGE_SIZE;
+        // Before there are tables, which a broker that does not come about would not give back.
+        Broker::check(address, config.aperture_pages as usize, config.vcpus.into()).map_err(misconfigured)?;
         let Tables { pages, vcpus } = Tables::new(config.aperture_pages, config.vcpus)?;
-        let broker = Broker::new(config.aperture_gfn * PAGE_SIZE, pages, vcpus, kind.capabilities())
-            .map_err(|error| match error {
-                ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
-                ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
-            })?;
+        let broker = Broker::new(address, pages, vcpus, kind.capabilities()).map_err(misconfigured)?;
         let hypervisor = match hypervisor(kind, xen, config, request_frame, window) {
             Ok(hypervisor) => hypervisor,
             Err(error) => {
@@ -311,6 +311,13 @@ impl Service {
         Tables { pages, vcpus }.give_back();
         let borrower_frames = borrower_frames.filter(|_| requests_gone && lender_gone)?;
         Some(Place { lender_frames, borrower_frames, request_frame })
+    }
+}
+
+fn misconfigured(error: ConfigError) -> StartError {
+    match error {
+        ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
+        ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
     }
 }
 

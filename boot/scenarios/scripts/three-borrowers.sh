@@ -35,16 +35,21 @@ await_nothing_left
 grep -q "leaving domain $gone" /var/log/xen/console/guest-xenlend-g1.log || fail "the broker has not left g3"
 [ "$(served)" = 2 ] || fail "domain $broker does not serve two: $(xenlend status)"
 
-# Another takes its place.
-xl create /etc/xen/g3.cfg
+# Another takes its place. First it wants more of the broker's memory than there is for one of several.
+sed 's/memmap=256M/memmap=4G/' /etc/xen/g3.cfg >g3.cfg
+grep -q memmap=4G g3.cfg || fail "it reserves something else: $(cat g3.cfg)"
+echo "shadow_memory = 24" >>g3.cfg
+xl create g3.cfg
 await_boot g3
+refused "more than half" xenlend up g3 --broker-of g1
+if xenlend status --json g3 >/dev/null 2>&1; then fail "something is left of it: $(xenlend status)"; fi
 # More than the broker has places, each of another size: what one has left is there for the next.
 for size in 2 4 6 8 10 12 14 16 18 20; do
     xenlend up g3 --broker-of g1 --aperture 0x1000000000:${size}M
     xenlend down g3
 done
 [ "$(xl domid xenlend-g1)" = "$broker" ] || fail "the broker ended: $(tail -n 5 /var/log/xen/console/guest-xenlend-g1.log)"
-xenlend up g3 --broker-of g1
+xenlend up g3 --broker-of g1 --aperture 0x1000000000:256M
 to g3 exit
 lend_to g3
 work again g1 g2 g3

@@ -81,6 +81,20 @@ pub struct Broker<'a> {
 }
 
 impl<'a> Broker<'a> {
+    /// Whether there can be a broker for so many pages at a guest-physical address and so many vCPUs.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn check(address: u64, pages: usize, vcpus: usize) -> Result<(Aperture, u16), ConfigError> {
+        let page_count = u32::try_from(pages).map_err(|_| ConfigError::Aperture)?;
+        let aperture = Aperture::new(address, page_count).map_err(|_| ConfigError::Aperture)?;
+        let vcpu_count = u16::try_from(vcpus).map_err(|_| ConfigError::VcpuCount)?;
+        if vcpu_count == 0 || vcpus > MAX_VCPUS {
+            return Err(ConfigError::VcpuCount);
+        }
+        Ok((aperture, vcpu_count))
+    }
+
     /// A broker for an aperture of `pages.len()` pages at a guest-physical address, and
     /// a borrower of `vcpus.len()` vCPUs. It overwrites the storage.
     ///
@@ -92,12 +106,7 @@ impl<'a> Broker<'a> {
         vcpus: &'a mut [VcpuSlot],
         capabilities: Capabilities,
     ) -> Result<Self, ConfigError> {
-        let page_count = u32::try_from(pages.len()).map_err(|_| ConfigError::Aperture)?;
-        let aperture = Aperture::new(aperture_address, page_count).map_err(|_| ConfigError::Aperture)?;
-        let vcpu_count = u16::try_from(vcpus.len()).map_err(|_| ConfigError::VcpuCount)?;
-        if vcpu_count == 0 || usize::from(vcpu_count) > MAX_VCPUS {
-            return Err(ConfigError::VcpuCount);
-        }
+        let (aperture, vcpu_count) = Self::check(aperture_address, pages.len(), vcpus.len())?;
         vcpus.fill_with(VcpuSlot::default);
         Ok(Self {
             aperture,

@@ -66,12 +66,15 @@ pub fn show_foreign(domain: DomainId, foreign_gfn: u64, at: WindowFrame) -> Resu
     errno::check(i64::from(error)).map(|_| ())
 }
 
-/// Empties a frame of the window.
+/// Empties a frame of the window, where there may be nothing.
 ///
 /// # Errors
-/// Xen's error number.
+/// Xen's error number: something is still there.
 pub fn empty(at: WindowFrame) -> Result<(), u16> {
     let mut call = RemoveFromPhysmap { domid: DOMID_SELF, gpfn: at.gfn(), ..Default::default() };
     // SAFETY: only a frame of the window changes; its owner no longer uses it.
-    unsafe { operate(MEMORY_OP, REMOVE_FROM_PHYSMAP, &mut call) }.map(|_| ())
+    match unsafe { operate(MEMORY_OP, REMOVE_FROM_PHYSMAP, &mut call) } {
+        Ok(_) | Err(errno::ENOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
