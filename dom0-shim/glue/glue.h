@@ -47,7 +47,7 @@ u64 xenlend_clock_ns(void);
 
 /* --- xen.c ---------------------------------------------------------------- */
 
-/* PV and allowed to control other domains. */
+/* Allowed to control other domains. */
 bool xenlend_xen_is_control_domain(void);
 bool xenlend_xen_is_pv_domain(void);
 bool xenlend_xen_is_domain(void);

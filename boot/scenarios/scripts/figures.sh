@@ -34,9 +34,7 @@ tell lend 0 s 64M
 cost lend_apart touch_lent read 64M 16M
 made lend_apart
 cost again_apart touch_lent read 64M 16M
-invalidations=$(counter invalidations)
 cost revoke_apart tell revoke s 0 16M
-echo "revoke_apart_invalidations=$(($(counter invalidations) - invalidations))"
 tell unlend 0
 
 # 8 MiB of neighbours, a page off the borders of 2 MiB, 96 MiB in.

@@ -125,7 +125,6 @@ fn rows(words: &Measured) -> Result<Vec<(&'static str, f64)>> {
     let ping = number("ping_ns_p50")?;
     // The guest asks for each revocation, which takes some too.
     let events = (number("faults_event_ops")? - number("talk_event_ops")?) / FAULTS;
-    let invalidations = number("revoke_apart_invalidations")?;
     Ok(vec![
         ("4 KiB, frames apart, lent: entries per MiB", number("lend_apart_entries_4kib")? / APART_MIB),
         ("4 KiB, frames apart, lent: hypercalls per MiB", calls("lend_apart")? / APART_MIB),
@@ -146,7 +145,7 @@ fn rows(words: &Measured) -> Result<Vec<(&'static str, f64)>> {
         ("one page faulted in and revoked: hypercalls", calls("faults")? / FAULTS),
         ("one page faulted in and revoked: flushes", number("faults_flushes")? / FAULTS),
         ("one page faulted in and revoked: events, besides Xen's", events),
-        ("16 MiB revoked at once: events", number("revoke_apart_event_ops")? / invalidations),
+        ("16 MiB revoked at once: events", number("revoke_apart_event_ops")?),
         ("a fault, to an event and its answer: half of them within", number("fault_ns_p50")? / ping),
         ("a fault, to an event and its answer: 99 % within", number("fault_ns_p99")? / ping),
         ("a revocation, guest idle, to an event and its answer", number("idle_ns_p50")? / ping),

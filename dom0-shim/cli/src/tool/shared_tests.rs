@@ -33,6 +33,16 @@ pub fn three_borrowers() -> FakeHost {
     host
 }
 
+#[test]
+fn what_a_broker_said_of_an_earlier_link_is_no_answer() {
+    let mut host = three_guests();
+    up(&mut host, &request()).unwrap();
+    let stale = "/local/domain/100/xenlend/broker/more/17".to_owned();
+    host.world.nodes.insert(stale.clone(), "failed".to_owned());
+    up(&mut host, &joining("g2", "g1")).unwrap();
+    assert!(!host.world.nodes.contains_key(&stale));
+}
+
 fn lines(world: &World) -> Vec<&str> {
     world.nodes.keys().filter_map(|path| path.strip_prefix("/local/domain/100/xenlend/more/")).collect()
 }
