@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A broker that attacks its lender, for scenarios. Only with the Cargo feature `faults`.
 
-use xenlend_protocol::ring::layout::{ALIGNMENT, CAPACITY};
+use xenlend_protocol::codec;
+use xenlend_protocol::message::{ToBroker, MAX_MESSAGE_BYTES};
+use xenlend_protocol::ring::layout::{ALIGNMENT, CAPACITY, HEADER_BYTES, MAX_FRAME_BYTES};
 use xenlend_protocol::ring::shared_page::{Direction, SharedRing};
 use xenlend_protocol::ring::RingMemory;
 use xenlend_xen_abi::event_channel::Port;
 
 use crate::memory::window::WindowFrame;
-use crate::xen::event_channel;
+use crate::xen::{event_channel, sched, shared_info, time};
 
 /// Bytes of the data area changed at a time.
 const WORD: usize = ALIGNMENT as usize;
 /// Changes between two notices.
 const CHANGES: u32 = 256;
+/// Nanoseconds between two signs of life: inside the lender's deadline of 3 s, also on a slow machine.
+const PACE_NS: u64 = 2_500_000_000;
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Attack {
     Garbage,
     /// Messages that change while they are read.
     Changing,
+    /// Takes one word out of the ring just before each deadline, and never a whole message.
+    Creep,
 }
 
 /// The pages of the link, written to past the rings' ends.
@@ -57,6 +63,10 @@ impl Pages {
                 Attack::Flood | Attack::Changing => {}
                 Attack::Backwards => self.go_back(),
                 Attack::Garbage => self.say_noise(),
+                Attack::Creep => {
+                    wait_for_pace(self.port);
+                    self.take_word();
+                }
             }
             event_channel::notify(self.port);
             if how == Attack::Changing {
@@ -65,6 +75,28 @@ impl Pages {
                     self.change();
                 }
             }
+        }
+    }
+
+    /// Whether the lender's next message is an `Invalidate`. It stays in the ring.
+    pub fn is_invalidate_next(&self) -> bool {
+        let consumed = self.from_lender.load_consumed();
+        let available = self.from_lender.load_produced().wrapping_sub(consumed).min(MAX_FRAME_BYTES);
+        let mut frame = [0; MAX_FRAME_BYTES as usize];
+        for (word, at) in frame.chunks_exact_mut(WORD).zip((0..available).step_by(WORD)) {
+            self.from_lender.read(consumed.wrapping_add(at) % CAPACITY, word);
+        }
+        let (header, body) = frame.split_at(HEADER_BYTES as usize);
+        let length = header.try_into().map_or(0, u32::from_le_bytes) as usize;
+        let message = body.get(..length.min(MAX_MESSAGE_BYTES)).map(codec::decode::<ToBroker>);
+        matches!(message, Some(Ok(ToBroker::Invalidate { .. })))
+    }
+
+    /// Moves `consumed` on by one word, if there is one.
+    fn take_word(&self) {
+        let consumed = self.from_lender.load_consumed();
+        if self.from_lender.load_produced() != consumed {
+            self.from_lender.store_consumed(consumed.wrapping_add(ALIGNMENT));
         }
     }
 
@@ -102,5 +134,14 @@ impl Pages {
         self.noise ^= self.noise >> 7;
         self.noise ^= self.noise << 17;
         self.noise
+    }
+}
+
+/// Sleeps for [`PACE_NS`], whatever the lender says on this port meanwhile.
+pub fn wait_for_pace(port: Port) {
+    let until = time::now_ns().unwrap_or(0) + PACE_NS;
+    while time::now_ns().is_some_and(|now| now < until) {
+        sched::poll(&mut [port], until);
+        shared_info::take_pending(port);
     }
 }

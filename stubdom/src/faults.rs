@@ -10,7 +10,7 @@ use xenlend_protocol::frame::Mfn;
 use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 
-use crate::attack::Attack;
+use crate::attack::{wait_for_pace, Attack};
 use crate::start_error::StartError;
 use crate::xen::lender_link::Link;
 
@@ -33,6 +33,8 @@ pub enum Fault {
     Panic,
     /// Overlook a `rep stos` until some page was added: so its page may be added while it is outstanding.
     LateStos,
+    /// Never acknowledge the first `Invalidate`, but acknowledge nothing just before each deadline.
+    Babble,
     /// Attack the lender from the first `Invalidate` on.
     Attack(Attack),
 }
@@ -49,6 +51,8 @@ impl Fault {
             "loop" => Ok(Self::Loop),
             "panic" => Ok(Self::Panic),
             "late-stos" => Ok(Self::LateStos),
+            "babble" => Ok(Self::Babble),
+            "creep" => Ok(Self::Attack(Attack::Creep)),
             "flood" => Ok(Self::Attack(Attack::Flood)),
             "backwards" => Ok(Self::Attack(Attack::Backwards)),
             "garbage" => Ok(Self::Attack(Attack::Garbage)),
@@ -173,6 +177,16 @@ impl FaultyLink {
     pub fn new(inner: Link, fault: Option<Fault>) -> Self {
         Self { inner, fault, taken: false }
     }
+
+    /// Says every so often that an invalidation which nobody has asked for is done, and nothing else.
+    fn babble(&mut self) -> ! {
+        loop {
+            wait_for_pace(self.inner.port());
+            // A ring that is full stays so.
+            let _ = self.inner.send(&FromBroker::Invalidated { sequence: 0, result: Ok(0) });
+            self.inner.finish_turn();
+        }
+    }
 }
 
 impl LenderLink for FaultyLink {
@@ -186,6 +200,9 @@ impl LenderLink for FaultyLink {
         if let (true, Some(Fault::Attack(Attack::Changing))) = (self.taken, self.fault) {
             self.inner.pages.attack(Attack::Changing);
         }
+        if self.fault == Some(Fault::Attack(Attack::Creep)) && self.inner.pages.is_invalidate_next() {
+            self.inner.pages.attack(Attack::Creep);
+        }
         let received = self.inner.receive();
         if matches!(received, Ok(Some(ToBroker::Invalidate { .. }))) {
             match self.fault {
@@ -193,6 +210,7 @@ impl LenderLink for FaultyLink {
                     core::hint::spin_loop();
                 },
                 Some(Fault::Panic) => panic!("as the command line asked for"),
+                Some(Fault::Babble) => self.babble(),
                 Some(Fault::Attack(Attack::Changing)) => self.taken = true,
                 Some(Fault::Attack(attack)) => self.inner.pages.attack(attack),
                 _ => {}
