@@ -75,6 +75,29 @@ fn every_class_has_tests_and_every_test_exists() {
     assert_eq!(classes, 12);
 }
 
+/// Each row of that section ends with the tests that fail without the mend.
+#[test]
+fn every_fault_found_by_reading_has_a_test_that_exists() {
+    let table = text("boot/scenarios/BUGS.md");
+    let scenarios = scenarios();
+    let section = table.split("\n## ").find(|section| section.starts_with("Faults found by reading"));
+    let rows: Vec<&str> =
+        section.into_iter().flat_map(str::lines).filter(|line| line.starts_with("- ")).collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let mut tests = 0;
+        for word in quoted(row) {
+            if let Some((file, name)) = word.split_once(".rs::") {
+                assert!(has_test(&text(&format!("{file}.rs")), name), "no test {word}");
+                tests += 1;
+            } else if scenarios.contains(word) {
+                tests += 1;
+            }
+        }
+        assert!(tests > 0, "names no test: {row}");
+    }
+}
+
 #[test]
 fn a_function_that_is_no_test_does_not_count() {
     let source = "#[test]\n#[should_panic]\nfn one() {}\nfn two() {}\n";

@@ -168,6 +168,21 @@ impl Broker<'_> {
         link: &mut impl BorrowerLink,
         max_steps: u32,
     ) -> Turn {
+        let turn = self.borrower_turn(hypervisor, lender, link, max_steps);
+        // A place that has become free belongs to a vCPU, whose turn was before this one.
+        if self.lacks_place && !self.borrower.wanted.is_full() {
+            return Turn::More;
+        }
+        turn
+    }
+
+    fn borrower_turn(
+        &mut self,
+        hypervisor: &mut impl Hypervisor,
+        lender: &mut impl LenderLink,
+        link: &mut impl BorrowerLink,
+        max_steps: u32,
+    ) -> Turn {
         if let Some(request) = self.borrower.request.take() {
             let answer = self.borrower.carry_out(request, link);
             self.outbox.owe(answer);

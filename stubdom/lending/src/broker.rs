@@ -23,6 +23,9 @@ use crate::vcpu_slot::{Stop, VcpuSlot, View};
 /// the two links need one each.
 pub const MAX_VCPUS: usize = 126;
 
+/// A range without pages.
+const NO_PAGES: PageRange = PageRange { first: 0, end: 0 };
+
 /// Whether there is more to do before the event loop may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -72,12 +75,18 @@ pub struct Broker<'a> {
     pub(crate) leases: LeaseRegistry,
     pub(crate) vcpus: &'a mut [VcpuSlot],
     pub(crate) vcpu_count: u16,
-    /// The vCPU served first in the next turn: none has the ring's last room always.
-    pub(crate) first_vcpu: u16,
+    /// The vCPU served first in the next turn: the first that found no room in the ring or no place for a
+    /// question in the last one, so that the others cannot keep it out for ever.
+    first_vcpu: u16,
+    /// A vCPU has found no place for its question in this turn.
+    pub(crate) lacks_place: bool,
     pub(crate) history: InvalidationHistory,
     pub(crate) outbox: Outbox,
     pub(crate) borrower: BorrowerSide,
     pub(crate) counters: Counters,
+    /// Pages among which something may be left to remove, once the link is over. Nothing becomes present
+    /// then, so what has been looked through is done with.
+    left_to_remove: PageRange,
 }
 
 impl<'a> Broker<'a> {
@@ -117,10 +126,12 @@ impl<'a> Broker<'a> {
             vcpus,
             vcpu_count,
             first_vcpu: 0,
+            lacks_place: false,
             history: InvalidationHistory::default(),
             outbox: Outbox::default(),
             borrower: BorrowerSide::default(),
             counters: Counters::default(),
+            left_to_remove: NO_PAGES,
         })
     }
 
@@ -139,7 +150,7 @@ impl<'a> Broker<'a> {
     ) -> Turn {
         if self.is_over() {
             // What could not be removed when the link ended is tried again.
-            self.remove_everything(hypervisor);
+            self.remove_what_is_left(hypervisor);
             return self.flush(hypervisor, link);
         }
         for _ in 0..max_messages {
@@ -173,6 +184,8 @@ impl<'a> Broker<'a> {
     /// [`Self::serve_lender`].
     pub fn serve_requests(&mut self, hypervisor: &mut impl Hypervisor, link: &mut impl LenderLink) -> Turn {
         let mut turn = Turn::Idle;
+        let mut left_out = None;
+        self.lacks_place = false;
         let first = self.first_vcpu;
         for vcpu in (first..self.vcpu_count).chain(0..first) {
             match self.serve_vcpu(vcpu, hypervisor, link) {
@@ -183,10 +196,15 @@ impl<'a> Broker<'a> {
                 }
                 Stop::Full => {
                     count(&mut self.counters.ring_full, 1);
+                    left_out.get_or_insert(vcpu);
                     if turn == Turn::Idle {
-                        self.first_vcpu = vcpu;
                         turn = Turn::WaitsForRoom;
                     }
+                }
+                Stop::NoPlace => {
+                    // The lender's answer to one of them makes room, or this turn of the borrower's link.
+                    left_out.get_or_insert(vcpu);
+                    self.lacks_place = true;
                 }
                 Stop::TurnOver => turn = Turn::More,
                 Stop::Breach(kind) => {
@@ -195,6 +213,7 @@ impl<'a> Broker<'a> {
                 }
             }
         }
+        self.first_vcpu = left_out.unwrap_or(first);
         turn
     }
 
@@ -210,7 +229,7 @@ impl<'a> Broker<'a> {
     /// new requests: nothing is lent, and no vCPU waits or has an answer to take.
     pub fn is_finished(&self, hypervisor: &mut impl Hypervisor) -> bool {
         self.state == LinkState::LenderGone
-            && self.table.next_run(self.every_page()).is_none()
+            && self.left_to_remove.is_empty()
             && self.vcpus.iter().all(VcpuSlot::is_idle)
             && (0..self.vcpu_count).all(|vcpu| hypervisor.request(vcpu).is_none())
     }
@@ -308,21 +327,24 @@ impl<'a> Broker<'a> {
     }
 
     fn end_link(&mut self, hypervisor: &mut impl Hypervisor) {
-        self.remove_everything(hypervisor);
+        self.left_to_remove = PageRange { first: 0, end: self.table.page_count() };
+        self.remove_what_is_left(hypervisor);
         self.borrower.lender_gone();
         for slot in self.vcpus.iter_mut() {
             slot.give_up(None, hypervisor, &mut self.counters);
         }
     }
 
-    fn every_page(&self) -> PageRange {
-        PageRange { first: 0, end: self.table.page_count() }
-    }
-
-    fn remove_everything(&mut self, hypervisor: &mut impl Hypervisor) {
-        let all = self.every_page();
-        // A failure is in the counters and in the table; the next turn tries again.
-        let _ = remove_pages(&mut self.table, hypervisor, &mut self.counters, all);
+    fn remove_what_is_left(&mut self, hypervisor: &mut impl Hypervisor) {
+        if self.left_to_remove.is_empty() {
+            return;
+        }
+        let removed = remove_pages(&mut self.table, hypervisor, &mut self.counters, self.left_to_remove);
+        self.left_to_remove = match removed {
+            Ok(_) => NO_PAGES,
+            // It is in the counters and in the table; the next turn tries again, from this page on.
+            Err(failure) => PageRange { first: failure.page.0, end: self.left_to_remove.end },
+        };
     }
 }
 

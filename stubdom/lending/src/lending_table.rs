@@ -5,6 +5,8 @@
 //! another special entry, so what this table says is what decides. The storage is the
 //! caller's; work is linear in the pages that an operation names.
 
+use core::cell::Cell;
+
 use xenlend_protocol::frame::{AperturePage, Mfn, FRAMES_PER_2MIB};
 
 /// Size of the second-stage entry that a page is part of.
@@ -136,13 +138,15 @@ pub struct FrameRun {
 #[derive(Debug)]
 pub struct LendingTable<'a> {
     slots: &'a mut [PageSlot],
+    /// A measure, so that a search that costs more than it should is seen.
+    searched: Cell<u64>,
 }
 
 impl<'a> LendingTable<'a> {
     /// A table in which every page is absent. At most `u32::MAX` pages are used.
     pub fn new(slots: &'a mut [PageSlot]) -> Self {
         slots.fill(PageSlot::ABSENT);
-        Self { slots }
+        Self { slots, searched: Cell::new(0) }
     }
 
     /// The storage.
@@ -153,6 +157,11 @@ impl<'a> LendingTable<'a> {
     /// Pages of the aperture.
     pub fn page_count(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Pages that searches for a run of pages have looked at so far.
+    pub fn searched(&self) -> u64 {
+        self.searched.get()
     }
 
     /// What is at a page. Beyond the aperture everything is absent.
@@ -251,7 +260,10 @@ impl<'a> LendingTable<'a> {
 
     fn run(&self, range: PageRange, wanted: impl Fn(PageSlot) -> bool) -> Option<FrameRun> {
         let mut pages = range.first..range.end.min(self.page_count());
-        let first = pages.find(|page| wanted(self.slot(*page)))?;
+        let found = pages.find(|page| wanted(self.slot(*page)));
+        let passed = pages.start.saturating_sub(range.first);
+        self.searched.set(self.searched.get().saturating_add(u64::from(passed)));
+        let first = found?;
         let frame = self.slot(first).0 >> MFN_SHIFT;
         let follows = |page: &u32, frame: u64| {
             let slot = self.slot(*page);

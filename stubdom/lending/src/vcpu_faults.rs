@@ -63,8 +63,7 @@ impl Broker<'_> {
             return Stop::Waits;
         }
         if wanted.is_full() {
-            // The answer to one of them makes room, and the next turn.
-            return Stop::Waits;
+            return Stop::NoPlace;
         }
         let pages = PageRange::new(AperturePage(page), 1);
         let question = wanted.question(Asker::Vcpus, lease, pages);

@@ -76,6 +76,8 @@ pub(crate) enum Stop {
     Waits,
     /// No room in the ring.
     Full,
+    /// As many pages are asked for as may be.
+    NoPlace,
     /// Enough for one turn.
     TurnOver,
     /// The lender broke the ring's contract.
