@@ -147,6 +147,11 @@ impl Boot {
         self.guest_config.iter().copied().chain(loses.then_some(LAPIC_FREE)).map(str::to_owned).collect()
     }
 
+    /// How one of its scenarios is called in the output.
+    pub fn title(&self, scenario: &str) -> String {
+        format!("{}: {scenario}", self.name)
+    }
+
     /// Whether a scenario is shown on this Xen and in this form.
     pub fn shows(&self, scenario: &Scenario) -> bool {
         let on = match scenario.on {

@@ -79,11 +79,10 @@ struct Report {
 ///
 /// # Errors
 /// A lab that cannot be built or started, or a demo that left no results.
-pub fn run(arguments: &Arguments) -> Result<i32> {
-    let workspace = Workspace::locate()?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
     let folder = arguments.out.clone().unwrap_or_else(|| workspace.lab().join("demo"));
     // What the scripts say is for when something goes wrong.
-    let result = carry_out(&workspace, arguments, &folder, &mut |data| {
+    let result = carry_out(workspace, arguments, &folder, &mut |data| {
         let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), data);
     })?;
     print_table(&result);

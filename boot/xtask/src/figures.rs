@@ -49,12 +49,11 @@ struct Figures {
 ///
 /// # Errors
 /// A lab that cannot be built or started, or a script that did not come to its end.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let workspace = Workspace::locate()?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let folder = arguments.out.clone().unwrap_or_else(|| workspace.lab().join("figures"));
     let folder = std::path::absolute(folder)?;
     let measured = |(xen, flavour)| -> Result<Figures> {
-        let words = measure(&workspace, flavour, &arguments.parts, &folder.join(xen))?;
+        let words = measure(workspace, flavour, &arguments.parts, &folder.join(xen))?;
         Ok(Figures { xen, rows: rows(&words)? })
     };
     let figures = KINDS.into_iter().map(measured).collect::<Result<Vec<_>>>()?;

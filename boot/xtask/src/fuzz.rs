@@ -52,15 +52,14 @@ pub struct Arguments {
 ///
 /// # Errors
 /// Targets that cannot be built, or no target of that name.
-pub fn run(arguments: &Arguments) -> Result<i32> {
-    let workspace = Workspace::locate()?;
-    let mut targets = targets(&workspace)?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
+    let mut targets = targets(workspace)?;
     if let Some(wanted) = &arguments.target {
         ensure!(targets.contains(wanted), "no fuzz target {wanted}; there are: {}", targets.join(", "));
         targets.retain(|target| target == wanted);
     }
     preflight::install_missing(&[preflight::CXX])?;
-    let found = run_all(&workspace, targets, arguments.seconds)?;
+    let found = run_all(workspace, targets, arguments.seconds)?;
     Ok(i32::from(found > 0))
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::workspace::Workspace;
 use crate::{lab_cc, lab_run, lab_screenshot, lab_up};
 
 /// Its subcommands.
@@ -22,11 +23,11 @@ pub enum Command {
 ///
 /// # Errors
 /// The subcommand's.
-pub fn run(command: &Command) -> Result<i32> {
+pub fn run(workspace: &Workspace, command: &Command) -> Result<i32> {
     match command {
-        Command::Up(arguments) => lab_up::run(arguments).map(|()| 0),
-        Command::Run(arguments) => lab_run::run(arguments),
-        Command::Cc(arguments) => lab_cc::run(arguments).map(|()| 0),
+        Command::Up(arguments) => lab_up::run(workspace, arguments).map(|()| 0),
+        Command::Run(arguments) => lab_run::run(workspace, arguments),
+        Command::Cc(arguments) => lab_cc::run(workspace, arguments).map(|()| 0),
         Command::Screenshot(arguments) => lab_screenshot::run(arguments).map(|()| 0),
     }
 }

@@ -32,7 +32,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// The compiler's.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let file = std::path::absolute(&arguments.file)?;
     let (Some(folder), Some(name)) = (file.parent(), file.file_name()) else {
         bail!("{} is no file", arguments.file.display())
@@ -40,13 +40,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !file.is_file() {
         bail!("there is no file {}", arguments.file.display());
     }
-    let workspace = Workspace::locate()?;
     preflight::prepare()?;
-    let root = BuildRoot::ensure(&workspace)?;
+    let root = BuildRoot::ensure(workspace)?;
     let work = workspace.lab().join(format!("cc-{}", std::process::id()));
     std::fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     let built = if arguments.module {
-        kernel_module::build_single(&workspace, &root, &file, &work)
+        kernel_module::build_single(workspace, &root, &file, &work)
     } else {
         let uapi = workspace.root.join("dom0-shim/uapi");
         std::fs::create_dir_all(&uapi).with_context(|| uapi.display().to_string())?;

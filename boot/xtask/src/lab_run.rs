@@ -92,9 +92,8 @@ pub struct Arguments {
 ///
 /// # Errors
 /// Wrong arguments, a lab that cannot be built, a machine that does not start.
-pub fn run(arguments: &Arguments) -> Result<i32> {
-    let workspace = Workspace::locate()?;
-    let outcome = carry_out(&workspace, arguments, &mut |data| {
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
+    let outcome = carry_out(workspace, arguments, &mut |data| {
         if !arguments.quiet {
             // A reader that has gone does not end the run: its results are files.
             let mut stdout = std::io::stdout().lock();

@@ -26,11 +26,10 @@ pub struct Arguments {
 ///
 /// # Errors
 /// What the machine lacks, or a failing build.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let workspace = Workspace::locate()?;
-    let (root, images) = prepare(&workspace, &arguments.parts)?;
-    let xen = arguments.xen.ensure(&workspace, &root)?;
+    let (root, images) = prepare(workspace, &arguments.parts)?;
+    let xen = arguments.xen.ensure(workspace, &root)?;
     let size = |parts: &[Vec<u8>]| parts.iter().map(Vec::len).sum::<usize>() >> 20;
     println!(
         "The lab is ready after {:.1} s: Xen {}, {} in {}, dom0's image {} MiB, the guests' {} MiB.",

@@ -7,11 +7,13 @@ mod build_root;
 mod chroot;
 mod command;
 mod cpio;
+mod debian_source;
 mod demo;
 mod digest;
 mod figures;
 mod fuzz;
 mod heartbeat;
+mod host_checks;
 mod hypervisor;
 mod images;
 mod initramfs;
@@ -24,6 +26,7 @@ mod lab_screenshot;
 mod lab_up;
 mod lock;
 mod measured;
+mod named_source;
 mod parts;
 mod preflight;
 mod programs;
@@ -36,9 +39,12 @@ mod rust_object;
 mod scenario_run;
 mod scenarios;
 mod session;
+mod tally;
 mod test;
+mod test_choice;
 mod test_demo;
 mod test_queue;
+mod test_skips;
 mod trouble;
 mod unikernel;
 mod workspace;
@@ -47,9 +53,13 @@ mod xen_build;
 mod xen_series;
 mod xen_source;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
+
+use crate::workspace::Workspace;
 
 /// The project's commands.
 #[derive(Debug, Parser)]
@@ -57,6 +67,10 @@ use clap::Parser;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Folder or archive of the source of Xen 4.20, for what boots or builds any but Debian's own hypervisor
+    /// [default: XENLEND_XEN_SOURCE, else Debian's source package]
+    #[arg(long, value_name = "PATH", global = true)]
+    xen_source: Option<PathBuf>,
 }
 
 /// One command.
@@ -78,19 +92,24 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Lab(command) => lab::run(&command),
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Figures(arguments) => figures::run(&arguments).map(|()| 0),
-        Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Test(arguments) => test::run(&arguments),
-        Command::Xen(arguments) => xen::run(&arguments).map(|()| 0),
-    };
-    match result {
+    match run(&Arguments::parse()) {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Does what was asked and gives the exit status.
+fn run(arguments: &Arguments) -> Result<i32> {
+    let workspace = &Workspace::locate(arguments.xen_source.as_deref())?;
+    match &arguments.command {
+        Command::Lab(command) => lab::run(workspace, command),
+        Command::Demo(arguments) => demo::run(workspace, arguments),
+        Command::Figures(arguments) => figures::run(workspace, arguments).map(|()| 0),
+        Command::Fuzz(arguments) => fuzz::run(workspace, arguments),
+        Command::Test(arguments) => test::run(workspace, arguments),
+        Command::Xen(arguments) => xen::run(workspace, arguments).map(|()| 0),
     }
 }

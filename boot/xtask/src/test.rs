@@ -1,28 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask test`: formats and lints, host tests, and the scenarios on real Xen.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::ffi::OsString;
+use std::collections::VecDeque;
 use std::num::NonZero;
-use std::process::Command;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::ValueEnum;
 
-use crate::boot::{Boot, Driver, Scenario};
+use crate::boot::{Boot, Scenario};
 use crate::build_root::BuildRoot;
-use crate::command::run as run_command;
+use crate::host_checks::{check_host, check_sources};
 use crate::hypervisor::Flavour;
 use crate::parts::Parts;
-use crate::progress::step;
 use crate::scenario_run::{self, Outcome, Verdict};
-use crate::scenarios::BOOTS;
+use crate::tally::Tally;
+use crate::test_choice::{Forms, Kinds};
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{fuzz, lab_up, preflight, unikernel};
+use crate::{lab_up, preflight, test_skips};
 
 /// How often a boot is run again when the emulator may have spoiled it.
 const REPEATS: u32 = 4;
@@ -52,183 +49,32 @@ pub struct Arguments {
     parts: Parts,
 }
 
-/// The kinds of Xen to run on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Kinds {
-    /// Debian's own
-    Stock,
-    /// With the patches of boot/xen
-    Lend,
-    /// One after the other
-    #[default]
-    Both,
-}
-
-/// The forms of boots to run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Forms {
-    /// As they are listed: without it, but for the boots that are about it
-    None,
-    /// With it
-    With,
-    /// With it, but its zaps and prefaults switched off
-    Unzapped,
-    /// All three, one after the other
-    #[default]
-    All,
-}
-
-impl Forms {
-    /// The boots: each form has a name of its own.
-    fn boots(self) -> Vec<Boot> {
-        let with = |driver: Option<Driver>| {
-            BOOTS.iter().flat_map(move |boot| {
-                let wanted =
-                    boot.forms.iter().filter(move |form| driver.is_none_or(|one| form.driver == one));
-                wanted.map(|form| boot.in_form(form))
-            })
-        };
-        match self {
-            Self::None => BOOTS.to_vec(),
-            Self::With => with(Some(Driver::With)).collect(),
-            Self::Unzapped => with(Some(Driver::Unzapped)).collect(),
-            Self::All => BOOTS.iter().copied().chain(with(None)).collect(),
-        }
-    }
-}
-
-impl Kinds {
-    /// Those of the boots that are for this Xen: with the patched one they have names of their own.
-    fn of(self, boots: &[Boot]) -> Vec<Boot> {
-        let lend =
-            boots.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
-        match self {
-            Self::Stock => boots.to_vec(),
-            Self::Lend => lend.collect(),
-            Self::Both => boots.iter().copied().chain(lend).collect(),
-        }
-    }
-}
-
-/// What was run, and how much of it failed.
-#[derive(Default)]
-struct Tally {
-    passed: u32,
-    failed: u32,
-}
-
-impl Tally {
-    /// Prints one line and counts it.
-    fn count(&mut self, name: &str, seconds: f64, verdict: &Verdict) {
-        match verdict {
-            Verdict::Passed => {
-                self.passed += 1;
-                println!("ok    {seconds:7.1} s  {name}");
-            }
-            Verdict::Failed(why) => {
-                self.failed += 1;
-                println!("FAIL  {seconds:7.1} s  {name}: {why}");
-            }
-        }
-    }
-}
-
 /// Does it; the exit status is 0 when everything passed.
 ///
 /// # Errors
 /// A machine that cannot have a lab.
-pub fn run(arguments: &Arguments) -> Result<i32> {
-    let workspace = Workspace::locate()?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
     let mut tally = Tally::default();
     preflight::prepare()?;
+    if arguments.xen == Kinds::Lend {
+        // Asked for by name: not to be skipped, whatever else would be found out first.
+        workspace.xen_source.ensure(workspace, &BuildRoot::ensure(workspace)?)?;
+    }
     if !arguments.no_host && arguments.only.is_none() {
         // Most of the lints need nothing of the build root, which comes over the network.
         let root = std::thread::scope(|scope| {
-            let root = scope.spawn(|| BuildRoot::ensure(&workspace));
-            check_sources(&workspace, &mut tally)?;
+            let root = scope.spawn(|| BuildRoot::ensure(workspace));
+            check_sources(workspace, &mut tally)?;
             root.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;
-        check_host(&workspace, &root, &mut tally)?;
+        check_host(workspace, &root, &mut tally)?;
     }
     if !arguments.no_lab {
-        check_lab(&workspace, arguments, &mut tally)?;
-        check_demo(&workspace, arguments, &mut tally);
+        check_lab(workspace, arguments, &mut tally)?;
+        check_demo(workspace, arguments, &mut tally);
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(i32::from(tally.failed > 0 || tally.passed == 0))
-}
-
-/// Cargo in the workspace.
-fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.current_dir(&workspace.root).args(arguments);
-    command
-}
-
-/// Runs one check of the host.
-fn check(name: &str, command: &mut Command, tally: &mut Tally) -> Result<()> {
-    let start = Instant::now();
-    let output = step(&format!("Checking: {name}"), || run_command(command))?;
-    let verdict = if output.status.success() {
-        Verdict::Passed
-    } else {
-        print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        Verdict::Failed(output.status.to_string())
-    };
-    tally.count(name, start.elapsed().as_secs_f64(), &verdict);
-    Ok(())
-}
-
-/// Formats and lints.
-fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
-    let mut lint_unikernel = unikernel::cargo(workspace, "clippy");
-    lint_unikernel.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
-    let (module, driver) = ("dom0-shim/module/Cargo.toml", "guest-frontend/module/Cargo.toml");
-    // Workspaces of their own, which must not leave their own target folders in the sources.
-    let lint_apart = |manifest: &str| {
-        let mut command =
-            cargo(workspace, &["clippy", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir"]);
-        command.arg(workspace.target.join("module")).args(["--", "-Dwarnings"]);
-        command
-    };
-    let mut lint_fuzz = fuzz::cargo(workspace, "clippy");
-    lint_fuzz.args(["--all-targets", "--", "-Dwarnings"]);
-    let checks = [
-        ("format", cargo(workspace, &["fmt", "--all", "--check"])),
-        ("lints", cargo(workspace, &["clippy", "--quiet", "--all-targets", "--", "-Dwarnings"])),
-        ("lints of the broker", lint_unikernel),
-        ("format of the module", cargo(workspace, &["fmt", "--manifest-path", module, "--check"])),
-        ("lints of the module", lint_apart(module)),
-        ("format of the driver", cargo(workspace, &["fmt", "--manifest-path", driver, "--check"])),
-        ("lints of the driver", lint_apart(driver)),
-        (
-            "format of the fuzz targets",
-            cargo(workspace, &["fmt", "--manifest-path", fuzz::MANIFEST, "--check"]),
-        ),
-        ("lints of the fuzz targets", lint_fuzz),
-    ];
-    checks.into_iter().try_for_each(|(name, mut command)| check(name, &mut command, tally))
-}
-
-/// The tests that need no Xen, a short run of the fuzz targets, and the build of the patched hypervisor.
-fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
-    let mut tests = cargo(
-        workspace,
-        &["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"],
-    );
-    // They compare our structures with Xen's headers, which the build root has.
-    tests.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
-    check("host tests", &mut tests, tally)?;
-    let start = Instant::now();
-    let verdict = fuzz::check(workspace).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
-    tally.count("fuzz targets", start.elapsed().as_secs_f64(), &verdict);
-    let start = Instant::now();
-    let verdict = match Flavour::Lend.ensure(workspace, root) {
-        Ok(_) => Verdict::Passed,
-        Err(error) => Verdict::Failed(format!("{error:#}")),
-    };
-    tally.count("build of the patched Xen", start.elapsed().as_secs_f64(), &verdict);
-    Ok(())
+    println!("{tally}");
+    Ok(tally.status())
 }
 
 /// The scenarios, as many boots at a time as this machine has processors for.
@@ -253,15 +99,13 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
     for (boot, scenarios) in open {
         let why = boot.open.unwrap_or_default();
         for scenario in scenarios {
-            println!("skip             {}: {why}", title(boot, scenario.name));
+            tally.skip(&boot.title(scenario.name), why);
         }
     }
     // Built once, here: a failing build is no scenario's fault.
     let (root, _) = lab_up::prepare(workspace, &arguments.parts)?;
-    let flavours: BTreeSet<Flavour> = chosen.iter().map(|(boot, _)| boot.xen).collect();
-    for flavour in flavours {
-        flavour.ensure(workspace, &root)?;
-    }
+    let ensure = |flavour: Flavour| flavour.ensure(workspace, &root).map(drop);
+    let chosen = test_skips::that_can_run(chosen, ensure, tally)?;
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let queue = Queue::new(chosen, processors);
     let (send, results) = channel();
@@ -329,7 +173,7 @@ fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &P
         });
         if let Err(error) = run {
             let verdict = Verdict::Failed(format!("the lab: {error:#}"));
-            let fail = |scenario: &Scenario| (title(boot, scenario.name), 0.0, verdict.clone());
+            let fail = |scenario: &Scenario| (boot.title(scenario.name), 0.0, verdict.clone());
             return BootResult { verdicts: chosen.iter().map(fail).collect(), notes };
         }
         let failed = outcomes.iter().any(|outcome| outcome.verdict != Verdict::Passed);
@@ -352,77 +196,6 @@ fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &P
         ));
     };
     let verdict =
-        |outcome: &Outcome| (title(boot, outcome.name), outcome.time.as_secs_f64(), outcome.verdict.clone());
+        |outcome: &Outcome| (boot.title(outcome.name), outcome.time.as_secs_f64(), outcome.verdict.clone());
     BootResult { verdicts: outcomes.iter().map(verdict).collect(), notes }
-}
-
-/// How a scenario is called in the output.
-fn title(boot: &Boot, scenario: &str) -> String {
-    format!("{}: {scenario}", boot.name)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::{Boot, Driver, Flavour, Forms, Kinds};
-    use crate::boot::{InForm, On};
-    use crate::scenarios::BOOTS;
-
-    fn names(boots: &[Boot]) -> Vec<&'static str> {
-        boots.iter().map(|boot| boot.name).collect()
-    }
-
-    #[test]
-    fn each_kind_has_boots_of_its_own_names() {
-        let listed = Forms::None.boots();
-        let (stock, lend) = (Kinds::Stock.of(&listed), Kinds::Lend.of(&listed));
-        assert!(names(&stock).contains(&"lending") && names(&lend).contains(&"lending@lend"));
-        assert!(lend.iter().all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
-        assert!(!stock.iter().any(|boot| boot.name.ends_with("@lend")));
-        assert_eq!(names(&Kinds::Both.of(&listed)), [names(&stock), names(&lend)].concat());
-    }
-
-    #[test]
-    fn each_form_has_boots_of_its_own_names() {
-        let (with, unzapped) = (Forms::With.boots(), Forms::Unzapped.boots());
-        assert!(names(&with).contains(&"lending+driver") && names(&unzapped).contains(&"lending+unzapped"));
-        assert!(with.iter().all(|boot| boot.driver == Driver::With && boot.name.ends_with("+driver")));
-        assert!(unzapped
-            .iter()
-            .all(|boot| boot.driver == Driver::Unzapped && boot.name.ends_with("+unzapped")));
-        let all = names(&Forms::All.boots());
-        assert_eq!(all.len(), BOOTS.len() + with.len() + unzapped.len());
-        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "every name is somebody's own");
-    }
-
-    #[test]
-    fn every_form_of_first_light_shows_what_is_not_about_another() {
-        for boot in Kinds::Both.of(&Forms::All.boots()) {
-            for scenario in boot.scenarios {
-                let on = match scenario.on {
-                    On::Any => true,
-                    On::Stock(way) => !way.is_empty() && !boot.name.ends_with("@lend"),
-                };
-                let form = match scenario.form {
-                    InForm::Any => true,
-                    InForm::NoDriver(why) => !why.is_empty() && !boot.name.contains('+'),
-                    InForm::NoZaps(why) => !why.is_empty() && !boot.name.ends_with("+driver"),
-                    InForm::Zapping(why) => !why.is_empty() && boot.name.ends_with("+driver"),
-                    InForm::Unzapped(why) => !why.is_empty() && boot.name.ends_with("+unzapped"),
-                };
-                assert_eq!(boot.shows(scenario), on && form, "{} {}", boot.name, scenario.name);
-            }
-        }
-    }
-
-    #[test]
-    fn guests_with_the_driver_and_two_vcpus_lose_no_interrupts() {
-        let lines = |boot: &Boot| boot.guest_config().iter().filter(|line| line.contains("cpuid")).count();
-        for boot in Forms::All.boots() {
-            let expected = boot.driver != Driver::None && boot.vcpus > 1;
-            assert_eq!(lines(&boot), usize::from(expected), "{}", boot.name);
-            assert_eq!(lines(&Boot { xen: Flavour::Lend, ..boot }), 0, "{}", boot.name);
-        }
-    }
 }

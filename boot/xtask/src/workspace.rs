@@ -3,8 +3,11 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
+
+use crate::xen_source::Choice;
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -15,14 +18,16 @@ pub struct Workspace {
     pub target: PathBuf,
     /// What was fetched and does not depend on the checkout; shared by all of them.
     pub cache: PathBuf,
+    /// Where the source of Xen comes from.
+    pub xen_source: Arc<Choice>,
 }
 
 impl Workspace {
-    /// Finds them from the environment.
+    /// Finds them from the environment; a source of Xen may have been named by an option.
     ///
     /// # Errors
     /// The command was not started by cargo and not inside a checkout.
-    pub fn locate() -> Result<Self> {
+    pub fn locate(xen_source: Option<&Path>) -> Result<Self> {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
         let start = match manifest {
             Some(folder) => folder,
@@ -35,7 +40,8 @@ impl Workspace {
             .to_owned();
         let target = folder_from("CARGO_TARGET_DIR", root.join("target"), &root);
         let cache = folder_from("XENLEND_CACHE", PathBuf::from("/var/cache/xenlend"), &root);
-        Ok(Self { root, target, cache })
+        let xen_source = Arc::new(Choice::of(xen_source));
+        Ok(Self { root, target, cache, xen_source })
     }
 
     /// What the lab builds from this checkout.

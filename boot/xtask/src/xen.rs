@@ -26,12 +26,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// No source, a patch that does not apply, or the compiler's.
-pub fn run(arguments: &Arguments) -> Result<()> {
-    let workspace = Workspace::locate()?;
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     preflight::prepare()?;
-    let root = BuildRoot::ensure(&workspace)?;
+    let root = BuildRoot::ensure(workspace)?;
     let settings = if arguments.debug { Settings::Assertions } else { Settings::Debians };
-    let builder = Builder::new(&workspace, &root, settings)?;
+    let builder = Builder::new(workspace, &root, settings)?;
     for built in builder.build(arguments.upto, arguments.each)? {
         println!("Xen {}: {}", built.version, built.image.display());
     }

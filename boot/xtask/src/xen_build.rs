@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds the hypervisor, and nothing else of Xen, inside the build root: Debian's source and settings
-//! with patches of boot/xen on top.
+//! Builds the hypervisor, and nothing else of Xen, inside the build root: a source of Xen 4.20, Debian's or
+//! another, with Debian's settings and with patches of boot/xen on top.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,9 @@ pub struct Builder<'a> {
 const IMAGE: &str = "xen";
 const POLICY: &str = "policy";
 
+/// Settings for a source that is not Debian's, beside the patches.
+const KCONFIG: &str = "kconfig";
+
 /// What compiles a policy, and its package.
 const CHECKPOLICY: (&str, &str) = ("/usr/bin/checkpolicy", "checkpolicy");
 
@@ -106,7 +109,7 @@ impl<'a> Builder<'a> {
     /// No source, or a series that is not in order.
     pub fn new(workspace: &'a Workspace, root: &'a BuildRoot, settings: Settings) -> Result<Self> {
         let series = Series::read(&workspace.root.join("boot/xen"))?;
-        let source = Source::ensure(workspace, root)?;
+        let source = workspace.xen_source.ensure(workspace, root)?;
         Ok(Self { workspace, root, source, series, settings })
     }
 
@@ -143,8 +146,8 @@ impl<'a> Builder<'a> {
 
     /// Where the result of so many patches is kept.
     fn folder_of(&self, patches: &[Patch]) -> Result<PathBuf> {
-        let mut inputs = Inputs::of("xen").text(&self.source.version).text(&self.root.versions_key);
-        inputs = inputs.text(&self.script(&[], &[]));
+        let mut inputs = Inputs::of("xen").text(&self.source.identity).text(&self.root.versions_key);
+        inputs = inputs.text(&self.script(&[], &[])).path(&self.series.folder.join(KCONFIG))?;
         for patch in patches {
             inputs = inputs.path(&patch.path)?;
         }
@@ -156,8 +159,13 @@ impl<'a> Builder<'a> {
 
     /// What Xen calls itself, and what a run's report says.
     fn version_of(&self, patches: &[Patch]) -> String {
+        format!("{}{}", self.source.version, self.addition_of(patches))
+    }
+
+    /// What is added to the version of the source.
+    fn addition_of(&self, patches: &[Patch]) -> String {
         let last = patches.last().map_or(String::new(), |patch| format!("+lend{:04}", patch.number));
-        format!("{}{last}{}", self.source.version, self.settings.suffix())
+        format!("{last}{}", self.settings.suffix())
     }
 
     /// Builds the steps that are missing: in one tree, since most patches change few files.
@@ -190,21 +198,26 @@ impl<'a> Builder<'a> {
         let mut script = format!(
             "cd /mnt/work\n\
              mkdir tree\n\
-             tar --no-same-owner --strip-components=1 -C tree -xf /mnt/source/{upstream}\n\
-             tar --no-same-owner -C tree -xf /mnt/source/{debian}\n\
+             tar --no-same-owner --strip-components={depth} -C tree -xf /mnt/source/{upstream}\n\
+             if [ -e /mnt/source/{debian} ]; then tar --no-same-owner -C tree -xf /mnt/source/{debian}; fi\n\
              cd tree\n\
+             if [ -e xen/.config ]; then make -s -C xen distclean; fi\n\
              apply() {{\n\
              echo \"Applying $1\"\n\
              patch --silent --batch --forward --fuzz=0 --no-backup-if-mismatch -p1 <\"$1\"\n\
              }}\n\
+             if [ -e debian/patches/series ] && [ ! -e .pc/applied-patches ]; then\n\
              sed -e '/^#/d' -e '/^$/d' debian/patches/series >names\n\
              while read -r name; do apply \"debian/patches/$name\"; done <names\n\
-             sed '{settings}' debian/xen-kconfig >xen/.config\n\
+             fi\n\
+             kconfig=debian/xen-kconfig\n\
+             if [ ! -e $kconfig ]; then kconfig=/mnt/patches/{KCONFIG}; fi\n\
+             sed '{settings}' $kconfig >xen/.config\n\
              export XEN_TARGET_ARCH=x86_64 XEN_COMPILE_ARCH=x86_64 GIT=/bin/false WGET=/bin/false\n\
              export DEB_MAINTAINER='xenlend <root@localhost>'\n\
              build() {{\n\
              echo \"Building $2\"\n\
-             export DEB_VERSION=$2\n\
+             if [ -d debian ]; then export DEB_VERSION=$2; else export XEN_VENDORVERSION=$3; fi\n\
              make -s -C xen olddefconfig\n\
              make -s -C xen -j\"$(nproc)\" build\n\
              mkdir /mnt/work/\"$1\"\n\
@@ -214,6 +227,7 @@ impl<'a> Builder<'a> {
              echo \"$2\" >/mnt/work/\"$1\"/version\n\
              {more}}}\n",
             more = self.settings.more(),
+            depth = self.source.depth,
             upstream = Source::UPSTREAM,
             debian = Source::DEBIAN,
         );
@@ -222,7 +236,9 @@ impl<'a> Builder<'a> {
                 let _ = writeln!(script, "apply /mnt/patches/{}", patch.name);
             }
             if wanted.contains(&count) {
-                let _ = writeln!(script, "build {count} '{}'", self.version_of(&patches[..count]));
+                let applied = &patches[..count];
+                let (version, addition) = (self.version_of(applied), self.addition_of(applied));
+                let _ = writeln!(script, "build {count} '{version}' '{addition}'");
             }
         }
         script

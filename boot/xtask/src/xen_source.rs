@@ -1,137 +1,191 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Fetches the source package of Debian's Xen, of the version that the lab boots where the mirror has it.
+//! The source of Xen 4.20 that the patched hypervisors are built from: what the user names, else the
+//! Debian package of the build root's version, else any 4.20 that the mirror has.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 
 use crate::apt;
 use crate::build_root::{BuildRoot, HYPERVISOR, SUITE};
-use crate::command::succeed;
+use crate::debian_source::{self, Fetched, Suite};
 use crate::digest::{beside, remove};
 use crate::lock::Lock;
-use crate::progress::step;
-use crate::trouble::trouble;
+use crate::named_source;
 use crate::workspace::Workspace;
 
-/// The source package.
-const PACKAGE: &str = "xen";
+/// The variable that names a source; the option `--xen-source` goes before it.
+const VARIABLE: &str = "XENLEND_XEN_SOURCE";
 
-/// What Debian's part of the package is called after its version.
-const DEBIAN_PART: &str = ".debian.tar.";
+/// Suites with a Xen 4.20, besides the build root's own and its security updates.
+const OTHER_SUITES: [&str; 2] = ["forky", "sid"];
 
-/// The source package, still packed.
-#[derive(Debug, Clone)]
+/// A source in the cache, still packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The folder of its two archives.
+    /// The folder of its archives.
     pub folder: PathBuf,
-    /// The version that was really fetched.
+    /// The version of Xen in it.
     pub version: String,
+    /// Different for different contents.
+    pub identity: String,
+    /// Leading folders of the names in Xen's archive.
+    pub depth: usize,
 }
 
 impl Source {
     /// Xen's own archive.
     pub const UPSTREAM: &str = "upstream.tar";
 
-    /// Debian's patches and settings.
+    /// Debian's patches and settings, if it is a package of Debian.
     pub const DEBIAN: &str = "debian.tar";
+}
 
-    /// Gives the source of the build root's Xen; fetches it if it is not in the cache.
+/// No source could be found: not a failure of anything that was built.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoSource {
+    /// What was tried, and what came of it.
+    tried: Vec<String>,
+}
+
+impl NoSource {
+    /// The reason in one line.
+    pub const REASON: &str =
+        "no source of Xen 4.20 to build it from; name one with --xen-source PATH or XENLEND_XEN_SOURCE";
+}
+
+impl fmt::Display for NoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The source of Xen 4.20 is missing; the mirror of this machine's apt was asked for it:")?;
+        for line in &self.tried {
+            writeln!(f, "    {line}")?;
+        }
+        writeln!(f, "  why it matters: every hypervisor but Debian's own is built from it.")?;
+        write!(
+            f,
+            "  what to do: name a folder or an archive of Xen 4.20 with --xen-source PATH or the variable \
+             {VARIABLE} (tag RELEASE-4.20.4 of Xen's own repository will do), or try again when the mirror \
+             has Debian's source package xen."
+        )
+    }
+}
+
+impl std::error::Error for NoSource {}
+
+/// Where the source is to come from, and what a search of this run found.
+#[derive(Debug, Default)]
+pub struct Choice {
+    /// A folder or an archive of the user's, and how it was named.
+    named: Option<(PathBuf, &'static str)>,
+    found: Mutex<Option<std::result::Result<Source, NoSource>>>,
+}
+
+impl Choice {
+    /// What the option names, else what the variable names, else nothing: a search.
+    pub fn of(option: Option<&Path>) -> Self {
+        let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let named = match (option, variable) {
+            (Some(path), _) => Some((path.to_owned(), "--xen-source")),
+            (None, Some(path)) => Some((path, VARIABLE)),
+            (None, None) => None,
+        };
+        Self { named, found: Mutex::default() }
+    }
+
+    /// Gives the source. The first call searches for it; what came of that holds for the whole run.
     ///
     /// # Errors
-    /// The mirror does not have it.
-    pub fn ensure(workspace: &Workspace, root: &BuildRoot) -> Result<Self> {
-        let wanted =
-            root.version_of(HYPERVISOR).with_context(|| format!("no {HYPERVISOR} in the build root"))?;
-        let folder = workspace.cache.join(format!("xen-source-{wanted}"));
-        let record = beside(&folder, "version");
-        if !record.exists() {
-            let _lock = Lock::hold(&workspace.cache)?;
-            if !record.exists() {
-                let version = fetch(&folder, &wanted)?;
-                std::fs::write(&record, version).with_context(|| record.display().to_string())?;
-            }
+    /// [`NoSource`] if the mirror has none; another error if the one that the user named is not a Xen 4.20.
+    pub fn ensure(&self, workspace: &Workspace, root: &BuildRoot) -> Result<Source> {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_none() {
+            let fresh = match &self.named {
+                Some((path, how)) => Ok(named(&workspace.cache, path, how)?),
+                None => search(&workspace.cache, root)?,
+            };
+            *found = Some(fresh);
         }
-        let version = std::fs::read_to_string(&record).with_context(|| record.display().to_string())?;
-        if version != wanted {
-            eprintln!("The mirror has no source of Xen {wanted}; that of {version} is used.");
+        match found.as_ref() {
+            Some(Ok(source)) => Ok(source.clone()),
+            Some(Err(none)) => Err(none.clone().into()),
+            None => unreachable!("it was filled above"),
         }
-        Ok(Self { folder, version })
     }
 }
 
-/// Fetches the two archives and gives their version.
-fn fetch(folder: &Path, wanted: &str) -> Result<String> {
-    let mirror = apt::mirror(&apt::host_suite()?)?;
-    let partial = beside(folder, "partial");
-    let mut last = None;
-    for attempt in 0..=apt::TRIES {
-        // The mirror may have dropped this version for a newer one: at last any will do.
-        let package = if attempt < apt::TRIES { format!("{PACKAGE}={wanted}") } else { PACKAGE.to_owned() };
-        remove(&partial)?;
-        match fetch_into(&partial, &mirror, &package) {
-            Ok(version) => {
-                remove(folder)?;
-                std::fs::rename(partial.join("archives"), folder)
-                    .with_context(|| folder.display().to_string())?;
-                remove(&partial)?;
-                return Ok(version);
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(trouble(
-        &format!(
-            "The source of Xen cannot be fetched: {:#}",
-            last.unwrap_or_else(|| anyhow::anyhow!("not tried"))
-        ),
-        "the patched hypervisor is built from it.",
-        "check that the mirror of this machine's apt is reachable and has Debian's source packages.",
-    ))
+/// The source that the user named.
+fn named(cache: &Path, path: &Path, how: &str) -> Result<Source> {
+    let _lock = Lock::hold(cache)?;
+    let source = named_source::import(cache, path).with_context(|| format!("{how} {}", path.display()))?;
+    eprintln!("Xen {} of {} is used, which {how} names.", source.version, path.display());
+    Ok(source)
 }
 
-/// Has apt fetch them, with an index of its own: the machine's sources may name another suite and no
-/// source packages. Apt checks the signature of the index and with it the archives.
-fn fetch_into(partial: &Path, mirror: &str, package: &str) -> Result<String> {
-    let (archives, lists, cache) = (partial.join("archives"), partial.join("lists"), partial.join("cache"));
-    for folder in [&archives, &lists.join("partial"), &cache.join("archives/partial")] {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+/// A package of Debian's: of the cache, else of the mirror.
+fn search(cache: &Path, root: &BuildRoot) -> Result<std::result::Result<Source, NoSource>> {
+    let wanted = root.version_of(HYPERVISOR).with_context(|| format!("no {HYPERVISOR} in the build root"))?;
+    let _lock = Lock::hold(cache)?;
+    // What was fetched for this version: of another one, if the mirror did not have it.
+    let record = cache.join(format!("xen-source-for-{wanted}"));
+    let folder_of = |version: &str| cache.join(format!("xen-source-{version}"));
+    if let Some(version) = std::fs::read_to_string(&record).ok().filter(|version| folder_of(version).exists())
+    {
+        return Ok(Ok(debian(folder_of(&version), version, &wanted)));
     }
-    let sources = partial.join("sources.list");
-    let line = format!("deb-src [signed-by={}] {mirror} {SUITE} main\n", apt::KEYRING);
-    std::fs::write(&sources, line).with_context(|| sources.display().to_string())?;
-    let apt_get = |words: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.current_dir(&archives).arg("-q");
-        for (option, path) in [("Etc::SourceList", &sources), ("State::Lists", &lists), ("Cache", &cache)] {
-            command.arg("-o").arg(format!("Dir::{option}={}", path.display()));
+    let work = cache.join("xen-source.partial");
+    remove(&work)?;
+    let fetched = debian_source::fetch(&work, &suites()?, &wanted)?;
+    let result = match fetched {
+        Fetched::Found { folder, version } => {
+            let kept = folder_of(&version);
+            remove(&kept)?;
+            std::fs::rename(&folder, &kept).with_context(|| kept.display().to_string())?;
+            let partial = beside(&record, "partial");
+            std::fs::write(&partial, &version).with_context(|| partial.display().to_string())?;
+            std::fs::rename(&partial, &record).with_context(|| record.display().to_string())?;
+            Ok(debian(kept, version, &wanted))
         }
-        command.args(["-o", "Dir::Etc::SourceParts=/dev/null", "-o", "Acquire::Languages=none"]);
-        // The folder is root's.
-        command.args(["-o", "APT::Sandbox::User=root"]).args(words);
-        succeed(&mut command)
+        Fetched::Nowhere(tried) => Err(NoSource { tried }),
     };
-    step("Fetching the index of Debian's sources", || apt_get(&["update", "--error-on=any"]))?;
-    // The description of the package, which names both, is not needed: the index has their digests.
-    for part in ["--tar-only", "--diff-only"] {
-        step("Fetching the source of Xen", || apt_get(&["source", "--download-only", part, package]))?;
+    remove(&work)?;
+    Ok(result)
+}
+
+/// A package of Debian's in the cache.
+fn debian(folder: PathBuf, version: String, wanted: &str) -> Source {
+    if version != wanted {
+        eprintln!("The mirror has no source of Xen {wanted}; that of {version} is used.");
     }
-    let (mut upstream, mut debian) = (None, None);
-    for entry in std::fs::read_dir(&archives).with_context(|| archives.display().to_string())? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some((stem, _)) = name.split_once(DEBIAN_PART) {
-            debian =
-                stem.strip_prefix(&format!("{PACKAGE}_")).map(|version| (entry.path(), version.to_owned()));
-        } else if name.contains(".orig.tar.") {
-            upstream = Some(entry.path());
+    Source { folder, identity: version.clone(), version, depth: 1 }
+}
+
+/// The suites to look in, in this order.
+fn suites() -> Result<Vec<Suite>> {
+    let host = apt::host_suite()?;
+    let (main, security) = (apt::mirror(&host)?, apt::mirror(&format!("{host}-security")).ok());
+    let suite = |url: &str, name: &str, own| Suite {
+        url: url.to_owned(),
+        name: name.to_owned(),
+        trust: format!("signed-by={}", apt::KEYRING),
+        own,
+    };
+    let security = security.map(|url| suite(&url, &format!("{SUITE}-security"), true));
+    let others = OTHER_SUITES.map(|name| suite(&main, name, false));
+    Ok([suite(&main, SUITE, true)].into_iter().chain(security).chain(others).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NoSource, VARIABLE};
+
+    #[test]
+    fn a_missing_source_says_what_was_tried_and_what_to_do() {
+        let said = NoSource { tried: vec!["trixie: 404".to_owned()] }.to_string();
+        for part in ["trixie: 404", "--xen-source", VARIABLE, "why it matters"] {
+            assert!(said.contains(part), "{said}");
         }
+        assert!(!NoSource::REASON.contains('\n'));
     }
-    let (Some(upstream), Some((debian, version))) = (upstream, debian) else {
-        bail!("apt left no source of Xen in {}", archives.display())
-    };
-    std::fs::rename(upstream, archives.join(Source::UPSTREAM)).context("Xen's archive")?;
-    std::fs::rename(debian, archives.join(Source::DEBIAN)).context("Debian's archive")?;
-    Ok(version)
 }

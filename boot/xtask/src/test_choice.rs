@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which boots `cargo xtask test` runs: on which Xen, and with the borrower's driver or without it.
+
+use clap::ValueEnum;
+
+use crate::boot::{Boot, Driver};
+use crate::hypervisor::Flavour;
+use crate::scenarios::BOOTS;
+
+/// The kinds of Xen to run on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Kinds {
+    /// Debian's own
+    Stock,
+    /// With the patches of boot/xen
+    Lend,
+    /// One after the other
+    #[default]
+    Both,
+}
+
+/// The forms of boots to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Forms {
+    /// As they are listed: without it, but for the boots that are about it
+    None,
+    /// With it
+    With,
+    /// With it, but its zaps and prefaults switched off
+    Unzapped,
+    /// All three, one after the other
+    #[default]
+    All,
+}
+
+impl Forms {
+    /// The boots: each form has a name of its own.
+    pub fn boots(self) -> Vec<Boot> {
+        let with = |driver: Option<Driver>| {
+            BOOTS.iter().flat_map(move |boot| {
+                let wanted =
+                    boot.forms.iter().filter(move |form| driver.is_none_or(|one| form.driver == one));
+                wanted.map(|form| boot.in_form(form))
+            })
+        };
+        match self {
+            Self::None => BOOTS.to_vec(),
+            Self::With => with(Some(Driver::With)).collect(),
+            Self::Unzapped => with(Some(Driver::Unzapped)).collect(),
+            Self::All => BOOTS.iter().copied().chain(with(None)).collect(),
+        }
+    }
+}
+
+impl Kinds {
+    /// Those of the boots that are for this Xen: with the patched one they have names of their own.
+    pub fn of(self, boots: &[Boot]) -> Vec<Boot> {
+        let lend =
+            boots.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
+        match self {
+            Self::Stock => boots.to_vec(),
+            Self::Lend => lend.collect(),
+            Self::Both => boots.iter().copied().chain(lend).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Boot, Driver, Flavour, Forms, Kinds};
+    use crate::boot::{InForm, On};
+    use crate::scenarios::BOOTS;
+
+    fn names(boots: &[Boot]) -> Vec<&'static str> {
+        boots.iter().map(|boot| boot.name).collect()
+    }
+
+    #[test]
+    fn each_kind_has_boots_of_its_own_names() {
+        let listed = Forms::None.boots();
+        let (stock, lend) = (Kinds::Stock.of(&listed), Kinds::Lend.of(&listed));
+        assert!(names(&stock).contains(&"lending") && names(&lend).contains(&"lending@lend"));
+        assert!(lend.iter().all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
+        assert!(!stock.iter().any(|boot| boot.name.ends_with("@lend")));
+        assert_eq!(names(&Kinds::Both.of(&listed)), [names(&stock), names(&lend)].concat());
+    }
+
+    #[test]
+    fn each_form_has_boots_of_its_own_names() {
+        let (with, unzapped) = (Forms::With.boots(), Forms::Unzapped.boots());
+        assert!(names(&with).contains(&"lending+driver") && names(&unzapped).contains(&"lending+unzapped"));
+        assert!(with.iter().all(|boot| boot.driver == Driver::With && boot.name.ends_with("+driver")));
+        assert!(unzapped
+            .iter()
+            .all(|boot| boot.driver == Driver::Unzapped && boot.name.ends_with("+unzapped")));
+        let all = names(&Forms::All.boots());
+        assert_eq!(all.len(), BOOTS.len() + with.len() + unzapped.len());
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "every name is somebody's own");
+    }
+
+    #[test]
+    fn every_form_of_first_light_shows_what_is_not_about_another() {
+        for boot in Kinds::Both.of(&Forms::All.boots()) {
+            for scenario in boot.scenarios {
+                let on = match scenario.on {
+                    On::Any => true,
+                    On::Stock(way) => !way.is_empty() && !boot.name.ends_with("@lend"),
+                };
+                let form = match scenario.form {
+                    InForm::Any => true,
+                    InForm::NoDriver(why) => !why.is_empty() && !boot.name.contains('+'),
+                    InForm::NoZaps(why) => !why.is_empty() && !boot.name.ends_with("+driver"),
+                    InForm::Zapping(why) => !why.is_empty() && boot.name.ends_with("+driver"),
+                    InForm::Unzapped(why) => !why.is_empty() && boot.name.ends_with("+unzapped"),
+                };
+                assert_eq!(boot.shows(scenario), on && form, "{} {}", boot.name, scenario.name);
+            }
+        }
+    }
+
+    #[test]
+    fn guests_with_the_driver_and_two_vcpus_lose_no_interrupts() {
+        let lines = |boot: &Boot| boot.guest_config().iter().filter(|line| line.contains("cpuid")).count();
+        for boot in Forms::All.boots() {
+            let expected = boot.driver != Driver::None && boot.vcpus > 1;
+            assert_eq!(lines(&boot), usize::from(expected), "{}", boot.name);
+            assert_eq!(lines(&Boot { xen: Flavour::Lend, ..boot }), 0, "{}", boot.name);
+        }
+    }
+}
