@@ -171,11 +171,6 @@ impl LeaseNews {
         Some(pages)
     }
 
-    /// Whether the borrower has been told of a lease, and not of its end.
-    pub(crate) fn knows(&self, id: LeaseId) -> bool {
-        self.told(id).is_some()
-    }
-
     /// The sequence for a `Revoked` that does not come from here.
     pub(crate) fn next_sequence(&self) -> u64 {
         self.sequence.saturating_add(1)

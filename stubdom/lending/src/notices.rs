@@ -96,13 +96,14 @@ impl Broker<'_> {
         }
     }
 
-    /// What can be said of the first page, and how far it holds.
+    /// What can be said of the first page, and how far it holds. The borrower has been told of every active
+    /// lease by now: what is new goes before every notice.
     fn look(&self, id: LeaseId, pages: PageRange) -> (Seen, PageRange) {
         // A lease that was none when it was waited for may be one by now, and have other pages.
         let lease = self.leases.at_index(id.index).filter(|lease| {
             lease.id() == id && lease.is_active() && lease.pages().intersect(&pages) == pages
         });
-        if lease.is_none() || !self.borrower.news.knows(id) {
+        if lease.is_none() {
             return (Seen::Gone, pages);
         }
         if self.state != LinkState::Connected {

@@ -10,7 +10,7 @@ use support::bench::{
 };
 use xenlend_lending::borrower_link::BorrowerState;
 use xenlend_lending::broker::LinkState;
-use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
+use xenlend_protocol::frontend::{FromBorrower, ToBorrower, MAX_WAIT_PAGES};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{FromBroker, PresentOutcome, ToBroker, WantedOutcome, MAX_WANTED, VERSION};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind, Refusal};
@@ -70,7 +70,6 @@ fn a_message_that_breaks_the_contract_ends_the_borrowers_link_only() {
     let hostile = [
         (vec![borrower_hello(64)], OutOfTurn),
         (vec![wait_for(id, 0, 0)], OutOfRange),
-        (vec![wait_for(id, 0, 513)], OutOfRange),
         (vec![wait_for(id, 0, u32::MAX)], OutOfRange),
         (vec![wait_for(id, 31, 2)], OutOfRange),
         (vec![wait_for(id, 32, 1)], OutOfRange),
@@ -100,6 +99,26 @@ fn a_message_that_breaks_the_contract_ends_the_borrowers_link_only() {
         assert_eq!(bench.invalidate(2, id, 0, 32), Ok(2));
         assert_eq!(bench.ask(ToBroker::Wanted { ticket, outcome: WantedOutcome::Lost }), []);
         bench.check();
+    }
+}
+
+#[test]
+fn a_wait_for_more_pages_than_one_message_may_name_is_a_breach() {
+    let working = || {
+        let (mut bench, id) = Bench::with_lease(2048, 1);
+        bench.attach();
+        (bench, id)
+    };
+    let (mut bench, id) = working();
+    assert_eq!(bench.hear(wait_for(id, 3, MAX_WAIT_PAGES)), []);
+    let asked = bench.link.to_lender.pop_front();
+    assert!(matches!(asked, Some(FromBroker::Want { count: MAX_WAIT_PAGES, .. })), "{asked:?}");
+    for count in [MAX_WAIT_PAGES + 1, 2000] {
+        let (mut bench, id) = working();
+        let breach = by_borrower(BreachKind::OutOfRange);
+        assert_eq!(bench.hear(wait_for(id, 3, count)), [ToBorrower::Closed { breach }], "{count} pages");
+        let said = bench.link.to_lender.drain(..).collect::<Vec<_>>();
+        assert!(matches!(said[..], [FromBroker::BorrowerClosed { .. }]), "{said:?}");
     }
 }
 

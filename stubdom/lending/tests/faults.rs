@@ -128,6 +128,25 @@ fn an_instruction_of_two_pages_is_run_again_when_both_are_present() {
 }
 
 #[test]
+fn the_loss_of_another_page_of_the_instruction_is_not_this_faults() {
+    for outcome in [WantedOutcome::Lost, WantedOutcome::Failed] {
+        let (mut bench, id) = bench(1);
+        let first = faults(&mut bench, 0, fault(page(3), FAULT_READ));
+        bring_in(&mut bench, id, &first);
+        assert_eq!(reply(&mut bench, 0), Some(RETRY));
+        assert_eq!(bench.invalidate(1, id, 3, 1), Ok(1));
+        let second = faults(&mut bench, 0, fault(page(4), SAME));
+        bench.link.to_broker.push_back(present(1, id, 1, &[extent(4, 0x2004, 1)]));
+        bench.link.to_broker.push_back(wanted(second[0].0, WantedOutcome::Present));
+        bench.run();
+        assert!(matches!(bench.link.to_lender.pop_front(), Some(FromBroker::Presented { .. })));
+        let [(ticket, 3)] = asked(&mut bench)[..] else { panic!() };
+        assert_eq!(bench.ask(wanted(ticket, outcome)), []);
+        assert_eq!(reply(&mut bench, 0), Some(RETRY), "page 4 is there; page 3 has a fault of its own");
+    }
+}
+
+#[test]
 fn another_instruction_does_not_wait_for_the_pages_of_the_one_before() {
     let (mut bench, id) = bench(1);
     let first = faults(&mut bench, 0, fault(page(3), FAULT_READ));

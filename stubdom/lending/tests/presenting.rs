@@ -288,6 +288,21 @@ fn ram_that_the_borrower_put_there_is_replaced_and_makes_no_part_removable() {
     bench.check();
 }
 
+/// Xen has entries of 4 KiB there, since the block has a page table, and stops a removal inside it.
+#[test]
+fn two_mib_of_which_a_part_is_gone_is_not_completed() {
+    let (mut bench, id) = Bench::with_lease(2048, 1);
+    bench.xen.inner.place(700, Entry::BorrowerRam);
+    let whole = [extent(512, 0x1_0000, 512)];
+    assert_eq!(bench.present(id, 0, &whole), added(1, 0));
+    bench.xen.inner.place(600, Entry::BorrowerRam);
+    let failure = bench.invalidate(1, id, 512, 512).unwrap_err();
+    assert_eq!(failure.page, AperturePage(600));
+    let already = PresentOutcome::Refused(Refusal::AlreadyPresent { page: AperturePage(600) });
+    assert_eq!(bench.present(id, 1, &whole), already);
+    assert!(!bench.broker.table().is_present(599) && bench.broker.table().is_present(600));
+}
+
 #[test]
 fn a_borrower_that_maps_something_foreign_into_its_aperture_harms_itself_only() {
     let (mut bench, id) = Bench::with_lease(1024, 1);
