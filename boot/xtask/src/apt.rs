@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Debian packages for the host, and the mirror that this machine is set up to use.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -75,34 +76,88 @@ pub fn proxy() -> Option<String> {
     (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
 }
 
-/// Installs packages, from the given suite if one is named.
+/// Installs packages, from the given suite if one is named. Of a package that the mirror names in a version that
+/// it does not have (404), any other version that apt knows will do.
 ///
 /// # Errors
-/// The mirror does not give them after a few tries.
+/// The mirror does not give them after a few tries: with the names of those that it lacks.
 pub fn install(packages: &[&str], suite: Option<&str>) -> Result<()> {
     let list = packages.join(" ");
     let mut last = None;
+    let mut holes = BTreeSet::new();
     for _ in 0..TRIES {
         // The index on disk may be older than the pool.
         let update = step("Updating apt's index", || succeed(Command::new("apt-get").args(["update", "-q"])));
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
         command.args(["install", "-y", "-q", "--no-install-recommends"]);
         if let Some(suite) = suite {
             command.args(["-t", suite]);
         }
-        match step(&format!("Installing {list}"), || succeed(command.args(packages))) {
+        for package in packages {
+            command.arg(wanted(package, &holes, || {
+                succeed(Command::new("apt-cache").args(["madison", package])).unwrap_or_default()
+            }));
+        }
+        match step(&format!("Installing {list}"), || succeed(&mut command)) {
             Ok(_) => return Ok(()),
-            Err(error) => last = Some((error, update.err())),
+            Err(error) => {
+                holes.extend(not_in_pool(&format!("{error:#}")));
+                last = Some((error, update.err()));
+            }
         }
     }
     let (error, update) = last.unwrap_or_else(|| (anyhow::anyhow!("not tried"), None));
     let network = update.map_or(String::new(), |error| format!("\n{error:#}"));
+    let lacking: Vec<String> =
+        holes.iter().map(|hole| format!("{} {}", hole.package, hole.version)).collect();
+    let lacking = if lacking.is_empty() {
+        String::new()
+    } else {
+        format!("\nThe mirror names these and does not have them: {}.", lacking.join(", "))
+    };
     Err(trouble(
-        &format!("The packages {list} cannot be installed: {error:#}{network}"),
+        &format!("The packages {list} cannot be installed: {error:#}{network}{lacking}"),
         "the lab needs them on this machine.",
         "check that the network and the mirror are reachable (apt-get update), then run this again.",
     ))
+}
+
+/// A version of a package that is in a mirror's index and not in its pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Hole {
+    package: String,
+    /// As in the file's name: without an epoch.
+    version: String,
+}
+
+/// What apt could not fetch, from its words.
+fn not_in_pool(said: &str) -> BTreeSet<Hole> {
+    let hole = |line: &str| {
+        let url = line.strip_prefix("E: Failed to fetch ")?.split_whitespace().next()?;
+        let (package, rest) = url.rsplit('/').next()?.split_once('_')?;
+        let (version, _) = rest.rsplit_once('_')?;
+        let version = version.replace("%2b", "+").replace("%7e", "~").replace("%3a", ":");
+        let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
+        Some(Hole { package: package.to_owned(), version: version.to_owned() })
+    };
+    said.lines().filter_map(hole).collect()
+}
+
+/// What apt is asked for: the package, or another version of it if the one that apt chose is not there. `known`
+/// gives the versions that apt knows, as `apt-cache madison` prints them.
+fn wanted(package: &str, holes: &BTreeSet<Hole>, known: impl FnOnce() -> String) -> String {
+    let lacks = |version: &str| holes.iter().any(|hole| hole.package == package && hole.version == version);
+    if !holes.iter().any(|hole| hole.package == package) {
+        return package.to_owned();
+    }
+    let known = known();
+    let mut versions = known.lines().filter_map(|line| line.split('|').nth(1)).map(str::trim);
+    let bare = |version: &str| version.split_once(':').map_or(version, |(_, version)| version).to_owned();
+    match versions.find(|version| !lacks(&bare(version))) {
+        Some(version) => format!("{package}={version}"),
+        None => package.to_owned(),
+    }
 }
 
 /// Adds the backports of the suite to apt's sources, from the same mirror, unless they are there.
@@ -119,4 +174,30 @@ pub fn add_backports(suite: &str) -> Result<String> {
         std::fs::write(path, text).context(path)?;
     }
     Ok(backports)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{not_in_pool, wanted};
+
+    const SAID: &str = "apt-get failed (exit status: 100):\n\
+        Err:1 http://mirror/debian bookworm/main amd64 zstd amd64 1:1.5.4+dfsg2-6\n\
+        E: Failed to fetch http://mirror/debian/pool/main/libz/zstd_1.5.4%2bdfsg2-6_amd64.deb  404  Not Found\n\
+        E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?";
+
+    const MADISON: &str =
+        " zstd | 1:1.5.4+dfsg2-6 | http://mirror/debian bookworm-updates/main amd64 Packages\n \
+        zstd | 1:1.5.4+dfsg2-5 | http://mirror/debian bookworm/main amd64 Packages\n";
+
+    #[test]
+    fn a_version_that_is_not_in_the_pool_gives_way_to_another() {
+        let holes = not_in_pool(SAID);
+        assert_eq!(holes.len(), 1);
+        assert_eq!(wanted("zstd", &holes, || MADISON.to_owned()), "zstd=1:1.5.4+dfsg2-5");
+        assert_eq!(wanted("gcc", &holes, || panic!("gcc is there")), "gcc");
+        assert_eq!(wanted("zstd", &holes, String::new), "zstd", "no other: apt's error is the one to show");
+        assert_eq!(wanted("zstd", &BTreeSet::new(), String::new), "zstd");
+    }
 }

@@ -8,10 +8,12 @@ use std::process::Command;
 use anyhow::{bail, Context, Result};
 
 use crate::command::succeed;
+use crate::debootstrap::{self, Attempt};
 use crate::digest::{beside, remove, Inputs};
 use crate::lock::Lock;
 use crate::progress::step;
 use crate::trouble::trouble;
+use crate::unavailable::Unavailable;
 use crate::workspace::Workspace;
 use crate::{apt, preflight};
 
@@ -47,6 +49,12 @@ const PACKAGES: &[&str] = &[
     "patch",
     "xz-utils",
 ];
+
+/// Those of them that only a part of the commands needs: it is made without them if the mirror lacks some.
+const OPTIONAL: &[&str] = &["libxen-dev", "libdrm-dev", "bison", "flex", "patch"];
+
+/// Suites of the same mirror whose versions will do where the suite's own is not in the pool.
+const MORE_SUITES: &str = "trixie-updates,trixie-proposed-updates";
 
 /// A build root that is whole.
 #[derive(Debug, Clone)]
@@ -90,6 +98,27 @@ impl BuildRoot {
         self.path.join(path.trim_start_matches('/'))
     }
 
+    /// Looks whether these packages are there, which the mirror may not have had.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the first one that is not.
+    pub fn needs(&self, packages: &[&str], what_for: &str) -> Result<()> {
+        let Some(missing) = packages.iter().find(|package| self.version_of(package).is_none()) else {
+            return Ok(());
+        };
+        let (path, versions) = (self.path.display(), versions_file(&self.path));
+        let reason = format!(
+            "the build root has no {missing}; remove {} to have it fetched again",
+            versions.display()
+        );
+        let details = format!(
+            "The build root {path} has no {missing}: the mirror did not have it then.\n  why it matters: \
+             {what_for} needs it.\n  what to do: remove {} to have the build root fetched again.",
+            versions.display()
+        );
+        Err(Unavailable { reason, details }.into())
+    }
+
     /// Xen's image, still packed.
     pub fn xen(&self) -> PathBuf {
         self.join("boot").join(XEN)
@@ -122,38 +151,54 @@ fn fetch(path: &Path) -> Result<()> {
     let host = apt::host_suite()?;
     let mirror = apt::mirror(&host)?;
     let partial = beside(path, "partial");
-    let mut last = None;
-    for _ in 0..apt::TRIES {
+    // What one attempt has fetched the next one need not fetch again.
+    let downloads = beside(path, "downloads");
+    std::fs::create_dir_all(&downloads).with_context(|| downloads.display().to_string())?;
+    let done = debootstrap::until_done(OPTIONAL, |attempt| {
         remove(&partial)?;
-        match fetch_into(&partial, &mirror) {
-            Ok(()) => {
-                let versions = succeed(Command::new("chroot").arg(&partial).args([
-                    "dpkg-query",
-                    "-W",
-                    "-f",
-                    "${Package} ${Version}\\n",
-                ]))?;
-                newest_kernel(&partial)?;
-                remove(path)?;
-                std::fs::rename(&partial, path).with_context(|| path.display().to_string())?;
-                return std::fs::write(versions_file(path), versions).context("the record of versions");
-            }
-            Err(error) => last = Some(error),
+        fetch_into(&partial, &downloads, &mirror, attempt)
+    });
+    remove(&downloads)?;
+    let attempt = match done {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            // Packages and all, about 1 GB that is of no use.
+            remove(&partial)?;
+            return Err(trouble(
+                &format!("The build root cannot be fetched: {error:#}"),
+                "Xen, dom0's kernel and the compiler for kernel modules come from there.",
+                "check that the mirror of this machine's apt is reachable; a version that it has not got yet \
+                 (404) comes within hours.",
+            ));
         }
+    };
+    if !attempt.without.is_empty() {
+        let names: Vec<&str> = attempt.without.iter().copied().collect();
+        eprintln!("The mirror lacks packages: the build root is made without {}.", names.join(", "));
     }
-    Err(trouble(
-        &format!("The build root cannot be fetched: {:#}", last.unwrap_or_else(|| anyhow::anyhow!("not tried"))),
-        "Xen, dom0's kernel and the compiler for kernel modules come from there.",
-        "check that the mirror of this machine's apt is reachable; a version that it has not got yet (404) comes \
-         within hours.",
-    ))
+    let versions = succeed(Command::new("chroot").arg(&partial).args([
+        "dpkg-query",
+        "-W",
+        "-f",
+        "${Package} ${Version}\\n",
+    ]))?;
+    newest_kernel(&partial)?;
+    remove(path)?;
+    std::fs::rename(&partial, path).with_context(|| path.display().to_string())?;
+    std::fs::write(versions_file(path), versions).context("the record of versions")
 }
 
 /// Fetches all packages, then unpacks them as fast as the disk allows.
-fn fetch_into(partial: &Path, mirror: &str) -> Result<()> {
+fn fetch_into(partial: &Path, downloads: &Path, mirror: &str, attempt: &Attempt) -> Result<()> {
     let mut fetch = with_own_mounts("debootstrap");
     fetch.args(["--foreign", "--variant=minbase"]).arg(format!("--keyring={}", apt::KEYRING));
-    fetch.arg(format!("--include={}", PACKAGES.join(",")));
+    fetch.arg(format!("--cache-dir={}", downloads.display()));
+    let packages: Vec<&str> =
+        PACKAGES.iter().filter(|package| !attempt.without.contains(*package)).copied().collect();
+    fetch.arg(format!("--include={}", packages.join(",")));
+    if attempt.more_suites {
+        fetch.arg(format!("--extra-suites={MORE_SUITES}"));
+    }
     fetch.args([SUITE.as_ref(), partial.as_os_str(), mirror.as_ref()]);
     if let Some(proxy) = apt::proxy() {
         fetch.env("http_proxy", proxy);

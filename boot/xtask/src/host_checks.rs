@@ -14,8 +14,8 @@ use crate::hypervisor::Flavour;
 use crate::progress::step;
 use crate::scenario_run::Verdict;
 use crate::tally::Tally;
+use crate::unavailable::Unavailable;
 use crate::workspace::Workspace;
-use crate::xen_source::NoSource;
 use crate::{fuzz, unikernel};
 
 /// Cargo in the workspace.
@@ -72,12 +72,16 @@ pub fn check_sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
 
 /// The tests that need no Xen, a short run of the fuzz targets, and the build of the patched hypervisor.
 pub fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) -> Result<()> {
-    let mut tests = cargo(
-        workspace,
-        &["test", "--quiet", "--no-fail-fast", "--features", "xenlend-xen-abi/header-check"],
-    );
-    // They compare our structures with Xen's headers, which the build root has.
-    tests.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
+    let mut tests = cargo(workspace, &["test", "--quiet", "--no-fail-fast"]);
+    match root.needs(&["libxen-dev"], "the comparison of our structures with Xen's headers") {
+        Ok(()) => {
+            tests.args(["--features", "xenlend-xen-abi/header-check"]);
+            tests.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
+        }
+        Err(error) => {
+            tally.skip("comparison with Xen's headers", &error.downcast::<Unavailable>()?.reason);
+        }
+    }
     check("host tests", &mut tests, tally)?;
     let start = Instant::now();
     let verdict = fuzz::check(workspace).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
@@ -86,12 +90,14 @@ pub fn check_host(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) ->
     let name = "build of the patched Xen";
     let verdict = match Flavour::Lend.ensure(workspace, root) {
         Ok(_) => Verdict::Passed,
-        Err(error) if error.is::<NoSource>() => {
-            eprintln!("{error}");
-            tally.skip(name, NoSource::REASON);
-            return Ok(());
-        }
-        Err(error) => Verdict::Failed(format!("{error:#}")),
+        Err(error) => match error.downcast::<Unavailable>() {
+            Ok(none) => {
+                eprintln!("{none}");
+                tally.skip(name, &none.reason);
+                return Ok(());
+            }
+            Err(error) => Verdict::Failed(format!("{error:#}")),
+        },
     };
     tally.count(name, start.elapsed().as_secs_f64(), &verdict);
     Ok(())

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Takes the boots out of a test run whose hypervisor cannot be built because its source is missing.
+//! Takes the boots out of a test run whose hypervisor cannot be built because the mirror
+//! lacks something that it is built from.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +9,7 @@ use anyhow::Result;
 use crate::boot::{Boot, Scenario};
 use crate::hypervisor::Flavour;
 use crate::tally::Tally;
-use crate::xen_source::NoSource;
+use crate::unavailable::Unavailable;
 
 /// A boot and what is to run in it.
 pub type Entry<'a> = (&'a Boot, Vec<Scenario>);
@@ -17,31 +18,35 @@ pub type Entry<'a> = (&'a Boot, Vec<Scenario>);
 /// scenarios of the others are counted as skipped, each by its name.
 ///
 /// # Errors
-/// A hypervisor that cannot be built though its source is there: no scenario's fault.
+/// A hypervisor that cannot be built though everything is there: no scenario's fault.
 pub fn that_can_run<'a>(
     chosen: VecDeque<Entry<'a>>,
     mut ensure: impl FnMut(Flavour) -> Result<()>,
     tally: &mut Tally,
 ) -> Result<VecDeque<Entry<'a>>> {
-    let mut missing: BTreeMap<Flavour, Option<NoSource>> = BTreeMap::new();
+    let mut missing: BTreeMap<Flavour, Option<Unavailable>> = BTreeMap::new();
     for (boot, _) in &chosen {
         if missing.contains_key(&boot.xen) {
             continue;
         }
         let none = match ensure(boot.xen) {
             Ok(()) => None,
-            Err(error) => Some(error.downcast::<NoSource>()?),
+            Err(error) => Some(error.downcast::<Unavailable>()?),
         };
         missing.insert(boot.xen, none);
     }
     if let Some(none) = missing.values().flatten().next() {
         eprintln!("{none}");
     }
-    let (run, skipped): (VecDeque<_>, VecDeque<_>) =
-        chosen.into_iter().partition(|(boot, _)| missing.get(&boot.xen).is_some_and(Option::is_none));
-    for (boot, scenarios) in skipped {
-        for scenario in scenarios {
-            tally.skip(&boot.title(scenario.name), NoSource::REASON);
+    let mut run = VecDeque::new();
+    for (boot, scenarios) in chosen {
+        match missing.get(&boot.xen) {
+            Some(Some(none)) => {
+                for scenario in scenarios {
+                    tally.skip(&boot.title(scenario.name), &none.reason);
+                }
+            }
+            _ => run.push_back((boot, scenarios)),
         }
     }
     Ok(run)
@@ -51,7 +56,7 @@ pub fn that_can_run<'a>(
 mod tests {
     use std::collections::VecDeque;
 
-    use super::{that_can_run, Entry, Flavour, NoSource, Tally};
+    use super::{that_can_run, Entry, Flavour, Tally, Unavailable};
     use crate::scenarios::BOOTS;
 
     fn all() -> VecDeque<Entry<'static>> {
@@ -67,7 +72,7 @@ mod tests {
             if flavour == Flavour::Stock {
                 Ok(())
             } else {
-                Err(NoSource::default().into())
+                Err(Unavailable::default().into())
             }
         };
         let run = that_can_run(all(), ensure, &mut tally).unwrap();

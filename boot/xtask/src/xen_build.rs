@@ -93,6 +93,9 @@ pub struct Builder<'a> {
 const IMAGE: &str = "xen";
 const POLICY: &str = "policy";
 
+/// Packages of the build root that only this needs.
+const TOOLS: [&str; 3] = ["bison", "flex", "patch"];
+
 /// Settings for a source that is not Debian's, beside the patches.
 const KCONFIG: &str = "kconfig";
 
@@ -106,9 +109,10 @@ impl<'a> Builder<'a> {
     /// Looks for everything; fetches the source if it is not in the cache.
     ///
     /// # Errors
-    /// No source, or a series that is not in order.
+    /// No source or no tools for it, or a series that is not in order.
     pub fn new(workspace: &'a Workspace, root: &'a BuildRoot, settings: Settings) -> Result<Self> {
         let series = Series::read(&workspace.root.join("boot/xen"))?;
+        root.needs(&TOOLS, "a build of Xen")?;
         let source = workspace.xen_source.ensure(workspace, root)?;
         Ok(Self { workspace, root, source, series, settings })
     }

@@ -2,7 +2,6 @@
 //! The source of Xen 4.20 that the patched hypervisors are built from: what the user names, else the
 //! Debian package of the build root's version, else any 4.20 that the mirror has.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +13,7 @@ use crate::debian_source::{self, Fetched, Suite};
 use crate::digest::{beside, remove};
 use crate::lock::Lock;
 use crate::named_source;
+use crate::unavailable::Unavailable;
 use crate::workspace::Workspace;
 
 /// The variable that names a source; the option `--xen-source` goes before it.
@@ -43,43 +43,26 @@ impl Source {
     pub const DEBIAN: &str = "debian.tar";
 }
 
-/// No source could be found: not a failure of anything that was built.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NoSource {
-    /// What was tried, and what came of it.
-    tried: Vec<String>,
+/// What is said when no source could be found; a line for each try.
+fn no_source(tried: &[String]) -> Unavailable {
+    let reason =
+        format!("no source of Xen 4.20 to build it from; name one with --xen-source PATH or {VARIABLE}");
+    let tried = tried.join("\n    ");
+    let details = format!(
+        "The source of Xen 4.20 is missing; the mirror of this machine's apt was asked for it:\n    {tried}\n  why it \
+         matters: every hypervisor but Debian's own is built from it.\n  what to do: name a folder or an archive \
+         of Xen 4.20 with --xen-source PATH or the variable {VARIABLE} (tag RELEASE-4.20.4 of Xen's own \
+         repository will do), or try again when the mirror has Debian's source package xen."
+    );
+    Unavailable { reason, details }
 }
-
-impl NoSource {
-    /// The reason in one line.
-    pub const REASON: &str =
-        "no source of Xen 4.20 to build it from; name one with --xen-source PATH or XENLEND_XEN_SOURCE";
-}
-
-impl fmt::Display for NoSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "The source of Xen 4.20 is missing; the mirror of this machine's apt was asked for it:")?;
-        for line in &self.tried {
-            writeln!(f, "    {line}")?;
-        }
-        writeln!(f, "  why it matters: every hypervisor but Debian's own is built from it.")?;
-        write!(
-            f,
-            "  what to do: name a folder or an archive of Xen 4.20 with --xen-source PATH or the variable \
-             {VARIABLE} (tag RELEASE-4.20.4 of Xen's own repository will do), or try again when the mirror \
-             has Debian's source package xen."
-        )
-    }
-}
-
-impl std::error::Error for NoSource {}
 
 /// Where the source is to come from, and what a search of this run found.
 #[derive(Debug, Default)]
 pub struct Choice {
     /// A folder or an archive of the user's, and how it was named.
     named: Option<(PathBuf, &'static str)>,
-    found: Mutex<Option<std::result::Result<Source, NoSource>>>,
+    found: Mutex<Option<std::result::Result<Source, Unavailable>>>,
 }
 
 impl Choice {
@@ -97,7 +80,7 @@ impl Choice {
     /// Gives the source. The first call searches for it; what came of that holds for the whole run.
     ///
     /// # Errors
-    /// [`NoSource`] if the mirror has none; another error if the one that the user named is not a Xen 4.20.
+    /// [`Unavailable`] if the mirror has none; another error if the one that the user named is not a Xen 4.20.
     pub fn ensure(&self, workspace: &Workspace, root: &BuildRoot) -> Result<Source> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.is_none() {
@@ -124,7 +107,7 @@ fn named(cache: &Path, path: &Path, how: &str) -> Result<Source> {
 }
 
 /// A package of Debian's: of the cache, else of the mirror.
-fn search(cache: &Path, root: &BuildRoot) -> Result<std::result::Result<Source, NoSource>> {
+fn search(cache: &Path, root: &BuildRoot) -> Result<std::result::Result<Source, Unavailable>> {
     let wanted = root.version_of(HYPERVISOR).with_context(|| format!("no {HYPERVISOR} in the build root"))?;
     let _lock = Lock::hold(cache)?;
     // What was fetched for this version: of another one, if the mirror did not have it.
@@ -147,7 +130,7 @@ fn search(cache: &Path, root: &BuildRoot) -> Result<std::result::Result<Source, 
             std::fs::rename(&partial, &record).with_context(|| record.display().to_string())?;
             Ok(debian(kept, version, &wanted))
         }
-        Fetched::Nowhere(tried) => Err(NoSource { tried }),
+        Fetched::Nowhere(tried) => Err(no_source(&tried)),
     };
     remove(&work)?;
     Ok(result)
@@ -178,14 +161,14 @@ fn suites() -> Result<Vec<Suite>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NoSource, VARIABLE};
+    use super::{no_source, VARIABLE};
 
     #[test]
     fn a_missing_source_says_what_was_tried_and_what_to_do() {
-        let said = NoSource { tried: vec!["trixie: 404".to_owned()] }.to_string();
+        let said = no_source(&["trixie: 404".to_owned()]);
         for part in ["trixie: 404", "--xen-source", VARIABLE, "why it matters"] {
-            assert!(said.contains(part), "{said}");
+            assert!(said.details.contains(part), "{said}");
         }
-        assert!(!NoSource::REASON.contains('\n'));
+        assert!(said.reason.contains("--xen-source") && !said.reason.contains('\n'));
     }
 }
