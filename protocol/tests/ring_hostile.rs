@@ -6,7 +6,7 @@ mod support;
 
 use proptest::prelude::*;
 use support::ArrayRing;
-use xenlend_protocol::message::{FromBroker, ToBroker, MAX_MESSAGE_BYTES};
+use xenlend_protocol::message::{AccessOutcome, FromBroker, ToBroker, MAX_MESSAGE_BYTES};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::layout::{frame_bytes, CAPACITY};
 use xenlend_protocol::ring::{Consumer, Priority, Producer, SendError};
@@ -112,6 +112,45 @@ fn a_consumed_index_that_cannot_be_is_a_breach_for_good() {
         assert_eq!(producer.has_consumed(0), Err(BreachKind::RingIndices));
         assert_eq!(ring.produced.get(), 8, "nothing was sent");
     }
+}
+
+/// What the producer says of an index in the last of so many frames, `step` bytes from its beginning; `None` if
+/// the frame is not that long. All before it have been consumed.
+fn inside_the_last(frames: usize, step: u32) -> Option<Result<u32, BreachKind>> {
+    let lengths = [0, 256, 40, 0, 200, 8, 120, 256, 3];
+    let ring = ArrayRing::default();
+    let mut producer = Producer::new(&ring);
+    for frame in 0..frames {
+        ring.consumed.set(producer.position());
+        let bytes = core::iter::repeat_n(7, lengths[frame % lengths.len()]).collect();
+        let message = ToBroker::Completed { id: 1, outcome: AccessOutcome::Read { bytes } };
+        producer.send(&message, Priority::Normal).unwrap();
+    }
+    let index = ring.consumed.get() + step;
+    ring.consumed.set(index);
+    (index <= producer.position()).then(|| producer.consumed())
+}
+
+#[test]
+fn a_consumed_index_inside_a_frame_is_a_breach() {
+    let (mut inside, mut ends) = (0, 0);
+    // So many that frames lie across the end of the page, and over older ones of other lengths.
+    for frames in 1..120 {
+        for step in (8..280).step_by(8) {
+            match (inside_the_last(frames, step), inside_the_last(frames, step + 8)) {
+                (Some(result), Some(_)) => {
+                    assert_eq!(result, Err(BreachKind::RingIndices), "{step} of frame {frames}");
+                    inside += 1;
+                }
+                (Some(result), None) => {
+                    assert!(result.is_ok(), "the end of frame {frames}");
+                    ends += 1;
+                }
+                (None, _) => break,
+            }
+        }
+    }
+    assert!(inside > 1000 && ends == 119, "{inside} inside, {ends} ends");
 }
 
 #[test]

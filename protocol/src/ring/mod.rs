@@ -12,6 +12,7 @@
 
 pub mod atomics;
 mod consumer;
+mod frame_ends;
 pub mod layout;
 #[cfg(feature = "plain-memory")]
 pub mod plain_memory;

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::frame_ends::FrameEnds;
 use super::layout::{frame_bytes, ALIGNMENT, HEADER_BYTES, MAX_FRAME_BYTES, RESERVED_BYTES};
 use super::{contiguous, Priority, RingMemory};
 use crate::codec;
@@ -27,6 +28,8 @@ pub struct Producer<M> {
     produced: u32,
     /// The consumer's index when it was last read.
     consumed_seen: u32,
+    /// Where the frames that are in the ring end.
+    ends: FrameEnds,
     /// What the shared `waiting` field says.
     waiting: bool,
     broken: Option<BreachKind>,
@@ -35,13 +38,18 @@ pub struct Producer<M> {
 impl<M: RingMemory> Producer<M> {
     /// The sending end of a ring on which nothing has been sent: its pages are zero.
     pub fn new(memory: M) -> Self {
-        Self { memory, produced: 0, consumed_seen: 0, waiting: false, broken: None }
+        Self::at(memory, 0)
     }
 
     /// As [`Self::new`], for a ring on which both indices stand at `index`.
     #[cfg(test)]
     pub(super) fn starting_at(memory: M, index: u32) -> Self {
-        Self { memory, produced: index, consumed_seen: index, waiting: false, broken: None }
+        Self::at(memory, index)
+    }
+
+    fn at(memory: M, index: u32) -> Self {
+        let ends = FrameEnds::default();
+        Self { memory, produced: index, consumed_seen: index, ends, waiting: false, broken: None }
     }
 
     /// Puts a message into the ring. The caller notifies the event channel after it.
@@ -61,6 +69,7 @@ impl<M: RingMemory> Producer<M> {
         if !tail.is_empty() {
             self.memory.write(0, tail);
         }
+        self.ends.record(self.produced, used, M::CAPACITY);
         self.produced = self.produced.wrapping_add(used);
         self.memory.store_produced(self.produced);
         Ok(())
@@ -80,7 +89,8 @@ impl<M: RingMemory> Producer<M> {
         self.produced
     }
 
-    /// The consumer's index: any change of it is progress.
+    /// The consumer's index. It moves by whole frames only, so any change of it is at least one message
+    /// taken.
     ///
     /// # Errors
     /// If the index cannot be.
@@ -126,7 +136,8 @@ impl<M: RingMemory> Producer<M> {
         Ok(M::CAPACITY.saturating_sub(self.produced.wrapping_sub(self.consumed_seen)))
     }
 
-    /// Reads the consumer's index once: it may only move from where it was towards ours.
+    /// Reads the consumer's index once: it may only move from where it was towards ours, and stand only
+    /// where a frame ends.
     fn check_consumed(&mut self) -> Result<(), BreachKind> {
         if let Some(kind) = self.broken {
             return Err(kind);
@@ -134,7 +145,8 @@ impl<M: RingMemory> Producer<M> {
         let claimed = self.memory.load_consumed();
         let outstanding_before = self.produced.wrapping_sub(self.consumed_seen);
         let advance = claimed.wrapping_sub(self.consumed_seen);
-        if advance > outstanding_before || claimed % ALIGNMENT != 0 {
+        let whole = advance == 0 || self.ends.is_end(claimed, M::CAPACITY);
+        if advance > outstanding_before || claimed % ALIGNMENT != 0 || !whole {
             self.broken = Some(BreachKind::RingIndices);
             return Err(BreachKind::RingIndices);
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The atomics of a ring that change at every read, as the other end may change them: no two loads of
-//! one of them agree. Every access is counted.
+//! one of them agree, but that a consumer may not have got through another frame. Every access is counted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -35,6 +35,10 @@ pub struct Source {
     next: Cell<u64>,
     /// What the end that is tested has stored last: the values near it are those that get furthest.
     own_index: Cell<u32>,
+    /// Where the frames of the end that is tested end, that the other end has yet to pass.
+    frame_ends: RefCell<VecDeque<u32>>,
+    /// Bytes that an honest other end has got through since it last passed one.
+    credit: Cell<u32>,
     pub accesses: RefCell<Accesses>,
 }
 
@@ -44,6 +48,19 @@ impl Source {
         let turn = self.next.get();
         self.next.set(turn + 1);
         (self.choices[turn as usize % self.choices.len()], turn)
+    }
+
+    /// An honest consumer's index after so many bytes more: it moves by whole frames.
+    fn consume(&self, last: u32, bytes: u32) -> u32 {
+        self.credit.set(self.credit.get() + bytes);
+        let (mut ends, mut index) = (self.frame_ends.borrow_mut(), last);
+        while let Some(end) = ends.front().copied().filter(|end| end.wrapping_sub(index) <= self.credit.get())
+        {
+            self.credit.set(self.credit.get() - end.wrapping_sub(index));
+            ends.pop_front();
+            index = end;
+        }
+        index
     }
 
     /// Forgets the accesses so far and gives them.
@@ -66,13 +83,17 @@ impl Atomic<u32> for ChangingField {
         // An honest end's index goes on from where it was, to as far as it may.
         let step = (8 + (choice >> 32) as u32 % 0x100) & !7;
         let limit = if self.field == Field::Produced { own.wrapping_add(CAPACITY) } else { own };
-        let honest = last.wrapping_add(step.min(limit.wrapping_sub(last)));
+        let honest = match self.field {
+            Field::Consumed => self.source.consume(last, step),
+            _ => last.wrapping_add(step.min(limit.wrapping_sub(last))),
+        };
         let value = match (self.field, choice % 8) {
             (Field::Waiting, _) => (choice >> 32) as u32,
             (_, 0) => choice as u32,
             _ => honest,
         };
-        let value = if before == Some(value) { value ^ 8 } else { value };
+        let stands_still = self.field == Field::Consumed && value == honest;
+        let value = if before == Some(value) && !stands_still { value ^ 8 } else { value };
         self.last.set(Some(value));
         let mut accesses = self.source.accesses.borrow_mut();
         match self.field {
@@ -92,6 +113,9 @@ impl Atomic<u32> for ChangingField {
         }
         if self.field != Field::Waiting {
             self.source.own_index.set(value);
+        }
+        if self.field == Field::Produced {
+            self.source.frame_ends.borrow_mut().push_back(value);
         }
     }
 }
