@@ -34,6 +34,8 @@ void xenlend_spinlock_unlock(struct xenlend_spinlock *lock, unsigned long flags)
 struct xenlend_mutex *xenlend_mutex_new(void);
 void xenlend_mutex_free(struct xenlend_mutex *mutex);
 void xenlend_mutex_lock(struct xenlend_mutex *mutex);
+/* 0, or -EINTR if the task was killed. */
+int xenlend_mutex_lock_killable(struct xenlend_mutex *mutex);
 void xenlend_mutex_unlock(struct xenlend_mutex *mutex);
 
 /* --- wait.c --------------------------------------------------------------- */

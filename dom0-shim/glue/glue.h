@@ -25,10 +25,10 @@ long xenlend_core_ioctl(void *descriptor, u32 request, unsigned long argument);
 ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, bool may_wait);
 /* Whether there is an event; registers with the link's wait queue first. */
 bool xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
-/* MMU notifier. False: not now (only if !may_sleep). */
+/* MMU notifier. False: not now (only if !may_sleep). `is_release`: the address space ends. */
 bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned long start,
-			     unsigned long end, bool may_sleep, struct xenlend_region *region,
-			     unsigned long sequence);
+			     unsigned long end, bool may_sleep, bool is_release,
+			     struct xenlend_region *region, unsigned long sequence);
 void xenlend_core_work(void *link);
 /* Takes over the errand. */
 void xenlend_core_wait(void *errand);
@@ -69,6 +69,10 @@ void xenlend_region_put(struct xenlend_region *region);
 /* Under the link's spinlock, in the notifier. */
 void xenlend_region_set_sequence(struct xenlend_region *region, unsigned long sequence);
 unsigned long xenlend_region_read_begin(struct xenlend_region *region);
+/* Names current's address space for as long as a region of it lives. */
+u64 xenlend_region_current_process(void);
+/* The caller is of the region's process, and was killed. */
+bool xenlend_region_is_killed(struct xenlend_region *region);
 
 /* --- address_space.c ------------------------------------------------------ */
 

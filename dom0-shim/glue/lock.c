@@ -60,6 +60,11 @@ void xenlend_mutex_lock(struct xenlend_mutex *mutex)
 	mutex_lock(&mutex->mutex);
 }
 
+int xenlend_mutex_lock_killable(struct xenlend_mutex *mutex)
+{
+	return mutex_lock_killable(&mutex->mutex);
+}
+
 void xenlend_mutex_unlock(struct xenlend_mutex *mutex)
 {
 	mutex_unlock(&mutex->mutex);

@@ -3,6 +3,7 @@
 #include <linux/kref.h>
 #include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "region.h"
@@ -14,7 +15,8 @@ static bool xenlend_region_invalidate(struct mmu_interval_notifier *notifier,
 	struct xenlend_region *region = container_of(notifier, struct xenlend_region, notifier);
 
 	return xenlend_core_invalidate(region->link, region->index, region->generation, range->start,
-				       range->end, mmu_notifier_range_blockable(range), region, sequence);
+				       range->end, mmu_notifier_range_blockable(range),
+				       range->event == MMU_NOTIFY_RELEASE, region, sequence);
 }
 
 static const struct mmu_interval_notifier_ops xenlend_region_operations = {
@@ -74,4 +76,14 @@ void xenlend_region_set_sequence(struct xenlend_region *region, unsigned long se
 unsigned long xenlend_region_read_begin(struct xenlend_region *region)
 {
 	return mmu_interval_read_begin(&region->notifier);
+}
+
+u64 xenlend_region_current_process(void)
+{
+	return (uintptr_t)current->mm;
+}
+
+bool xenlend_region_is_killed(struct xenlend_region *region)
+{
+	return current->mm == region->mm && fatal_signal_pending(current);
 }

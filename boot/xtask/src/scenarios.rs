@@ -170,6 +170,8 @@ pub const BOOTS: &[Boot] = &[
             show("a_destroyed_broker_leaves_no_stale_access", "fallback.sh", &["destroy"]),
             show("a_paused_broker_leaves_no_stale_access", "fallback.sh", &["pause"]),
             show("a_looping_broker_leaves_no_stale_access", "fallback.sh", &["loop"]),
+            show("a_creeping_broker_holds_nobody_up", "fallback.sh", &["creep"]),
+            show("a_babbling_broker_holds_nobody_up", "fallback.sh", &["babble"]),
             show("a_broker_that_lies_is_found_out_in_check_mode", "liar.sh", &[]),
             show("a_broker_leaves_a_guest_that_goes_on", "down.sh", &[]),
             show("a_destroyed_guest_leaves_nothing_behind", "guest-destroyed.sh", &[]),

@@ -28,8 +28,11 @@ struct Outstanding {
 #[derive(Debug, Default)]
 pub struct Invalidations {
     outstanding: Vec<Outstanding, MAX_INVALIDATIONS>,
+    /// Forced before they were acknowledged: the broker may still find each of them in the ring, and
+    /// acknowledge it once.
+    forced: Vec<u64, MAX_INVALIDATIONS>,
     newest: u64,
-    forced_through: u64,
+    ended: u32,
 }
 
 impl Invalidations {
@@ -52,17 +55,23 @@ impl Invalidations {
         Some(sequence)
     }
 
+    /// How many have ended.
+    pub fn ended(&self) -> u32 {
+        self.ended
+    }
+
     /// Takes an acknowledgement and says where the invalidation stands now.
     ///
     /// # Errors
-    /// If nothing of that sequence waits. What the lender has forced meanwhile may still be
-    /// acknowledged by a broker that finds it in the ring: that says nothing any more.
+    /// If nothing of that sequence waits. What the lender has forced meanwhile may still be acknowledged,
+    /// once, by a broker that finds it in the ring: that says nothing any more.
     pub fn acknowledge(
         &mut self,
         sequence: u64,
         result: Result<u32, RemoveFailure>,
     ) -> Result<Standing, BreachKind> {
-        if sequence <= self.forced_through {
+        if let Some(place) = self.forced.iter().position(|forced| *forced == sequence) {
+            self.forced.swap_remove(place);
             return Ok(Standing::Forced);
         }
         let waiting = self
@@ -86,14 +95,24 @@ impl Invalidations {
     /// Ends one: its place in the ring's reserve is free again.
     pub fn end(&mut self, sequence: u64) {
         self.outstanding.retain(|one| one.sequence != sequence);
+        self.ended = self.ended.wrapping_add(1);
     }
 
     /// Everything given out so far counts as removed by the lender itself.
     pub fn force_all(&mut self) {
-        self.forced_through = self.newest;
         for one in &mut self.outstanding {
+            if one.standing == Standing::Waiting {
+                // There is room: those of an earlier force were forgotten before these could begin.
+                let _ = self.forced.push(one.sequence);
+            }
             one.standing = Standing::Forced;
         }
+    }
+
+    /// The broker has read everything up to the force, and what it said before that has been taken: no
+    /// acknowledgement from before it can come any more.
+    pub fn forget_forced(&mut self) {
+        self.forced.clear();
     }
 }
 
@@ -140,9 +159,24 @@ mod tests {
         assert_eq!(list.standing(sequence), Standing::Forced);
         list.end(sequence);
         assert_eq!(list.acknowledge(sequence, Ok(3)), Ok(Standing::Forced));
-        let failure = RemoveFailure { page: AperturePage(4), errno: 22 };
-        assert_eq!(list.acknowledge(sequence, Err(failure)), Ok(Standing::Forced));
         let next = list.begin().unwrap();
         assert_eq!(list.standing(next), Standing::Waiting);
+    }
+
+    #[test]
+    fn what_was_forced_is_acknowledged_once_and_only_what_was_outstanding() {
+        let mut list = Invalidations::default();
+        let failure = RemoveFailure { page: AperturePage(4), errno: 22 };
+        let nothing = Err(BreachKind::UnexpectedAnswer);
+        assert_eq!(list.acknowledge(0, Ok(0)), nothing, "no invalidation has this number");
+        let sequences: std::vec::Vec<u64> = (0..3).map(|_| list.begin().unwrap()).collect();
+        list.acknowledge(sequences[0], Ok(1)).unwrap();
+        list.force_all();
+        assert_eq!(list.acknowledge(sequences[0], Ok(1)), nothing, "it was acknowledged before the force");
+        assert_eq!(list.acknowledge(sequences[1], Err(failure)), Ok(Standing::Forced));
+        assert_eq!(list.acknowledge(sequences[1], Err(failure)), nothing, "twice");
+        list.forget_forced();
+        assert_eq!(list.acknowledge(sequences[2], Ok(1)), nothing, "its time is over");
+        assert_eq!(list.acknowledge(0, Ok(0)), nothing);
     }
 }

@@ -33,13 +33,30 @@ pub enum Phase {
     Dropping(Option<Result<u32, RemoveFailure>>),
 }
 
+/// Names an address space for as long as a region holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId(pub u64);
+
+/// Who makes a region call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The descriptor.
+    pub descriptor: u32,
+    /// The process.
+    pub process: ProcessId,
+}
+
 /// A region.
 #[allow(clippy::struct_excessive_bools, reason = "beside the phase, and of their own")]
 pub struct Region<S: Storage> {
     /// Its lease.
     pub lease: LeaseId,
-    /// The descriptor that made it.
-    pub owner: u32,
+    /// The descriptor that made it; none if that was closed before the broker could be asked to drop it.
+    pub owner: Option<u32>,
+    /// The process that made it.
+    pub process: ProcessId,
+    /// The first that was heard of that process's death.
+    pub dies_since_ms: Option<u64>,
     /// First page.
     pub first: AperturePage,
     /// Number of pages.
@@ -118,8 +135,8 @@ pub struct NewRegion {
     pub flags: u32,
     /// What it is called.
     pub label: Label,
-    /// The descriptor that makes it.
-    pub owner: u32,
+    /// Who makes it.
+    pub caller: Caller,
 }
 
 /// The aperture in bytes.
@@ -173,14 +190,14 @@ impl<S: Storage> Regions<S> {
         &self,
         request: &RegionRequest,
         aperture: &Aperture,
-        owner: u32,
+        caller: Caller,
         unsupported: u32,
     ) -> Result<Plan, RegionError> {
         let index = u16::try_from(request.slot).map_err(|_| RegionError::Invalid)?;
         let slot = self.slots.get(usize::from(index)).ok_or(RegionError::Invalid)?;
         let label = request.label.check().map_err(|Unprintable| RegionError::BadLabel)?;
         if let Some(region) = slot.region.as_ref() {
-            if region.owner != owner {
+            if region.owner != Some(caller.descriptor) {
                 return Err(RegionError::Exists);
             }
             // Ending: a call that was interrupted before it could ask the broker. It is made again.
@@ -218,7 +235,7 @@ impl<S: Storage> Regions<S> {
         let lease = LeaseId { index, generation: slot.generation.wrapping_add(1) };
         let user_address = request.userspace_addr;
         let flags = request.flags;
-        Ok(Plan::Create(NewRegion { lease, first, count, user_address, flags, label, owner }))
+        Ok(Plan::Create(NewRegion { lease, first, count, user_address, flags, label, caller }))
     }
 
     /// Puts a planned region into its slot. Its mirror is empty.
@@ -227,7 +244,9 @@ impl<S: Storage> Regions<S> {
             slot.generation = new.lease.generation;
             slot.region = Some(Region {
                 lease: new.lease,
-                owner: new.owner,
+                owner: Some(new.caller.descriptor),
+                process: new.caller.process,
+                dies_since_ms: None,
                 first: new.first,
                 count: new.count,
                 user_address: new.user_address,

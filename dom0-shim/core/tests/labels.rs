@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{request, Pair, USER};
+use support::{request, Pair, CALLER, USER};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::message::{FromBroker, ToBroker};
 use xenlend_shim_core::mirror::Mirror;
@@ -17,7 +17,7 @@ fn labelled(slot: u32, first: u32, text: &[u8]) -> RegionRequest {
 
 /// Makes the region, and gives the label that the broker was told.
 fn make(pair: &mut Pair, request: &RegionRequest) -> ClaimedLabel {
-    let Ok(Plan::Create(new)) = pair.link.plan_region(request, 1) else { panic!("{request:?}") };
+    let Ok(Plan::Create(new)) = pair.link.plan_region(request, CALLER) else { panic!("{request:?}") };
     pair.link.insert_region(&new, Mirror::new(new.first, vec![0; 4], vec![0; 2]));
     pair.link.post_set(new.lease).unwrap();
     let Some(ToBroker::SetRegion { lease, label, .. }) = pair.next() else { panic!() };
@@ -59,7 +59,7 @@ fn regions_are_listed_by_slot_with_their_labels() {
 fn a_label_that_cannot_be_shown_is_refused() {
     let pair = Pair::connected();
     for bad in [&b"\x1b[2J"[..], b"two\nlines", b"\xff"] {
-        assert_eq!(pair.link.plan_region(&labelled(0, 0, bad), 1), Err(RegionError::BadLabel));
+        assert_eq!(pair.link.plan_region(&labelled(0, 0, bad), CALLER), Err(RegionError::BadLabel));
     }
 }
 
@@ -67,7 +67,7 @@ fn a_label_that_cannot_be_shown_is_refused() {
 fn the_same_call_again_is_fine_and_another_label_is_not() {
     let mut pair = Pair::connected();
     make(&mut pair, &labelled(0, 0, b"one"));
-    assert_eq!(pair.link.plan_region(&labelled(0, 0, b"one"), 1), Ok(Plan::Nothing));
-    assert_eq!(pair.link.plan_region(&labelled(0, 0, b"two"), 1), Err(RegionError::Invalid));
-    assert_eq!(pair.link.plan_region(&request(0, 0, 4, USER), 1), Err(RegionError::Invalid));
+    assert_eq!(pair.link.plan_region(&labelled(0, 0, b"one"), CALLER), Ok(Plan::Nothing));
+    assert_eq!(pair.link.plan_region(&labelled(0, 0, b"two"), CALLER), Err(RegionError::Invalid));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 4, USER), CALLER), Err(RegionError::Invalid));
 }

@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::{extents, invalidate, page_in, present, request, Pair, APERTURE_PAGES, USER};
+use support::{extents, invalidate, page_in, present, request, Pair, APERTURE_PAGES, CALLER, USER};
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::message::{
@@ -22,7 +22,7 @@ const LEND_AWARE: Kind = Kind::LendAware(0b1111);
 
 fn lease_with(pair: &mut Pair, flags: u32) -> (xenlend_protocol::lease_id::LeaseId, ToBroker) {
     let request = xenlend_shim_core::uapi::RegionRequest { flags, ..request(0, 0, 1024, USER) };
-    let Ok(Plan::Create(new)) = pair.link.plan_region(&request, 1) else { panic!() };
+    let Ok(Plan::Create(new)) = pair.link.plan_region(&request, CALLER) else { panic!() };
     let mirror = Mirror::new(new.first, vec![0; 1024], vec![0; chunk_count(new.first, new.count)]);
     pair.link.insert_region(&new, mirror);
     pair.link.post_set(new.lease).unwrap();
@@ -104,7 +104,7 @@ fn regions_may_be_read_only_and_write_back() {
     let stock = Pair::connected();
     for flags in [REGION_READONLY, REGION_WRITE_BACK] {
         let request = xenlend_shim_core::uapi::RegionRequest { flags, ..request(0, 0, 1024, USER) };
-        assert_eq!(stock.link.plan_region(&request, 1), Err(RegionError::Unsupported));
+        assert_eq!(stock.link.plan_region(&request, CALLER), Err(RegionError::Unsupported));
     }
 }
 

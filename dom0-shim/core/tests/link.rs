@@ -4,7 +4,9 @@
 
 mod support;
 
-use support::{extents, force, invalidate, page_in, present, request, Pair, APERTURE_PAGES, USER};
+use support::{
+    extents, force, invalidate, page_in, present, request, Pair, APERTURE_PAGES, CALLER, OTHER_CALLER, USER,
+};
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
@@ -14,7 +16,9 @@ use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::events;
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::lendable::FrameKind;
-use xenlend_shim_core::link::{Completion, InvalidateStart, NotSent, PageInRefusal, Posted, Reason, State};
+use xenlend_shim_core::link::{
+    Awaited, Completion, InvalidateStart, NotSent, PageInRefusal, Posted, Reason, State,
+};
 use xenlend_shim_core::regions::{Plan, RegionError};
 
 #[test]
@@ -192,7 +196,7 @@ fn broken_indices_of_the_broker_are_a_breach() {
 fn the_rules_of_regions() {
     let mut pair = Pair::connected();
     pair.region(3, 512, 512, USER);
-    let plan = |request| pair.link.plan_region(&request, 1);
+    let plan = |request| pair.link.plan_region(&request, CALLER);
     assert_eq!(plan(request(4, 1023, 1, USER)), Err(RegionError::Exists));
     assert_eq!(plan(request(4, 511, 2, USER)), Err(RegionError::Exists));
     assert!(matches!(plan(request(4, 1024, 1, USER)), Ok(Plan::Create(_))));
@@ -200,7 +204,11 @@ fn the_rules_of_regions() {
     assert_eq!(plan(request(3, 512, 512, USER)), Ok(Plan::Nothing));
     assert_eq!(plan(request(3, 512, 511, USER)), Err(RegionError::Invalid), "no resize");
     assert_eq!(plan(request(3, 2048, 512, USER)), Err(RegionError::Invalid), "no move");
-    assert_eq!(pair.link.plan_region(&request(3, 0, 0, 0), 2), Err(RegionError::Exists), "another's slot");
+    assert_eq!(
+        pair.link.plan_region(&request(3, 0, 0, 0), OTHER_CALLER),
+        Err(RegionError::Exists),
+        "another's slot"
+    );
     assert!(matches!(plan(request(3, 0, 0, 0)), Ok(Plan::Delete(_))));
     assert_eq!(plan(request(5, 0, 0, USER)), Err(RegionError::Invalid), "nothing to delete");
     assert_eq!(plan(request(64, 0, 1, USER)), Err(RegionError::Invalid), "no such slot");
@@ -251,12 +259,16 @@ fn an_end_that_was_interrupted_can_be_made_again() {
     assert_eq!(pair.link.post_drop(lease), Err(NotSent::Full), "the broker may be resumed with the lease");
     assert!(!pair.link.is_dropped(lease));
     pair.link.end_force(false);
-    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 1), Ok(Plan::Delete(lease)));
-    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 2), Err(RegionError::Exists));
-    assert_eq!(pair.link.plan_region(&request(0, 0, 8, USER), 1), Err(RegionError::Exists));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), CALLER), Ok(Plan::Delete(lease)));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), OTHER_CALLER), Err(RegionError::Exists));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 8, USER), CALLER), Err(RegionError::Exists));
     pair.link.post_drop(lease).unwrap();
     assert_eq!(pair.link.any_ending(), None);
-    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), 1), Err(RegionError::Exists), "it is on its way");
+    assert_eq!(
+        pair.link.plan_region(&request(0, 0, 0, 0), CALLER),
+        Err(RegionError::Exists),
+        "it is on its way"
+    );
     pair.say(FromBroker::RegionDropped { lease, result: Ok(0) });
     assert_eq!(pair.link.any_dropped(), Some(lease));
     let mut pair = Pair::connected();
@@ -274,10 +286,10 @@ fn once_the_question_is_read_nothing_but_the_answer_counts() {
     pair.link.post_completed(&completion).unwrap();
     pair.link.post_completed(&completion).unwrap();
     let position = pair.link.position();
-    let mut seen = vec![pair.link.movements_towards(position)];
+    let mut seen = vec![pair.link.movements(Awaited::Answer(position))];
     for _ in 0..2 {
         pair.next();
-        seen.push(pair.link.movements_towards(position));
+        seen.push(pair.link.movements(Awaited::Answer(position)));
     }
     seen.dedup();
     assert_eq!(seen.len(), 3, "each step towards it counts");
@@ -285,10 +297,14 @@ fn once_the_question_is_read_nothing_but_the_answer_counts() {
     pair.access(1, lease, 0);
     pair.link.post_completed(&completion).unwrap();
     pair.next();
-    assert_eq!(seen.last(), Some(&pair.link.movements_towards(position)));
+    assert_eq!(seen.last(), Some(&pair.link.movements(Awaited::Answer(position))));
     assert_ne!(pair.link.activity(), activity);
     force(&mut pair, Reason::Deadline, false);
-    assert_ne!(seen.last(), Some(&pair.link.movements_towards(position)), "a resumed broker starts anew");
+    assert_ne!(
+        seen.last(),
+        Some(&pair.link.movements(Awaited::Answer(position))),
+        "a resumed broker starts anew"
+    );
 }
 
 #[test]

@@ -8,7 +8,8 @@ use xenlend_shim_core::counters::add;
 use xenlend_shim_core::domctl::{INFO_DYING, INFO_HVM};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
-use xenlend_shim_core::link::{Completion, Config, Link as CoreLink, Tables};
+use xenlend_shim_core::link::{Awaited, Completion, Config, Link as CoreLink, NotSent, Tables};
+use xenlend_shim_core::patience::Patience;
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
 use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
@@ -21,11 +22,11 @@ use crate::kernel_api::grant::{rings, RingPages};
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::shared::Shared;
+use crate::kernel_api::wait::Mode;
 use crate::kernel_api::worker::Worker;
 use crate::kernel_api::{pci, Core as Module};
-use crate::leases;
 use crate::link::{Link, Parts};
-use crate::{log_information, page_in};
+use crate::{force, leases, log_information};
 
 const DEFAULT_DEADLINE_MS: u32 = 3000;
 /// vCPUs that one page of ioreqs serves.
@@ -158,28 +159,43 @@ fn stop(link: &Shared<Link>) {
     drop(module);
 }
 
+/// No vCPU may be left waiting for an answer that nobody would give any more.
+fn answer_rest(link: &Link, patience: &mut Patience) {
+    link.locked(|state| state.core.take_back_all());
+    while let Some(request) = link.locked(|state| state.core.pop_request()) {
+        let Work::Access { id, .. } = request.work else { continue };
+        let completion = Completion { id, outcome: AccessOutcome::Lost };
+        // A broker that makes no room within the patience, nor when it is resumed after a force, is not
+        // waited for.
+        for _ in 0..2 {
+            let sent = link.wait_within(Mode::Uninterruptible, patience, |state| {
+                match state.core.post_completed(&completion) {
+                    Err(NotSent::Full) => Err(Awaited::Room),
+                    _ => Ok(()),
+                }
+            });
+            let Err(end) = sent else { break };
+            force::after(link, end);
+        }
+    }
+}
+
 /// `XENLEND_DETACH`: works whatever state the broker is in.
 #[inline(never)]
 pub fn detach(borrower: u16) -> Result<(), Errno> {
     let link = Module::links().find(borrower).ok_or(ENOENT)?;
+    let ending = link.begin_ending();
+    let patience = &mut ending.patience();
     let mut running = link.running.lock();
     if running.ended {
         return Err(ENOENT);
     }
     running.ended = true;
-    leases::end_regions(&link, &running, None);
+    leases::end_regions(&link, &running, None, patience);
     drop(running);
-    // No vCPU may be left waiting for an answer that nobody would give any more.
-    link.locked(|state| state.core.take_back_all());
-    while let Some(request) = link.locked(|state| state.core.pop_request()) {
-        if let Work::Access { id, .. } = request.work {
-            let completion = Completion { id, outcome: AccessOutcome::Lost };
-            // A force may come between, once; a broker that reads nothing after it either is not waited for.
-            let _ =
-                page_in::try_to_complete(&link, &completion) || page_in::try_to_complete(&link, &completion);
-        }
-    }
+    answer_rest(&link, patience);
     stop(&link);
+    drop(ending);
     Module::links().remove(&link)?;
     log_information!("dom{}: link to the broker dom{} ended", link.borrower, link.broker);
     Ok(())
@@ -192,7 +208,7 @@ pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
         return Err(EINVAL);
     }
     let link = Module::links().find(request.borrower).ok_or(ENOENT)?;
-    let running = link.running.lock();
+    let running = link.begin_call()?;
     if running.ended {
         return Err(ENOENT);
     }

@@ -45,10 +45,16 @@ impl Descriptor {
 
     /// Closed: its regions end. Whatever their pages wait for, this returns.
     pub fn close(&self) {
-        if let Ok(link) = self.link() {
-            let running = link.running.lock();
-            leases::end_regions(&link, &running, Some(self.number));
+        let Ok(link) = self.link() else { return };
+        // Nobody makes a call on this descriptor any more.
+        if link.locked(|state| state.core.lease_from(Some(self.number), 0)).is_none() {
+            return;
         }
+        let ending = link.begin_ending();
+        let running = link.running.lock();
+        leases::end_regions(&link, &running, Some(self.number), &mut ending.patience());
+        drop(running);
+        drop(ending);
     }
 
     /// `ioctl()`

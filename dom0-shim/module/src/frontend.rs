@@ -4,13 +4,14 @@
 //!
 //! What the numbers are worth the broker finds out; here they are passed on.
 
-use xenlend_shim_core::link::{FrontendState, NotAttached, NotSent, State as LinkState};
+use xenlend_shim_core::link::{Awaited, FrontendState, NotAttached, NotSent, State as LinkState};
+use xenlend_shim_core::patience::For;
 use xenlend_shim_core::uapi::AttachFrontend;
 
 use crate::errno::{Errno, EAGAIN, EEXIST, EINTR, EINVAL, ENOENT, ENOLINK, EREMOTEIO, ETIMEDOUT};
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::Mode;
-use crate::kernel_api::Core as Module;
+use crate::kernel_api::{now_ms, Core as Module};
 use crate::link::{Link, State, WaitEnd};
 
 /// The link of a borrower that is not ended.
@@ -25,17 +26,17 @@ pub fn attach(request: &mut AttachFrontend) -> Result<(), Errno> {
         return Err(EINVAL);
     }
     let link = find(request.borrower)?;
-    let running = link.running.lock();
+    let running = link.begin_call()?;
     if running.ended {
         return Err(ENOENT);
     }
     let mut posted = None;
-    let answer = link.wait_for_answer(Mode::Killable, |state| {
+    let answer = link.wait_within(Mode::Killable, &mut link.patience(For::Call), |state| {
         if posted.is_none() {
             match state.core.post_attach_frontend(request.ring_refs, request.event_channel) {
                 Ok(()) => posted = Some(state.core.position()),
                 Err(NotAttached::Exists) => return Ok(Err(EEXIST)),
-                Err(NotAttached::NotSent(NotSent::Full)) => return Err(None),
+                Err(NotAttached::NotSent(NotSent::Full)) => return Err(Awaited::Room),
                 Err(NotAttached::NotSent(NotSent::Over)) => return Ok(Err(over(state))),
             }
         }
@@ -43,7 +44,7 @@ pub fn attach(request: &mut AttachFrontend) -> Result<(), Errno> {
             (FrontendState::Attached, _) => Ok(Ok(None)),
             (FrontendState::Detached, failure) => Ok(Ok(failure)),
             _ if is_over(state) => Ok(Err(ENOLINK)),
-            _ => Err(posted),
+            _ => Err(posted.map_or(Awaited::Room, Awaited::Answer)),
         }
     });
     drop(running);
@@ -58,12 +59,13 @@ pub fn attach(request: &mut AttachFrontend) -> Result<(), Errno> {
 #[inline(never)]
 pub fn detach(borrower: u16) -> Result<(), Errno> {
     let link = find(borrower)?;
-    let running = link.running.lock();
+    let running = link.begin_call()?;
     if running.ended {
         return Err(ENOENT);
     }
     let (mut posted, mut was_there) = (None, false);
-    let answer = link.wait_for_answer(Mode::Killable, |state| {
+    let patience = &mut link.patience(For::End(now_ms()));
+    let answer = link.wait_within(Mode::Killable, patience, |state| {
         let standing = state.core.frontend_state();
         was_there |= standing != FrontendState::Detached;
         match standing {
@@ -71,14 +73,15 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
             _ if is_over(state) => Ok(Err(ENOLINK)),
             // An attach that nobody waited for to its end goes before.
             FrontendState::Attaching | FrontendState::Detaching => {
-                Err(Some(*posted.get_or_insert(state.core.position())))
+                Err(Awaited::Answer(*posted.get_or_insert(state.core.position())))
             }
             FrontendState::Attached => match state.core.post_detach_frontend() {
                 Ok(()) => {
-                    posted = Some(state.core.position());
-                    Err(posted)
+                    let position = state.core.position();
+                    posted = Some(position);
+                    Err(Awaited::Answer(position))
                 }
-                Err(NotSent::Full) => Err(None),
+                Err(NotSent::Full) => Err(Awaited::Room),
                 Err(NotSent::Over) => Ok(Err(ENOLINK)),
             },
         }

@@ -7,9 +7,10 @@
 use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::refusal::Refusal;
-use xenlend_shim_core::link::{NotSent, State as LinkState};
+use xenlend_shim_core::link::{Awaited, NotSent, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
-use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
+use xenlend_shim_core::patience::{For, Patience};
+use xenlend_shim_core::regions::{Caller, NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
 use crate::errno::{
@@ -18,10 +19,10 @@ use crate::errno::{
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
 use crate::kernel_api::memory::{KernelMemory, KernelSlice};
-use crate::kernel_api::region::RegionObject;
+use crate::kernel_api::region::{current_process, RegionObject};
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::Mode;
-use crate::link::{Link, Running, WaitEnd};
+use crate::link::{Link, Running, State, WaitEnd};
 use crate::revoke::{self, Pages};
 use crate::waiter;
 
@@ -39,19 +40,26 @@ impl From<RegionError> for Errno {
 /// The call, by the descriptor `owner`.
 #[inline(never)]
 pub fn set_region(link: &Shared<Link>, request: &RegionRequest, owner: u32) -> Result<(), Errno> {
-    let running = link.running.lock();
+    let running = link.begin_call()?;
     if running.ended {
         return Err(ENOLINK);
     }
     sweep(link);
-    match link.locked(|state| state.core.plan_region(request, owner))? {
+    let caller = Caller { descriptor: owner, process: current_process() };
+    let patience = &mut link.patience(For::Call);
+    match link.locked(|state| state.core.plan_region(request, caller))? {
         Plan::Nothing => Ok(()),
-        Plan::Delete(lease) => end_region(link, &running, lease, Mode::Killable),
-        Plan::Create(new) => create(link, &running, &new),
+        Plan::Delete(lease) => end_region(link, &running, lease, patience),
+        Plan::Create(new) => create(link, &running, &new, patience),
     }
 }
 
-fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegion) -> Result<(), Errno> {
+fn create(
+    link: &Shared<Link>,
+    running: &MutexGuard<'_, Running>,
+    new: &NewRegion,
+    patience: &mut Patience,
+) -> Result<(), Errno> {
     let state = link.locked(|state| {
         // Nothing announces that a broker has caught up after a force.
         Link::drain(state);
@@ -76,11 +84,11 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
     });
     drop(object);
     let (mut posted, mut refused) = (None, false);
-    let answer = link.wait_for_answer(Mode::Killable, |state| {
+    let answer = link.wait_within(Mode::Killable, patience, |state| {
         if posted.is_none() {
             match state.core.post_set(new.lease) {
                 Ok(()) => posted = Some(state.core.position()),
-                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Full) => return Err(Awaited::Room),
                 Err(NotSent::Over) => return Ok(Err(ENOLINK)),
             }
         }
@@ -88,7 +96,7 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
             LinkState::Connected => {}
             _ => return Ok(Err(ENOLINK)),
         }
-        let answer = state.core.set_answer(new.lease).ok_or(posted)?;
+        let answer = state.core.set_answer(new.lease).ok_or(awaited(posted))?;
         refused = answer.is_err();
         Ok(answer.map_err(errno_of))
     });
@@ -102,9 +110,9 @@ fn create(link: &Shared<Link>, running: &MutexGuard<'_, Running>, new: &NewRegio
     // A lease that was never asked for, or was refused, is none to be dropped. Any other the broker
     // has or will have, also behind a force.
     if posted.is_some() && !refused {
-        let _ = end_region(link, running, new.lease, Mode::Killable);
+        let _ = end_region(link, running, new.lease, patience);
     } else {
-        silence(link, running, new.lease);
+        silence(link, running, new.lease, patience);
         take_out(link, new.lease);
     }
     Err(error)
@@ -121,28 +129,33 @@ fn errno_of(refusal: Refusal) -> Errno {
     }
 }
 
+/// What whoever has posted a question up to this place waits for.
+fn awaited(posted: Option<u32>) -> Awaited {
+    posted.map_or(Awaited::Room, Awaited::Answer)
+}
+
 /// Ends a region: when this returns nothing of it is lent, whatever it returns. The slot
 /// stays taken if the broker has not said that it dropped the lease.
-pub fn end_region(
+fn end_region(
     link: &Link,
     running: &MutexGuard<'_, Running>,
     lease: LeaseId,
-    mode: Mode,
+    patience: &mut Patience,
 ) -> Result<(), Errno> {
-    silence(link, running, lease);
+    silence(link, running, lease, patience);
     let mut posted = None;
-    let dropped = link.wait_for_answer(mode, |state| {
+    let dropped = link.wait_within(Mode::Killable, patience, |state| {
         if posted.is_none() {
             match state.core.post_drop(lease) {
                 Ok(()) => posted = Some(state.core.position()),
-                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Full) => return Err(Awaited::Room),
                 Err(NotSent::Over) => return Ok(()),
             }
         }
         if state.core.is_dropped(lease) {
             Ok(())
         } else {
-            Err(posted)
+            Err(awaited(posted))
         }
     });
     match dropped {
@@ -160,7 +173,7 @@ pub fn end_region(
 }
 
 /// Stops page-ins, revokes everything, ends the notifier.
-fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId) {
+fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId, patience: &mut Patience) {
     let (pages, object) = link.locked(|state| {
         if state.worker_in == Some(lease) {
             // It may be waiting for a page that never comes. Under the lock, so that it is
@@ -176,7 +189,7 @@ fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId) {
         (pages, object)
     });
     if let Some(pages) = pages {
-        revoke::revoke(link, &pages);
+        revoke::revoke_within(link, &pages, patience);
     }
     if let Some(object) = object {
         object.disarm();
@@ -200,14 +213,84 @@ fn sweep(link: &Link) {
     }
 }
 
-/// Ends the regions of a descriptor, or all.
-pub fn end_regions(link: &Link, running: &MutexGuard<'_, Running>, owner: Option<u32>) {
-    while let Some(lease) = link.locked(|state| state.core.any_lease(owner)) {
-        let phase = link.locked(|state| state.core.region(lease).map(|region| region.phase));
-        if !matches!(phase, Some(Phase::Dropping(_))) {
-            let _ = end_region(link, running, lease, Mode::Uninterruptible);
+/// Ends the regions of a descriptor, or all: within this patience, and what it takes to revoke by force.
+///
+/// All leases are dropped together, so that a broker under load has one round trip to make and not one
+/// for each.
+pub fn end_regions(
+    link: &Link,
+    running: &MutexGuard<'_, Running>,
+    owner: Option<u32>,
+    patience: &mut Patience,
+) {
+    for_each_lease(link, owner, |lease, phase| {
+        if !matches!(phase, Phase::Dropping(_)) {
+            silence(link, running, lease, patience);
         }
-        // Nobody is left to wait for a broker that has not answered.
-        take_out(link, lease);
+    });
+    let mut posted = None;
+    let dropped = link.wait_within(Mode::Uninterruptible, patience, |state| {
+        let all_posted = post_drops(state, owner, &mut posted);
+        let are_dropped = all_dropped(state, owner);
+        match (all_posted, are_dropped) {
+            (true, true) => Ok(()),
+            (true, false) => Err(awaited(posted)),
+            (false, _) => Err(Awaited::Room),
+        }
+    });
+    if let Err(end) = dropped {
+        force::after(link, end);
+        // Not waited for: one that was resumed after it finds them behind the Forced.
+        link.locked(|state| post_drops(state, owner, &mut posted));
     }
+    for_each_lease(link, owner, |lease, phase| {
+        let is_known = matches!(phase, Phase::Dropping(_)) || link.locked(|state| state.core.is_dropped(lease));
+        if owner.is_none() || is_known {
+            // Nobody is left to wait for a broker that has not answered.
+            take_out(link, lease);
+        } else {
+            link.locked(|state| state.core.orphan(lease));
+        }
+    });
+}
+
+fn for_each_lease(link: &Link, owner: Option<u32>, mut act: impl FnMut(LeaseId, Phase)) {
+    let mut from = 0;
+    while let Some((lease, phase)) = link.locked(|state| next_lease(state, owner, from)) {
+        act(lease, phase);
+        from = lease.index + 1;
+    }
+}
+
+fn next_lease(state: &State, owner: Option<u32>, from: u16) -> Option<(LeaseId, Phase)> {
+    let lease = state.core.lease_from(owner, from)?;
+    state.core.region(lease).map(|region| (lease, region.phase))
+}
+
+/// Asks the broker to drop what it was not asked for yet, as far as there is room. True if that is all.
+fn post_drops(state: &mut State, owner: Option<u32>, posted: &mut Option<u32>) -> bool {
+    let mut from = 0;
+    while let Some((lease, phase)) = next_lease(state, owner, from) {
+        from = lease.index + 1;
+        if phase != Phase::Ending {
+            continue;
+        }
+        match state.core.post_drop(lease) {
+            Ok(()) => *posted = Some(state.core.position()),
+            Err(NotSent::Full) => return false,
+            Err(NotSent::Over) => return true,
+        }
+    }
+    true
+}
+
+fn all_dropped(state: &State, owner: Option<u32>) -> bool {
+    let mut from = 0;
+    while let Some((lease, _)) = next_lease(state, owner, from) {
+        if !state.core.is_dropped(lease) {
+            return false;
+        }
+        from = lease.index + 1;
+    }
+    true
 }

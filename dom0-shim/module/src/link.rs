@@ -4,15 +4,16 @@
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::bars::Bars;
 use xenlend_shim_core::kind::Kind;
-use xenlend_shim_core::link::{Cause, Link as CoreLink, Reason};
-use xenlend_shim_core::progress::{Progress, Verdict};
+use xenlend_shim_core::link::{Awaited, Cause, Link as CoreLink, Reason};
+use xenlend_shim_core::patience::{For, Patience, Verdict};
 use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
 
+use crate::errno::{Errno, EINTR};
 use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::event_channel::{Handler, Port};
 use crate::kernel_api::grant::{OwnedRing, RingPages};
-use crate::kernel_api::lock::{Mutex, SpinLock};
+use crate::kernel_api::lock::{Mutex, MutexGuard, SpinLock};
 use crate::kernel_api::memory::{KernelMemory, KernelSlice};
 use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::now_ms;
@@ -65,7 +66,7 @@ pub struct Link {
     pub broker: u16,
     /// The window.
     pub aperture: Aperture,
-    /// Without progress of the broker.
+    /// Without a movement of the broker.
     pub deadline_ms: u32,
     /// Verify every acknowledgement.
     pub check: bool,
@@ -191,41 +192,53 @@ impl Link {
         &self.wait
     }
 
-    /// Waits for the broker until `look` finds under the lock what it waits for: room.
+    /// Patience for a piece of work of which nothing has been waited for yet.
+    pub fn patience(&self, whom: For) -> Patience {
+        Patience::new(self.deadline_ms, whom)
+    }
+
+    /// Waits for the broker until `look` finds under the lock what it waits for: room. With a patience of
+    /// its own.
     pub fn wait_for_broker<T>(
         &self,
         mode: Mode,
         mut look: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, WaitEnd> {
-        self.wait_for_answer(mode, |state| look(state).ok_or(None))
+        self.wait_within(mode, &mut self.patience(For::Nobody), |state| look(state).ok_or(Awaited::Room))
     }
 
     /// Waits for the broker until `look` finds an answer under the lock, or says where in the ring the
-    /// question ends if it is there: from when the broker has read it, one deadline is all it has,
-    /// whatever else it does.
+    /// question ends if it is there. With a patience of its own.
     pub fn wait_for_answer<T>(
         &self,
         mode: Mode,
         mut look: impl FnMut(&mut State) -> Result<T, Option<u32>>,
     ) -> Result<T, WaitEnd> {
-        let mut progress: Option<Progress> = None;
+        self.wait_within(mode, &mut self.patience(For::Nobody), |state| {
+            look(state).map_err(|position| position.map_or(Awaited::Room, Awaited::Answer))
+        })
+    }
+
+    /// Waits for the broker until `look` finds under the lock what it waits for, or says what that is: as
+    /// long as the patience lasts.
+    pub fn wait_within<T>(
+        &self,
+        mode: Mode,
+        patience: &mut Patience,
+        mut look: impl FnMut(&mut State) -> Result<T, Awaited>,
+    ) -> Result<T, WaitEnd> {
+        patience.begin_wait();
         loop {
-            let (found, seen, movements, late) = self.locked(|state| {
-                Self::drain(state);
-                let found = look(state);
-                let movements = match &found {
-                    Err(Some(position)) => state.core.movements_towards(*position),
-                    _ => state.core.activity(),
-                };
-                (found, self.seen(), movements, state.core.cause(Reason::Deadline))
-            });
-            if let Ok(found) = found {
-                return Ok(found);
-            }
             let now = now_ms();
-            let progress = progress.get_or_insert_with(|| Progress::start(self.deadline_ms, now, movements));
-            let Verdict::Wait(ms) = progress.observe(now, movements) else {
-                return Err(WaitEnd::Deadline(late));
+            let (found, seen, late) = self.locked(|state| {
+                Self::drain(state);
+                let found = look(state).map_err(|awaited| state.core.keep_waiting(awaited, patience, now));
+                (found, self.seen(), state.core.cause(Reason::Deadline))
+            });
+            let ms = match found {
+                Ok(found) => return Ok(found),
+                Err(Verdict::Wait(ms)) => ms,
+                Err(Verdict::Expired) => return Err(WaitEnd::Deadline(late)),
             };
             match self.wait.wait(seen, ms, mode) {
                 Woken::Yes => {}
@@ -239,12 +252,56 @@ impl Link {
             }
         }
     }
+
+    /// Begins a region call or a frontend call, when no other runs and nobody waits to end something.
+    ///
+    /// # Errors
+    /// `EINTR` if the caller was killed meanwhile.
+    pub fn begin_call(&self) -> Result<MutexGuard<'_, Running>, Errno> {
+        loop {
+            let running = self.running.lock_killable().ok_or(EINTR)?;
+            let (ending, seen) = self.locked(|state| (state.core.is_ending(), self.seen()));
+            if !ending {
+                return Ok(running);
+            }
+            drop(running);
+            if self.wait.wait(seen, 0, Mode::Killable) == Woken::Signal {
+                return Err(EINTR);
+            }
+        }
+    }
+
+    /// Begins to end something, for which whoever makes a call has to hurry: close or detach.
+    pub fn begin_ending(&self) -> Ending<'_> {
+        let since_ms = now_ms();
+        self.locked(|state| state.core.begin_ending(since_ms));
+        Ending { link: self, since_ms }
+    }
+}
+
+/// Something is being ended: calls hurry until this is dropped.
+pub struct Ending<'a> {
+    link: &'a Link,
+    since_ms: u64,
+}
+
+impl Ending<'_> {
+    /// The patience for all of it, since it began.
+    pub fn patience(&self) -> Patience {
+        self.link.patience(For::End(self.since_ms))
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.link.locked(|state| state.core.finish_ending());
+    }
 }
 
 /// How a wait for the broker can end without an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitEnd {
-    /// Nothing moved for the whole deadline.
+    /// Nothing moved for the whole deadline, or the patience is used up.
     Deadline(Cause),
     /// The broker's domain is dying or gone.
     BrokerGone(Cause),

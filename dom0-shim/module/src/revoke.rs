@@ -8,10 +8,11 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::invalidation::Standing;
-use xenlend_shim_core::link::{Cause, InvalidateStart, Reason};
+use xenlend_shim_core::link::{Awaited, Cause, InvalidateStart, Reason};
+use xenlend_shim_core::patience::{For, Patience};
 
 use crate::force::{self, Found};
-use crate::kernel_api::now_ns;
+use crate::kernel_api::{now_ms, now_ns};
 use crate::kernel_api::region::Notified;
 use crate::kernel_api::wait::Mode;
 use crate::link::{Link, State, WaitEnd};
@@ -53,7 +54,8 @@ pub fn on_notifier(
     if first_step == InvalidateStart::Unrelated {
         return true;
     }
-    let done = carry_on(link, &pages, first_step);
+    let mut patience = link.patience(For::Notifier(lease));
+    let done = carry_on(link, &pages, first_step, &mut patience, Some(notified));
     if done {
         let took = now_ns().saturating_sub(began);
         link.locked(|state| state.core.record_revocation(took));
@@ -63,22 +65,40 @@ pub fn on_notifier(
 
 /// Revokes pages; sleeps.
 pub fn revoke(link: &Link, pages: &Pages) {
+    revoke_within(link, pages, &mut link.patience(For::Nobody));
+}
+
+/// The same as a part of some larger work.
+pub fn revoke_within(link: &Link, pages: &Pages, patience: &mut Patience) {
     let first_step = link.locked(|state| begin(state, pages, true));
-    let _ = carry_on(link, pages, first_step);
+    let _ = carry_on(link, pages, first_step, patience, None);
 }
 
 fn begin(state: &mut State, pages: &Pages, may_sleep: bool) -> InvalidateStart {
     state.core.start_invalidate(pages.lease, pages.first, pages.count, may_sleep)
 }
 
-fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
+/// What the end of a process revokes, in all of its regions, has one deadline together.
+fn note_death(link: &Link, state: &mut State, lease: LeaseId, notified: Option<&Notified>) {
+    if notified.is_some_and(Notified::is_of_death) {
+        state.core.note_death(lease, u64::from(link.deadline_ms), now_ms());
+    }
+}
+
+fn carry_on(
+    link: &Link,
+    pages: &Pages,
+    first_step: InvalidateStart,
+    patience: &mut Patience,
+    notified: Option<&Notified>,
+) -> bool {
     let mut step = first_step;
     loop {
         match step {
             InvalidateStart::Unrelated => return true,
             InvalidateStart::WouldBlock => return false,
             InvalidateStart::Posted(sequence) => {
-                let failed = finish(link, pages, sequence);
+                let failed = finish(link, pages, sequence, patience, notified);
                 if let Some(cause) = failed {
                     force::revoke_all(link, cause);
                 }
@@ -90,12 +110,14 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
                 }
             }
             InvalidateStart::Busy => {
-                // Others have the reserve; each of them ends within its own deadline.
-                let result =
-                    link.wait_for_broker(Mode::Uninterruptible, |state| match begin(state, pages, true) {
-                        InvalidateStart::Busy => None,
-                        other => Some(other),
-                    });
+                // Others have the reserve; each of them ends within its own patience.
+                let result = link.wait_within(Mode::Uninterruptible, patience, |state| {
+                    note_death(link, state, pages.lease, notified);
+                    match begin(state, pages, true) {
+                        InvalidateStart::Busy => Err(Awaited::Place),
+                        other => Ok(other),
+                    }
+                });
                 match result {
                     Ok(next) => {
                         step = next;
@@ -111,14 +133,21 @@ fn carry_on(link: &Link, pages: &Pages, first_step: InvalidateStart) -> bool {
 }
 
 /// Waits for the acknowledgement and acts on it. Gives a reason if force is needed.
-fn finish(link: &Link, pages: &Pages, sequence: u64) -> Option<Cause> {
+fn finish(
+    link: &Link,
+    pages: &Pages,
+    sequence: u64,
+    patience: &mut Patience,
+    notified: Option<&Notified>,
+) -> Option<Cause> {
     let mut behind = None;
-    let standing = link.wait_for_answer(Mode::Uninterruptible, |state| {
+    let standing = link.wait_within(Mode::Uninterruptible, patience, |state| {
+        note_death(link, state, pages.lease, notified);
         let position = *behind.get_or_insert(state.core.position());
         match (state.core.invalidation_standing(sequence), state.core.needs_force()) {
             // Something else broke meanwhile: nobody will answer.
             (Standing::Waiting, Some(reason)) => Ok(Err(state.core.cause(reason))),
-            (Standing::Waiting, None) => Err(Some(position)),
+            (Standing::Waiting, None) => Err(Awaited::Answer(position)),
             (standing, _) => Ok(Ok((standing, state.core.cause(Reason::RemoveFailed)))),
         }
     });

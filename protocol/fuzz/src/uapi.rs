@@ -3,7 +3,9 @@
 
 use xenlend_protocol::label::Label;
 use xenlend_shim_core::mirror::Mirror;
-use xenlend_shim_core::regions::{Aperture, Phase, Plan, Regions, Slot, MAX_REGIONS};
+use xenlend_shim_core::regions::{
+    Aperture, Caller, Phase, Plan, ProcessId, Regions, Slot, MAX_REGIONS,
+};
 use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::uapi::{
     decode_domain, decode_region_info, decode_status, AllowBar, Attach, RegionInfo, RegionRequest,
@@ -96,7 +98,9 @@ fn region(
     request: &RegionRequest,
 ) -> Option<Label> {
     let unsupported = u32::from(unsupported);
-    match regions.plan(request, &APERTURE, u32::from(owner), unsupported) {
+    // Several descriptors of a process, and several processes.
+    let caller = Caller { descriptor: u32::from(owner / 3), process: ProcessId(u64::from(owner % 3)) };
+    match regions.plan(request, &APERTURE, caller, unsupported) {
         Ok(Plan::Create(new)) => {
             assert_eq!(request.flags & unsupported, 0);
             let end = u64::from(new.first.0) + u64::from(new.count);
@@ -116,7 +120,7 @@ fn region(
         }
         Ok(Plan::Delete(lease)) => {
             let region = regions.remove(lease).expect("what is to be deleted is there");
-            assert_eq!(region.owner, u32::from(owner));
+            assert_eq!(region.owner, Some(caller.descriptor));
         }
         Ok(Plan::Nothing) | Err(_) => (),
     }

@@ -51,6 +51,17 @@ impl Mode {
     }
 }
 
+/// How a broker that lies spends its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temper {
+    /// As it should, but for its lies.
+    Brisk,
+    /// After a while it takes one message just before each deadline.
+    Creeping,
+    /// After a while it takes nothing more, and says something just before each deadline.
+    Babbling,
+}
+
 /// The two kinds of Xen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XenKind {
@@ -141,6 +152,8 @@ pub struct Config {
     pub messages_per_turn: u32,
     /// The borrower has our driver.
     pub driver: bool,
+    /// How the broker spends its time.
+    pub temper: Temper,
 }
 
 impl Config {
@@ -170,10 +183,19 @@ impl Config {
             incidents: if rough { pick(&[1, 2, 4]) } else { 0 },
             hostile_borrower: rough && pick(&[0, 0, 0, 1]) == 1,
             messages_per_turn: pick(&[1, 4, 32]),
+            temper: Temper::Brisk,
             driver: !matches!(mode, Mode::LyingLender | Mode::LyingBorrower) && pick(&[0, 1]) == 1,
         };
         let drawn = XenKind::ALL[random.below(2) as usize];
-        Self { kind: kind.unwrap_or(drawn), ..this }
+        let temper = match (fault, mode) {
+            (Some(Fault::EndlessPatience), _) => Temper::Creeping,
+            (Some(Fault::CountBabble), _) => Temper::Babbling,
+            (_, Mode::LyingBroker) => {
+                [Temper::Brisk, Temper::Creeping, Temper::Babbling][random.below(3) as usize]
+            }
+            _ => Temper::Brisk,
+        };
+        Self { kind: kind.unwrap_or(drawn), temper, ..this }
     }
 
     /// Whether Xen knows lent pages.

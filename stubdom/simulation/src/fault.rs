@@ -91,11 +91,17 @@ pub enum Fault {
     KeepLabel,
     /// The lender leaves the pages of zeros of a process that has ended lent.
     KeepZeros,
+    /// The lender starts its deadline anew with everything that the broker does towards an answer, without end, and
+    /// the broker takes a message just before each deadline.
+    EndlessPatience,
+    /// The lender starts its deadline anew with every word of the broker, without end, and the broker takes nothing
+    /// more but says something just before each deadline.
+    CountBabble,
 }
 
 impl Fault {
     /// Every bug.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::AcknowledgeFirst,
         Self::SkipUnmap,
         Self::TakePartialForDone,
@@ -139,6 +145,8 @@ impl Fault {
         Self::LoseNotice,
         Self::KeepLabel,
         Self::KeepZeros,
+        Self::EndlessPatience,
+        Self::CountBabble,
     ];
 
     /// Its name on the command line.
@@ -187,6 +195,8 @@ impl Fault {
             Self::LoseNotice => "lose-notice",
             Self::KeepLabel => "keep-label",
             Self::KeepZeros => "keep-zeros",
+            Self::EndlessPatience => "endless-patience",
+            Self::CountBabble => "count-babble",
         }
     }
 

@@ -22,6 +22,7 @@ pub mod run;
 pub mod schedule;
 pub mod shrink;
 pub mod task;
+pub mod temper;
 pub mod vcpu;
 pub mod wire;
 pub mod world;

@@ -88,7 +88,7 @@ async fn operate(sim: Sim, kind: Kind, first: u32, count: u32, may_sleep: bool, 
             let (start, end) =
                 (crate::lender::user_address(first), crate::lender::user_address(first + count));
             told.push(Rc::clone(&region));
-            done = revoke::on_notifier(&sim, &region, start, end, may_sleep).await;
+            done = revoke::on_notifier(&sim, &region, (start, end), may_sleep, exit).await;
             if !done {
                 break;
             }

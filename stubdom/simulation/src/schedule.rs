@@ -355,6 +355,7 @@ impl World {
             }
             Actor::Clock => {
                 self.now_ms.set(self.now_ms.get() + LOOK_MS);
+                crate::temper::on_clock(self);
                 self.idle_looks.set(self.idle_looks.get() + u32::from(self.is_resting()));
                 if !self.lender.connected.get() {
                     self.lender.missed.set(true);

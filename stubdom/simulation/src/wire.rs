@@ -11,6 +11,7 @@ use xenlend_protocol::ring::{self, Consumer, Priority, Producer};
 
 use crate::config::Mode;
 use crate::fault::Fault;
+use crate::temper;
 use crate::world::{Sim, Wrong};
 use crate::xen::Entry;
 
@@ -104,8 +105,14 @@ impl LenderLink for Link {
         if !self.0.interleave() {
             return Ok(None);
         }
+        if !temper::may_take(&self.0) {
+            return Ok(None);
+        }
         let end = &self.0.broker_end;
         let received = end.from_lender.borrow_mut().receive::<ToBroker>();
+        if matches!(received, Ok(Some(_))) {
+            temper::note_taken(&self.0);
+        }
         if let Ok(Some(message)) = &received {
             self.0.note(|| format!("broker reads {message:?}"));
             end.handles_present.set(matches!(message, ToBroker::Present { .. }));

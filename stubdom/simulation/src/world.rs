@@ -53,6 +53,8 @@ pub enum Wrong {
     Link,
     /// Somebody waits for ever.
     Stuck,
+    /// The lender waits for the broker for longer than it may, whatever the broker does.
+    LongWait,
     /// An answer too many, too few, or to nothing.
     Answers,
     /// An instruction ended in an exception though its page was neither lost nor out of its reach.
@@ -124,6 +126,10 @@ pub struct World {
     pub inside_broker: Cell<bool>,
     /// Faults of the process never end, for now.
     pub faults_stuck: Cell<bool>,
+    /// Messages that the broker has taken.
+    pub taken: Cell<u32>,
+    /// When a broker that creeps or babbles moves next.
+    pub moves_at_ms: Cell<u64>,
     /// Pauses of the broker by the administrator.
     pub broker_held: Cell<u32>,
     /// The borrower did something that may kill it.
@@ -180,6 +186,8 @@ impl World {
             interrupt_pending: Cell::new(false),
             inside_broker: Cell::new(false),
             faults_stuck: Cell::new(false),
+            taken: Cell::new(0),
+            moves_at_ms: Cell::new(0),
             broker_held: Cell::new(0),
             suicidal: Cell::new(false),
             sent_back: RefCell::default(),

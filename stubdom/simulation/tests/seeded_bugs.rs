@@ -51,6 +51,7 @@ fn expectation(fault: Fault) -> (Mode, &'static [Wrong], u64) {
         Fault::LeakBracket | Fault::ForgetWake | Fault::LoseWant | Fault::LoseNotice => {
             (Mode::Calm, &[Stuck], 50)
         }
+        Fault::EndlessPatience | Fault::CountBabble => (Mode::LyingBroker, &[Wrong::LongWait], 200),
         Fault::KeepLabel => (Mode::Calm, &[OtherLabel], 20),
         // A task waits on, or the borrower believes that the page is there.
         Fault::LoseNews => (Mode::Calm, &[Stuck, Told, OtherLease, Link], 200),

@@ -83,6 +83,14 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         Ok(())
     }
 
+    /// The descriptor of a region is closed before the broker could be asked to drop the lease: whoever
+    /// makes the next region call asks.
+    pub fn orphan(&mut self, lease: LeaseId) {
+        if let Some(region) = self.regions.get_mut(lease) {
+            region.owner = None;
+        }
+    }
+
     /// Whether the broker has dropped the lease or never will.
     pub fn is_dropped(&self, lease: LeaseId) -> bool {
         let over = !matches!(self.state, State::Connected | State::Forced | State::Forcing(_));

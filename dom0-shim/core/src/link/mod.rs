@@ -10,6 +10,7 @@
 
 mod force;
 mod frontend;
+mod haste;
 mod lease;
 mod messages;
 mod page_in;
@@ -19,6 +20,7 @@ mod wants;
 
 pub use force::{Cause, ForceEnd};
 pub use frontend::{FrontendState, NotAttached};
+pub use haste::Awaited;
 pub use messages::Drained;
 pub use page_in::{Completion, PageIn, PageInRefusal, Posted, PresentStanding};
 pub use revoke::InvalidateStart;
@@ -35,7 +37,7 @@ use crate::histogram::Histogram;
 use crate::in_flight::InFlight;
 use crate::invalidation::Invalidations;
 use crate::kind::Kind;
-use crate::regions::{Aperture, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
+use crate::regions::{Aperture, Caller, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
 use crate::request_queue::{Request, RequestQueue};
 use crate::storage::Storage;
 use crate::uapi::{RegionInfo, RegionRequest, Status};
@@ -137,6 +139,8 @@ pub struct Link<R, S: Storage> {
     revocations: Histogram<S::Slice<u32>>,
     /// Ring position behind the last Forced.
     forced_position: u32,
+    /// Those who want to end something, and wait for whoever makes a call.
+    enders: haste::Enders,
     /// Forced revocations that have ended.
     force_epoch: u32,
     /// Answers about leases that are still to come though their regions were taken out.
@@ -174,6 +178,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             counters: Counters::default(),
             revocations: Histogram::new(tables.histogram),
             forced_position: 0,
+            enders: haste::Enders::default(),
             force_epoch: 0,
             abandoned_answers: 0,
             version: 0,
@@ -210,7 +215,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.effects.wake = true;
     }
 
-    /// A number that changes whenever the broker does something.
+    /// A number that changes whenever the broker does something, sense or nonsense.
     pub fn activity(&mut self) -> u64 {
         let Ok(consumed) = self.to_broker.consumed() else {
             self.fail(Reason::Breach);
@@ -219,22 +224,32 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         u64::from(consumed) | self.counters.messages_received.wrapping_shl(32)
     }
 
-    /// The place behind what was sent last, for [`Self::movements_towards`].
+    /// The place behind what was sent last, for [`Awaited::Answer`].
     pub fn position(&self) -> u32 {
         self.to_broker.position()
     }
 
-    /// A number that changes whenever the broker comes nearer to a message that was sent
-    /// before `position`, and once more when it has read it or was resumed after a force.
-    /// Then it does not change any more: what else the broker does is no answer.
-    pub fn movements_towards(&mut self, position: u32) -> u64 {
-        let (Ok(consumed), Ok(has_read)) = (self.to_broker.consumed(), self.to_broker.has_consumed(position))
-        else {
+    /// A number that changes whenever the broker has done what brings a wait nearer to its end, or was
+    /// resumed after a force: it has taken one more message from in front of the question, or out of the
+    /// ring where room is wanted, or one more invalidation has ended. Whatever else it does is nothing.
+    ///
+    /// Once it has read the question the number does not change any more: from then on one deadline is
+    /// all it has for its answer.
+    pub fn movements(&mut self, awaited: Awaited) -> u64 {
+        let moved = match awaited {
+            Awaited::Answer(position) => match self.to_broker.has_consumed(position) {
+                Ok(true) => Ok(1 << 32),
+                Ok(false) => self.to_broker.consumed().map(u64::from),
+                Err(kind) => Err(kind),
+            },
+            Awaited::Room => self.to_broker.consumed().map(u64::from),
+            Awaited::Place => Ok(u64::from(self.invalidations.ended())),
+        };
+        let Ok(moved) = moved else {
             self.fail(Reason::Breach);
             return 0;
         };
-        let read = if has_read { 1 << 32 } else { u64::from(consumed) };
-        u64::from(self.force_epoch).wrapping_shl(33) | read
+        u64::from(self.force_epoch).wrapping_shl(33) | moved
     }
 
     /// Something is broken for good. Whoever may sleep revokes by force.
@@ -264,8 +279,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     ///
     /// # Errors
     /// What it breaks.
-    pub fn plan_region(&self, request: &RegionRequest, owner: u32) -> Result<Plan, RegionError> {
-        self.regions.plan(request, &self.config.aperture, owner, self.config.kind.unsupported_flags())
+    pub fn plan_region(&self, request: &RegionRequest, caller: Caller) -> Result<Plan, RegionError> {
+        self.regions.plan(request, &self.config.aperture, caller, self.config.kind.unsupported_flags())
     }
 
     /// The region of a lease.
@@ -273,9 +288,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.regions.get(lease)
     }
 
-    /// Some lease of that descriptor, or of any, that is not being ended yet.
-    pub fn any_lease(&self, owner: Option<u32>) -> Option<LeaseId> {
-        let mut found = self.regions.iter().filter(|region| owner.is_none_or(|owner| owner == region.owner));
+    /// The first lease from this index on that is that descriptor's, or anybody's.
+    pub fn lease_from(&self, owner: Option<u32>, index: u16) -> Option<LeaseId> {
+        let mut found = self
+            .regions
+            .iter()
+            .filter(|region| region.lease.index >= index && (owner.is_none() || owner == region.owner));
         found.next().map(|region| region.lease)
     }
 
@@ -423,6 +441,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             && self.from_broker.is_empty()
         {
             self.state = State::Connected;
+            self.invalidations.forget_forced();
             self.effects.wake = true;
         }
     }

@@ -16,7 +16,7 @@ use xenlend_shim_core::link::{
     Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables,
 };
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
-use xenlend_shim_core::regions::{Aperture, NewRegion, Plan, Slot, MAX_REGIONS};
+use xenlend_shim_core::regions::{Aperture, Caller, NewRegion, Plan, ProcessId, Slot, MAX_REGIONS};
 use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::uapi::RegionRequest;
 use xenlend_shim_core::window::Extents;
@@ -35,6 +35,11 @@ pub struct Pair {
     received: Consumer<PlainMemory>,
     sent: Producer<PlainMemory>,
 }
+
+/// Who makes the region calls.
+pub const CALLER: Caller = Caller { descriptor: 1, process: ProcessId(11) };
+/// The same process, with another descriptor.
+pub const OTHER_CALLER: Caller = Caller { descriptor: 2, process: ProcessId(11) };
 
 pub const APERTURE_ADDRESS: u64 = 0x10_0000_0000;
 pub const APERTURE_PAGES: u32 = 16384;
@@ -91,7 +96,7 @@ impl Pair {
     }
 
     pub fn plan(&self, slot: u32, first: u32, pages: u32, user: u64) -> NewRegion {
-        match self.link.plan_region(&request(slot, first, pages, user), 1).unwrap() {
+        match self.link.plan_region(&request(slot, first, pages, user), CALLER).unwrap() {
             Plan::Create(new) => new,
             other => panic!("{other:?}"),
         }

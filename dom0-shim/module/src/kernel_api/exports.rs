@@ -110,13 +110,14 @@ unsafe extern "C" fn xenlend_core_invalidate(
     start: c_ulong,
     end: c_ulong,
     may_sleep: bool,
+    is_release: bool,
     region: *mut c_void,
     sequence: c_ulong,
 ) -> bool {
     // SAFETY: the region object holds the link, and the notifier's caller keeps the object.
     let link = unsafe { Shared::<Link>::borrow_raw(link) };
     let lease = LeaseId { index: index as u16, generation };
-    let notified = Notified::new(region, sequence);
+    let notified = Notified::new(region, sequence, is_release);
     revoke::on_notifier(link, lease, start, end, may_sleep, &notified)
 }
 

@@ -15,6 +15,7 @@ extern "C" {
     pub fn xenlend_mutex_new() -> *mut c_void;
     pub fn xenlend_mutex_free(mutex: *mut c_void);
     pub fn xenlend_mutex_lock(mutex: *mut c_void);
+    pub fn xenlend_mutex_lock_killable(mutex: *mut c_void) -> c_int;
     pub fn xenlend_mutex_unlock(mutex: *mut c_void);
 
     pub fn xenlend_wait_new() -> *mut c_void;

@@ -104,6 +104,13 @@ impl<T> Mutex<T> {
         unsafe { ffi::xenlend_mutex_lock(self.mutex.as_ptr()) };
         MutexGuard { mutex: self, here: PhantomData }
     }
+
+    /// The same; `None` if the task was killed while it waited.
+    pub fn lock_killable(&self) -> Option<MutexGuard<'_, T>> {
+        // SAFETY: the mutex lives as long as `self`.
+        let taken = unsafe { ffi::xenlend_mutex_lock_killable(self.mutex.as_ptr()) } == 0;
+        taken.then(|| MutexGuard { mutex: self, here: PhantomData })
+    }
 }
 
 impl<T> Drop for Mutex<T> {

@@ -5,11 +5,18 @@ use core::ffi::{c_ulong, c_void};
 use core::ptr::NonNull;
 
 use xenlend_protocol::lease_id::LeaseId;
+use xenlend_shim_core::regions::ProcessId;
 
 use super::ffi;
 use super::shared::Shared;
 use crate::errno::{Errno, ENOMEM};
 use crate::link::Link;
+
+/// Names the calling process's address space.
+pub fn current_process() -> ProcessId {
+    // SAFETY: asks about the current task.
+    ProcessId(unsafe { ffi::xenlend_region_current_process() })
+}
 
 /// A counted reference. Dropping the last one may sleep.
 pub struct RegionObject {
@@ -76,11 +83,18 @@ impl Drop for RegionObject {
 pub struct Notified {
     region: *mut c_void,
     sequence: c_ulong,
+    is_release: bool,
 }
 
 impl Notified {
-    pub(super) fn new(region: *mut c_void, sequence: c_ulong) -> Self {
-        Self { region, sequence }
+    pub(super) fn new(region: *mut c_void, sequence: c_ulong, is_release: bool) -> Self {
+        Self { region, sequence, is_release }
+    }
+
+    /// Whether the process of the region ends: its address space does, or the caller is of it and was killed.
+    pub fn is_of_death(&self) -> bool {
+        // SAFETY: the notifier's caller keeps the object alive, and its callback is running.
+        self.is_release || unsafe { ffi::xenlend_region_is_killed(self.region) }
     }
 
     /// To be called with the link's lock held, before the list of page-ins is marked.

@@ -7,6 +7,7 @@ use xenlend_shim_core::mirror::Run;
 
 use super::link::{locked, WaitEnd};
 use super::{frames, permissions, Lender, Lock};
+use crate::config::Temper;
 use crate::fault::Fault;
 use crate::world::{Sim, Wrong, DEADLINE_MS, LOOK_MS};
 use crate::xen::{Which, EINVAL, ESRCH};
@@ -32,7 +33,8 @@ pub async fn revoke_all(sim: &Sim, cause: Cause) {
     }
     sim.note(|| format!("revoking by force: {reason:?}"));
     let still = sim.idle_looks.get() >= DEADLINE_MS / LOOK_MS as u32;
-    if reason == Reason::Deadline && still && sim.xen.borrow().broker.runs() {
+    let brisk = sim.config.temper == Temper::Brisk;
+    if reason == Reason::Deadline && still && brisk && sim.xen.borrow().broker.runs() {
         sim.fail(Wrong::Link, "a broker that runs was not told that it has something to do".to_owned());
     }
     // On a lend-aware Xen it may go on: what is withdrawn it cannot add.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The borrower's grants and port on their way to the broker: `dom0-shim/module/src/frontend.rs`, for the tool.
 
-use xenlend_shim_core::link::{FrontendState, NotAttached, NotSent, State as LinkState};
+use xenlend_shim_core::link::{Awaited, FrontendState, NotAttached, NotSent, State as LinkState};
+use xenlend_shim_core::patience::For;
 
-use super::link::{wait_for_answer, Mode};
-use super::{Lender, Lock, State};
+use super::link::{begin_call, patience, wait_within, Mode};
+use super::State;
 use crate::world::{Sim, World};
 
 /// How a call ended.
@@ -22,16 +23,16 @@ pub enum End {
 
 /// `XENLEND_ATTACH_FRONTEND`.
 pub async fn attach(sim: &Sim, ring_refs: [u32; 3], event_channel: u32) -> End {
-    let _running = Lender::lock(sim, Lock::Running).await;
+    let _running = begin_call(sim).await;
     if sim.lender.ended.get() {
         return End::Over;
     }
     let mut posted = None;
-    let answer = wait_for_answer(sim, Mode::Killable, |state| {
+    let answer = wait_within(sim, Mode::Killable, &mut patience(For::Call), |state| {
         if posted.is_none() {
             match state.core.post_attach_frontend(ring_refs, event_channel) {
                 Ok(()) => posted = Some(state.core.position()),
-                Err(NotAttached::NotSent(NotSent::Full)) => return Err(None),
+                Err(NotAttached::NotSent(NotSent::Full)) => return Err(Awaited::Room),
                 Err(NotAttached::NotSent(NotSent::Over)) if is_over(state) => return Ok(End::Over),
                 Err(_) => return Ok(End::Refused),
             }
@@ -40,7 +41,7 @@ pub async fn attach(sim: &Sim, ring_refs: [u32; 3], event_channel: u32) -> End {
             FrontendState::Attached => Ok(End::Done),
             FrontendState::Detached => Ok(End::Refused),
             _ if is_over(state) => Ok(End::Over),
-            _ => Err(posted),
+            _ => Err(posted.map_or(Awaited::Room, Awaited::Answer)),
         }
     })
     .await;
@@ -49,23 +50,25 @@ pub async fn attach(sim: &Sim, ring_refs: [u32; 3], event_channel: u32) -> End {
 
 /// `XENLEND_DETACH_FRONTEND`.
 pub async fn detach(sim: &Sim) -> End {
-    let _running = Lender::lock(sim, Lock::Running).await;
+    let _running = begin_call(sim).await;
     if sim.lender.ended.get() {
         return End::Over;
     }
     let mut posted = None;
-    let answer = wait_for_answer(sim, Mode::Killable, |state| match state.core.frontend_state() {
+    let patience = &mut patience(For::End(sim.now_ms.get()));
+    let answer = wait_within(sim, Mode::Killable, patience, |state| match state.core.frontend_state() {
         FrontendState::Detached => Ok(End::Done),
         _ if is_over(state) => Ok(End::Over),
         FrontendState::Attaching | FrontendState::Detaching => {
-            Err(Some(*posted.get_or_insert(state.core.position())))
+            Err(Awaited::Answer(*posted.get_or_insert(state.core.position())))
         }
         FrontendState::Attached => match state.core.post_detach_frontend() {
             Ok(()) => {
-                posted = Some(state.core.position());
-                Err(posted)
+                let position = state.core.position();
+                posted = Some(position);
+                Err(Awaited::Answer(position))
             }
-            Err(NotSent::Full) => Err(None),
+            Err(NotSent::Full) => Err(Awaited::Room),
             Err(NotSent::Over) => Ok(End::Over),
         },
     })

@@ -5,14 +5,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_shim_core::link::{NotSent, State as LinkState};
+use xenlend_shim_core::link::{Awaited, NotSent, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
-use xenlend_shim_core::regions::{NewRegion, Phase, Plan};
+use xenlend_shim_core::patience::For;
+use xenlend_shim_core::regions::{Caller, NewRegion, Phase, Plan, ProcessId};
 use xenlend_shim_core::uapi::{RegionRequest, REGION_LOSS_FAULT, REGION_READONLY};
 
-use super::link::{locked, wait_for_answer, Mode, WaitEnd, DRAIN_LIMIT};
+use super::link::{begin_call as begin, locked, patience, wait_within, Mode, Patience, WaitEnd, DRAIN_LIMIT};
 use super::revoke::{self, Pages};
-use super::{force, user_address, user_page, Lender, Lock, RegionObject};
+use super::{force, user_address, user_page, RegionObject, State};
 use crate::memory::BUFFER;
 use crate::task::CALLS;
 use crate::world::Sim;
@@ -57,22 +58,23 @@ pub fn begin_call(sim: &Sim) {
 }
 
 async fn set_region(sim: Sim, request: RegionRequest) {
-    let _running = Lender::lock(&sim, Lock::Running).await;
+    let _running = begin(&sim).await;
     if sim.lender.ended.get() {
         return;
     }
     sweep(&sim).await;
-    let plan = locked(&sim, |state| state.core.plan_region(&request, 1)).await;
+    let caller = Caller { descriptor: 1, process: ProcessId(1) };
+    let plan = locked(&sim, |state| state.core.plan_region(&request, caller)).await;
     sim.note(|| format!("region call for slot {}: {plan:?}", request.slot));
     match plan {
-        Ok(Plan::Delete(lease)) => end_region(&sim, lease, Mode::Killable).await,
-        Ok(Plan::Create(new)) => create(&sim, &new).await,
+        Ok(Plan::Delete(lease)) => end_region(&sim, lease, &mut patience(For::Call)).await,
+        Ok(Plan::Create(new)) => create(&sim, &new, &mut patience(For::Call)).await,
         Ok(Plan::Nothing) | Err(_) => {}
     }
     sim.lender.signalled.set(false);
 }
 
-async fn create(sim: &Sim, new: &NewRegion) {
+async fn create(sim: &Sim, new: &NewRegion, patience: &mut Patience) {
     let state = locked(sim, |state| {
         state.core.drain(DRAIN_LIMIT);
         state.core.state()
@@ -104,18 +106,18 @@ async fn create(sim: &Sim, new: &NewRegion) {
         sim.lender.regions.borrow_mut().push(Rc::clone(&object));
     });
     let (mut posted, mut refused) = (None, false);
-    let answer = wait_for_answer(sim, Mode::Killable, |state| {
+    let answer = wait_within(sim, Mode::Killable, patience, |state| {
         if posted.is_none() {
             match state.core.post_set(new.lease) {
                 Ok(()) => posted = Some(state.core.position()),
-                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Full) => return Err(Awaited::Room),
                 Err(NotSent::Over) => return Ok(false),
             }
         }
         if state.core.state() != LinkState::Connected {
             return Ok(false);
         }
-        let answer = state.core.set_answer(new.lease).ok_or(posted)?;
+        let answer = state.core.set_answer(new.lease).ok_or(awaited(posted))?;
         refused = answer.is_err();
         Ok(answer.is_ok())
     })
@@ -124,29 +126,34 @@ async fn create(sim: &Sim, new: &NewRegion) {
         return;
     }
     if posted.is_some() && !refused {
-        end_region(sim, new.lease, Mode::Killable).await;
+        end_region(sim, new.lease, patience).await;
     } else {
-        silence(sim, new.lease).await;
+        silence(sim, new.lease, patience).await;
         take_out(sim, new.lease).await;
     }
 }
 
+/// What whoever has posted a question up to this place waits for.
+fn awaited(posted: Option<u32>) -> Awaited {
+    posted.map_or(Awaited::Room, Awaited::Answer)
+}
+
 /// Ends a region: when this returns nothing of it is lent.
-pub async fn end_region(sim: &Sim, lease: LeaseId, mode: Mode) {
-    silence(sim, lease).await;
+async fn end_region(sim: &Sim, lease: LeaseId, patience: &mut Patience) {
+    silence(sim, lease, patience).await;
     let mut posted = None;
-    let dropped = wait_for_answer(sim, mode, |state| {
+    let dropped = wait_within(sim, Mode::Killable, patience, |state| {
         if posted.is_none() {
             match state.core.post_drop(lease) {
                 Ok(()) => posted = Some(state.core.position()),
-                Err(NotSent::Full) => return Err(None),
+                Err(NotSent::Full) => return Err(Awaited::Room),
                 Err(NotSent::Over) => return Ok(()),
             }
         }
         if state.core.is_dropped(lease) {
             Ok(())
         } else {
-            Err(posted)
+            Err(awaited(posted))
         }
     })
     .await;
@@ -158,7 +165,7 @@ pub async fn end_region(sim: &Sim, lease: LeaseId, mode: Mode) {
 }
 
 /// Stops page-ins, revokes everything, ends the notifier.
-async fn silence(sim: &Sim, lease: LeaseId) {
+async fn silence(sim: &Sim, lease: LeaseId, patience: &mut Patience) {
     let pages = locked(sim, |state| {
         if state.worker_in == Some(lease) {
             sim.lender.interrupted.set(true);
@@ -168,7 +175,7 @@ async fn silence(sim: &Sim, lease: LeaseId) {
     })
     .await;
     if let Some(pages) = pages {
-        revoke::revoke(sim, &pages).await;
+        revoke::revoke_within(sim, &pages, patience).await;
     }
     let object = sim.lender.regions.borrow().iter().find(|object| object.lease == lease).cloned();
     if let Some(object) = object.filter(|object| object.armed.replace(false)) {
@@ -200,13 +207,63 @@ async fn sweep(sim: &Sim) {
     }
 }
 
-/// Ends every region.
-pub async fn end_regions(sim: &Sim) {
-    while let Some(lease) = locked(sim, |state| state.core.any_lease(None)).await {
-        let phase = locked(sim, |state| state.core.region(lease).map(|region| region.phase)).await;
-        if !matches!(phase, Some(Phase::Dropping(_))) {
-            end_region(sim, lease, Mode::Uninterruptible).await;
+/// Ends every region, within this patience, and what it takes to revoke by force.
+pub async fn end_regions(sim: &Sim, patience: &mut Patience) {
+    let mut from = 0;
+    while let Some((lease, phase)) = locked(sim, |state| next_lease(state, from)).await {
+        from = lease.index + 1;
+        if !matches!(phase, Phase::Dropping(_)) {
+            silence(sim, lease, patience).await;
         }
+    }
+    let mut posted = None;
+    let dropped = wait_within(sim, Mode::Uninterruptible, patience, |state| {
+        let all_posted = post_drops(state, &mut posted);
+        match (all_posted, all_dropped(state)) {
+            (true, true) => Ok(()),
+            (true, false) => Err(awaited(posted)),
+            (false, _) => Err(Awaited::Room),
+        }
+    })
+    .await;
+    if let Err(end) = dropped {
+        force::after(sim, end).await;
+        locked(sim, |state| post_drops(state, &mut posted)).await;
+    }
+    while let Some((lease, _)) = locked(sim, |state| next_lease(state, 0)).await {
         take_out(sim, lease).await;
     }
+}
+
+fn next_lease(state: &State, from: u16) -> Option<(LeaseId, Phase)> {
+    let lease = state.core.lease_from(None, from)?;
+    state.core.region(lease).map(|region| (lease, region.phase))
+}
+
+/// Asks the broker to drop what it was not asked for yet, as far as there is room. True if that is all.
+fn post_drops(state: &mut State, posted: &mut Option<u32>) -> bool {
+    let mut from = 0;
+    while let Some((lease, phase)) = next_lease(state, from) {
+        from = lease.index + 1;
+        if phase != Phase::Ending {
+            continue;
+        }
+        match state.core.post_drop(lease) {
+            Ok(()) => *posted = Some(state.core.position()),
+            Err(NotSent::Full) => return false,
+            Err(NotSent::Over) => return true,
+        }
+    }
+    true
+}
+
+fn all_dropped(state: &State) -> bool {
+    let mut from = 0;
+    while let Some((lease, _)) = next_lease(state, from) {
+        if !state.core.is_dropped(lease) {
+            return false;
+        }
+        from = lease.index + 1;
+    }
+    true
 }

@@ -4,13 +4,14 @@
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::invalidation::Standing;
-use xenlend_shim_core::link::{Cause, InvalidateStart, PresentStanding, Reason};
+use xenlend_shim_core::link::{Awaited, Cause, InvalidateStart, PresentStanding, Reason};
+use xenlend_shim_core::patience::For;
 
 use super::force::{self, Found};
-use super::link::{locked, wait_for_answer, wait_for_broker, Mode, WaitEnd};
+use super::link::{locked, patience, wait_within, Mode, Patience, WaitEnd};
 use super::{frames, RegionObject, State};
 use crate::fault::Fault;
-use crate::world::Sim;
+use crate::world::{Sim, DEADLINE_MS};
 
 /// Pages to revoke.
 #[derive(Clone, Copy)]
@@ -24,7 +25,13 @@ pub struct Pages {
 }
 
 /// The notifier's callback for bytes `start .. end` of the process. False: not now.
-pub async fn on_notifier(sim: &Sim, object: &RegionObject, start: u64, end: u64, may_sleep: bool) -> bool {
+pub async fn on_notifier(
+    sim: &Sim,
+    object: &RegionObject,
+    (start, end): (u64, u64),
+    may_sleep: bool,
+    is_of_death: bool,
+) -> bool {
     let mirror_is_late = sim.config.has(Fault::RecordMirrorLate);
     let (pages, first_step) = locked(sim, |state| {
         object.invalidating.set(object.invalidating.get() + 1);
@@ -40,20 +47,38 @@ pub async fn on_notifier(sim: &Sim, object: &RegionObject, start: u64, end: u64,
     .await;
     sim.note(|| format!("notifier of lease {:?}: {first_step:?}", object.lease));
     let Some(pages) = pages else { return true };
-    carry_on(sim, &pages, first_step).await
+    carry_on(sim, &pages, first_step, &mut patience(For::Notifier(object.lease)), is_of_death).await
 }
 
 /// Revokes pages; sleeps.
 pub async fn revoke(sim: &Sim, pages: &Pages) {
+    revoke_within(sim, pages, &mut patience(For::Nobody)).await;
+}
+
+/// The same as a part of some larger work.
+pub async fn revoke_within(sim: &Sim, pages: &Pages, patience: &mut Patience) {
     let first_step = locked(sim, |state| begin(state, pages, true)).await;
-    let _ = carry_on(sim, pages, first_step).await;
+    let _ = carry_on(sim, pages, first_step, patience, false).await;
 }
 
 fn begin(state: &mut State, pages: &Pages, may_sleep: bool) -> InvalidateStart {
     state.core.start_invalidate(pages.lease, pages.first, pages.count, may_sleep)
 }
 
-async fn carry_on(sim: &Sim, pages: &Pages, first_step: InvalidateStart) -> bool {
+/// What the end of a process revokes, in all of its regions, has one deadline together.
+fn note_death(sim: &Sim, state: &mut State, lease: LeaseId, is_of_death: bool) {
+    if is_of_death {
+        state.core.note_death(lease, u64::from(DEADLINE_MS), sim.now_ms.get());
+    }
+}
+
+async fn carry_on(
+    sim: &Sim,
+    pages: &Pages,
+    first_step: InvalidateStart,
+    patience: &mut Patience,
+    is_of_death: bool,
+) -> bool {
     let mut step = first_step;
     loop {
         match step {
@@ -63,7 +88,7 @@ async fn carry_on(sim: &Sim, pages: &Pages, first_step: InvalidateStart) -> bool
                 if sim.config.has(Fault::NotifierDoesNotWait) {
                     return true;
                 }
-                let failed = finish(sim, pages, sequence).await;
+                let failed = finish(sim, pages, sequence, patience, is_of_death).await;
                 let early = sim.config.has(Fault::EndInvalidationEarly);
                 if early {
                     locked(sim, |state| state.core.end_invalidate(sequence)).await;
@@ -79,12 +104,14 @@ async fn carry_on(sim: &Sim, pages: &Pages, first_step: InvalidateStart) -> bool
                 }
             }
             InvalidateStart::Busy => {
-                let result =
-                    wait_for_broker(sim, Mode::Uninterruptible, |state| match begin(state, pages, true) {
-                        InvalidateStart::Busy => None,
-                        other => Some(other),
-                    })
-                    .await;
+                let result = wait_within(sim, Mode::Uninterruptible, patience, |state| {
+                    note_death(sim, state, pages.lease, is_of_death);
+                    match begin(state, pages, true) {
+                        InvalidateStart::Busy => Err(Awaited::Place),
+                        other => Ok(other),
+                    }
+                })
+                .await;
                 match result {
                     Ok(next) => {
                         step = next;
@@ -100,13 +127,20 @@ async fn carry_on(sim: &Sim, pages: &Pages, first_step: InvalidateStart) -> bool
 }
 
 /// Waits for the acknowledgement and acts on it. Gives a reason if force is needed.
-async fn finish(sim: &Sim, pages: &Pages, sequence: u64) -> Option<Cause> {
+async fn finish(
+    sim: &Sim,
+    pages: &Pages,
+    sequence: u64,
+    patience: &mut Patience,
+    is_of_death: bool,
+) -> Option<Cause> {
     let mut behind = None;
-    let standing = wait_for_answer(sim, Mode::Uninterruptible, |state| {
+    let standing = wait_within(sim, Mode::Uninterruptible, patience, |state| {
+        note_death(sim, state, pages.lease, is_of_death);
         let position = *behind.get_or_insert(state.core.position());
         match (state.core.invalidation_standing(sequence), state.core.needs_force()) {
             (Standing::Waiting, Some(reason)) => Ok(Err(state.core.cause(reason))),
-            (Standing::Waiting, None) => Err(Some(position)),
+            (Standing::Waiting, None) => Err(Awaited::Answer(position)),
             (standing, _) => Ok(Ok((standing, state.core.cause(Reason::RemoveFailed)))),
         }
     })
