@@ -129,7 +129,8 @@ struct xenlend_detach_frontend {
 /*
  * Errors: ENOTCONN not bound; EAGAIN the broker has not answered yet; EINVAL unknown flag,
  * address or size not page aligned, outside the aperture, resize or move, bad slot, nothing to
- * delete, user range wraps; EILSEQ the label is not printable ASCII (0x20 to 0x7e) and zeros; EEXIST overlaps another slot, or the slot is another descriptor's or
+ * delete, user range wraps; EIO the slot has this very region, but of another process or of one that is
+ * gone: delete it first; EILSEQ the label is not printable ASCII (0x20 to 0x7e) and zeros; EEXIST overlaps another slot, or the slot is another descriptor's or
  * still being dropped; EBUSY the pages were another region's and the borrower has not confirmed that its
  * programs have let go of them: again later; ENOMEM; ENOSPC the broker's table is full; ENOLINK the broker is gone (see
  * XENLEND_STATUS); EOPNOTSUPP; EINTR killed while waiting, ETIMEDOUT no answer: nothing is lent then.

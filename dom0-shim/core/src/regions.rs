@@ -107,6 +107,8 @@ pub enum RegionError {
     Unsupported,
     /// `EILSEQ`
     BadLabel,
+    /// `EIO`: it is so already, but of another process, or of one that is gone.
+    OtherProcess,
 }
 
 /// What a checked call comes to.
@@ -212,7 +214,12 @@ impl<S: Storage> Regions<S> {
                 && request.guest_phys_addr == aperture.address_of(region.first)
                 && request.memory_size == u64::from(region.count).saturating_mul(PAGE_SIZE)
                 && request.userspace_addr == region.user_address;
-            return if same { Ok(Plan::Nothing) } else { Err(RegionError::Invalid) };
+            if !same {
+                return Err(RegionError::Invalid);
+            }
+            // The caller believes that its own memory is lent from now on.
+            let is_callers = region.process == caller.process && !region.is_lost && !region.is_zeroed;
+            return if is_callers { Ok(Plan::Nothing) } else { Err(RegionError::OtherProcess) };
         }
         if request.flags & !(REGION_READONLY | REGION_LOSS_FAULT | REGION_WRITE_BACK) != 0 {
             return Err(RegionError::Invalid);

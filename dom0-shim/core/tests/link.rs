@@ -15,11 +15,12 @@ use xenlend_protocol::message::{
 use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::events;
 use xenlend_shim_core::invalidation::Standing;
+use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::lendable::FrameKind;
 use xenlend_shim_core::link::{
     Awaited, Completion, InvalidateStart, NotSent, PageInRefusal, Posted, Reason, State,
 };
-use xenlend_shim_core::regions::{Plan, RegionError};
+use xenlend_shim_core::regions::{Caller, Plan, ProcessId, RegionError};
 
 #[test]
 fn nothing_but_welcome_opens_a_link() {
@@ -221,6 +222,26 @@ fn the_rules_of_regions() {
     assert_eq!(flags(1 << 9), Err(RegionError::Unsupported));
     assert_eq!(flags(1 << 0), Err(RegionError::Invalid));
     assert!(matches!(flags(1 << 8), Ok(Plan::Create(_))));
+}
+
+#[test]
+fn a_region_is_not_there_already_if_it_is_another_processs_or_lost() {
+    let lent = request(0, 0, 8, USER);
+    let child = Caller { process: ProcessId(12), ..CALLER };
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 8, USER);
+    assert_eq!(pair.link.plan_region(&lent, CALLER), Ok(Plan::Nothing));
+    assert_eq!(pair.link.plan_region(&lent, child), Err(RegionError::OtherProcess));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 9, USER), child), Err(RegionError::Invalid));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), child), Ok(Plan::Delete(lease)));
+    pair.link.declare_lost(lease).unwrap();
+    assert_eq!(pair.link.plan_region(&lent, CALLER), Err(RegionError::OtherProcess));
+    // Where the lender presents zeros instead of a loss it is as gone.
+    let mut pair = Pair::connected_on(Kind::LendAware(0b1111));
+    let lease = pair.region(0, 0, 8, USER);
+    pair.link.declare_lost(lease).unwrap();
+    assert_eq!(pair.link.plan_region(&lent, CALLER), Err(RegionError::OtherProcess));
+    assert_eq!(pair.link.plan_region(&request(0, 0, 0, 0), CALLER), Ok(Plan::Delete(lease)));
 }
 
 #[test]

@@ -15,6 +15,8 @@ pub const ENOENT: Errno = Errno(2);
 pub const ESRCH: Errno = Errno(3);
 /// Interrupted by a signal.
 pub const EINTR: Errno = Errno(4);
+/// Input or output error.
+pub const EIO: Errno = Errno(5);
 /// No such device or address.
 pub const ENXIO: Errno = Errno(6);
 /// Try again.

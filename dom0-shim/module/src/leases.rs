@@ -14,7 +14,7 @@ use xenlend_shim_core::regions::{Caller, NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
 use crate::errno::{
-    Errno, EAGAIN, EBUSY, EEXIST, EILSEQ, EINTR, EINVAL, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
+    Errno, EAGAIN, EBUSY, EEXIST, EILSEQ, EINTR, EINVAL, EIO, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
 };
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
@@ -33,6 +33,7 @@ impl From<RegionError> for Errno {
             RegionError::Exists => EEXIST,
             RegionError::Unsupported => EOPNOTSUPP,
             RegionError::BadLabel => EILSEQ,
+            RegionError::OtherProcess => EIO,
         }
     }
 }
