@@ -9,11 +9,13 @@
 //! - `lend-probe GUEST DOMAIN permitted COMMAND…` is for one whose permissions the command switches: with the name
 //!   of one, and 0 or 1, added to it;
 //! - `lend-probe GUEST DOMAIN lender GUEST DOMAIN` has the second guest lend its pages, dom0 being the broker;
+//! - `lend-probe GUEST DOMAIN across STORES` has it store across the end of a page that is lent meanwhile;
 //! - `lend-probe GUEST DOMAIN count` prints how much is lent to the guest, whoever lends it;
 //! - `lend-probe passthrough` has a device of a domain that it makes itself reach for what is lent to the domain;
 //! - `lend-probe reach` has it reach for what is mapped to the domain as stock Xen does it, which it must find;
 //! - `lend-probe attach` has the lender's module make links for domains with and without devices.
 
+mod across;
 mod attach;
 mod bare_domain;
 mod denied;
@@ -61,6 +63,10 @@ fn main() -> Result<()> {
         }
         Some((word, switch)) if word == "permitted" => {
             return denied::one_by_one(&borrower, &window::Window::of(&guest)?, switch);
+        }
+        Some((word, [stores])) if word == "across" => {
+            let run = frames::Frames::create(512)?;
+            return across::all(&borrower, &window::Window::of(&guest)?, &run, stores.parse()?);
         }
         Some((word, [name, number])) if word == "lender" => {
             let lender = guest_lender::Lender::new(name.clone(), number.parse()?);

@@ -59,6 +59,18 @@ impl Server {
 
     /// The same, or nothing if it ends first.
     pub fn next_unless_over(&self, program: &Program) -> Result<Option<Fault>> {
+        loop {
+            if let Some(fault) = self.waiting() {
+                return Ok(Some(fault));
+            }
+            if !self.channel.wait_unless(program.ended())? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What the vCPU waits for, if it does now.
+    pub fn waiting(&self) -> Option<Fault> {
         // SAFETY: the slot is mapped for good, and its fields are aligned.
         let (state, kind, address, bits) = unsafe {
             (
@@ -68,25 +80,18 @@ impl Server {
                 AtomicU64::from_ptr(self.slot.add(8).cast()),
             )
         };
-        loop {
-            let packed = state.load(Ordering::Acquire);
-            if packed & 15 == READY {
-                return Ok(Some(Fault {
-                    kind: kind.load(Ordering::Relaxed),
-                    address: address.load(Ordering::Relaxed),
-                    bits: bits.load(Ordering::Relaxed),
-                    is_read: packed & 1 << 5 != 0,
-                }));
-            }
-            if !self.channel.wait_unless(program.ended())? {
-                return Ok(None);
-            }
-        }
+        let packed = state.load(Ordering::Acquire);
+        (packed & 15 == READY).then(|| Fault {
+            kind: kind.load(Ordering::Relaxed),
+            address: address.load(Ordering::Relaxed),
+            bits: bits.load(Ordering::Relaxed),
+            is_read: packed & 1 << 5 != 0,
+        })
     }
 
     /// Answers it.
     pub fn answer(&self, reply: u64) -> Result<()> {
-        // SAFETY: as in next().
+        // SAFETY: as in waiting().
         let (state, data) =
             unsafe { (AtomicU8::from_ptr(self.slot.add(30)), AtomicU64::from_ptr(self.slot.add(8).cast())) };
         data.store(reply, Ordering::Relaxed);

@@ -100,6 +100,15 @@ impl Window {
         Program::start(move || window.poke(page, 8, value))
     }
 
+    /// The same for so many string stores across the end of a page.
+    pub fn start_stores_across(&self, page: u64, stores: u32) -> Result<Program> {
+        let window = self.clone();
+        Program::start(move || {
+            let offset = format!("{:#x}", page * 4096);
+            window.run(&["stos", &offset, "--shape", "across", "--times", &stores.to_string()])
+        })
+    }
+
     /// The same for a counting program.
     pub fn start_count(&self, page: u64, increments: u64) -> Result<Program> {
         let window = self.clone();
@@ -130,6 +139,11 @@ impl Program {
     /// Readable as soon as it has ended.
     pub fn ended(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
+    }
+
+    /// Whether it has.
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// How it ends.

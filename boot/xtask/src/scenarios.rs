@@ -362,6 +362,16 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[show("no_assertion_of_xen_fails_while_it_lends", "lend-probe.sh", &[])],
         ..PLAIN
     },
+    // A race of Xen's emulator with a batch.
+    Boot {
+        name: "lend-across",
+        open: Some("not seen yet"),
+        xen: Flavour::Lend,
+        broker: false,
+        pcpus: 2,
+        scenarios: &[show("no_access_of_xen_s_emulator_leaves_a_lent_page", "lend-across.sh", &["20000"])],
+        ..PLAIN
+    },
     // Under Flask: every permission of lending, given and not given.
     Boot {
         name: "lend-flask",

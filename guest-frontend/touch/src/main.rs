@@ -75,7 +75,7 @@ enum Job {
     Retried(retried::Retried),
     /// Leaves a `rep stos` outstanding on one vCPU while another asks for the same page
     Later(later::Later),
-    /// Stores once with `rep stos`
+    /// Stores with `rep stos`
     Stos(stos::Stos),
     /// Prints what the driver says: link, leases, counters
     Driver,

@@ -18,11 +18,17 @@ pub struct Stos {
     /// What is stored
     #[arg(long, value_enum, default_value_t = Shape::Page)]
     shape: Shape,
+    /// How often
+    #[arg(long, default_value_t = 1)]
+    times: u32,
 }
 
 impl Stos {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
-        self.shape.store(self.shape.map(aperture, self.offset)?, 1);
+        let memory = self.shape.map(aperture, self.offset)?;
+        for _ in 0..self.times {
+            self.shape.store(memory, 1);
+        }
         println!("stored");
         Ok(())
     }
