@@ -32,7 +32,7 @@
  * Makes the link for one borrower: checks Xen, sets the broker's target, gives both
  * domains the permanent dummy frame permission, makes rings. The broker must not have run
  * yet. Errors: EPERM; ENXIO not under Xen or not privileged; EPROTO a Xen whose domctl
- * interface is unknown; EEXIST borrower has a link; ENOENT no such domain; EOPNOTSUPP
+ * interface is unknown, or whose patches for lending are of another version; EEXIST borrower has a link; ENOENT no such domain; EOPNOTSUPP
  * the domain is no PVH/HVM guest, or stock Xen and no PV lender; EXDEV stock Xen, and the borrower may have
  * devices of the machine, which would reach what is lent; EINVAL aperture wrong (empty, above 4 GiB
  * of pages, not 2 MiB aligned, not 0 in reserved).

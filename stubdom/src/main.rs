@@ -11,6 +11,7 @@ use core::arch::global_asm;
 use core::fmt::Write;
 
 use heapless::{String, Vec};
+use xenlend_xen_abi::lend::XenKind;
 use xenlend_xen_abi::sched::POLL_PORTS_MAX;
 use xenlend_xen_abi::version::XenVersion;
 
@@ -25,7 +26,7 @@ use crate::start_error::StartError;
 use crate::start_info::{Boot, COMMAND_LINE_BYTES};
 use crate::trace::{record, Event};
 use crate::xen::event_channel::WaitSet;
-use crate::xen::hypervisor::XenKind;
+use crate::xen::hypervisor;
 use crate::xen::xenstore::Xenstore;
 use crate::xen::{console, hypercall, shared_info};
 
@@ -151,10 +152,10 @@ fn start_service(machine: &mut Machine) -> Result<Started, StartError> {
     xenstore.write("xenlend/broker/state", b"starting")?;
     let arguments = Arguments::parse(command_line)?;
     let config = Config::read(xenstore)?;
-    let kind = XenKind::ask(config.borrower)?;
+    let kind = hypervisor::ask(config.borrower)?;
     xenstore.write("xenlend/broker/xen", kind.name().as_bytes())?;
-    xenstore.write("xenlend/broker/xen-reason", kind.reason().as_bytes())?;
-    log!("{} Xen: {}", kind.name(), kind.reason());
+    xenstore.write("xenlend/broker/xen-reason", hypervisor::reason(kind).as_bytes())?;
+    log!("{} Xen: {}", kind.name(), hypervisor::reason(kind));
 
     let mut service = open(&config, kind, *xen, arguments, &mut Vec::new(), window)?;
     xenstore.write("xenlend/broker/version", env!("CARGO_PKG_VERSION").as_bytes())?;
@@ -285,7 +286,7 @@ impl Domain {
                 "its aperture takes more than half of the memory that is left",
             ));
         }
-        let kind = XenKind::ask(config.borrower)?;
+        let kind = hypervisor::ask(config.borrower)?;
         if kind != XenKind::LendAware {
             return Err(StartError::NotForMore("Xen lends to it as stock Xen"));
         }

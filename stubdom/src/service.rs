@@ -12,6 +12,7 @@ use xenlend_lending::vcpu_slot::VcpuSlot;
 use xenlend_xen_abi::dm_op::IO_RANGE_MEMORY;
 use xenlend_xen_abi::errno;
 use xenlend_xen_abi::event_channel::Port;
+use xenlend_xen_abi::lend::XenKind;
 use xenlend_xen_abi::lend::IO_RANGE_LENT;
 use xenlend_xen_abi::version::XenVersion;
 use xenlend_xen_abi::{DomainId, PAGE_SIZE};
@@ -27,7 +28,7 @@ use crate::xen::borrower_link::BorrowerRings;
 use crate::xen::domctl::BorrowerControl;
 use crate::xen::foreign_memory::ForeignMemory;
 use crate::xen::grant_table::Mapping;
-use crate::xen::hypervisor::{XenHypervisor, XenKind};
+use crate::xen::hypervisor::{capabilities, XenHypervisor};
 use crate::xen::ioreq_server::IoreqServer;
 use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
 use crate::xen::lender_link::Link;
@@ -208,7 +209,7 @@ impl Service {
         // Before there are tables, which a broker that does not come about would not give back.
         Broker::check(address, config.aperture_pages as usize, config.vcpus.into()).map_err(misconfigured)?;
         let Tables { pages, vcpus } = Tables::new(config.aperture_pages, config.vcpus)?;
-        let broker = Broker::new(address, pages, vcpus, kind.capabilities()).map_err(misconfigured)?;
+        let broker = Broker::new(address, pages, vcpus, capabilities(kind)).map_err(misconfigured)?;
         let hypervisor = match hypervisor(kind, xen, config, request_frame, window) {
             Ok(hypervisor) => hypervisor,
             Err(error) => {

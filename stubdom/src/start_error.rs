@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use xenlend_xen_abi::version::SUPPORTED;
 use xenlend_xen_abi::{errno, grant_table, DomainId};
 
 use crate::xen::grant_table::Refused;
@@ -111,7 +112,7 @@ impl fmt::Display for StartError {
             }
             Self::UnknownXen { major, minor } => write!(
                 formatter,
-                "Xen {major}.{minor}: only 4.17 to 4.22 are known (the tool interface is not stable)"
+                "Xen {major}.{minor}: only {SUPPORTED} are known (the tool interface is not stable)"
             ),
             Self::InterfaceVersion { version } => {
                 write!(formatter, "Xen refuses interface version {version:#x}, which belongs to its release")

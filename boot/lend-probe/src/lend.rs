@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The operations of lend-aware Xen on one borrower, as its interface document has them.
 
+pub use xenlend_xen_abi::lend::{ABSENT, ANY};
+use xenlend_xen_abi::lend::{CHANGE, PARTIES, QUERY, RELEASE};
+
 use crate::privcmd::Privcmd;
 
-/// Nothing is lent, or is to be.
-pub const ABSENT: u64 = u64::MAX;
-/// Whatever is lent.
-pub const ANY: u64 = u64::MAX - 1;
 /// Nobody.
-pub const NOBODY: u16 = 0x7FF4;
+pub const NOBODY: u16 = xenlend_xen_abi::DOMID_INVALID;
 /// dom0, where this runs.
 pub const SELF: u16 = 0;
 
@@ -80,7 +79,7 @@ fn long(bytes: &[u8], at: usize) -> u64 {
 impl Borrower {
     /// `lend_query`.
     pub fn query(&self) -> (i32, Found) {
-        let mut op = op(64, &[]);
+        let mut op = op(QUERY, &[]);
         let error = self.privcmd.dm_op(self.domain, &mut op, &mut []);
         let features = long(&op, 8) as u32;
         (error, Found { features, present: long(&op, 16), released: long(&op, 24) })
@@ -89,7 +88,7 @@ impl Borrower {
     /// `lend_parties`.
     pub fn parties(&self, broker: u16, lender: u16, flags: u32) -> i32 {
         let parties = u32::from(broker) | u32::from(lender) << 16;
-        self.privcmd.dm_op(self.domain, &mut op(65, &[parties, flags]), &mut [])
+        self.privcmd.dm_op(self.domain, &mut op(PARTIES, &[parties, flags]), &mut [])
     }
 
     fn listed(&self, number: u32, nr: u32, flags: u32, done: u64, list: &mut [u8]) -> (i32, u64) {
@@ -102,7 +101,7 @@ impl Borrower {
     pub fn release_as(&self, nr: u32, flags: u32, extents: &[(u64, u64)]) -> (i32, u64) {
         let mut list: Vec<u8> =
             extents.iter().flat_map(|(frame, nr)| [frame.to_le_bytes(), nr.to_le_bytes()].concat()).collect();
-        self.listed(66, nr, flags, 0, &mut list)
+        self.listed(RELEASE, nr, flags, 0, &mut list)
     }
 
     /// `lend_release`.
@@ -121,7 +120,7 @@ impl Borrower {
             list.extend(entry.new_lender.to_le_bytes());
             list.extend(entry.flags.to_le_bytes());
         }
-        self.listed(67, nr, flags, done, &mut list)
+        self.listed(CHANGE, nr, flags, done, &mut list)
     }
 
     /// `lend_change`.

@@ -47,7 +47,9 @@ pub fn build_all(workspace: &Workspace, root: &BuildRoot, parts: &Parts) -> Resu
             rust: Some(RustCrate {
                 folder: "dom0-shim/module".to_owned(),
                 library: "libxenlend_shim_module.a".to_owned(),
-                sources: ["dom0-shim/module", "dom0-shim/core", "protocol"].map(str::to_owned).to_vec(),
+                sources: ["dom0-shim/module", "dom0-shim/core", "protocol", "stubdom/abi"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 exports: "xenlend_".to_owned(),
             }),
         });

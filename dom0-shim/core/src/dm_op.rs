@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device-model operations of lend-aware Xen, as the lender makes them.
 //!
-//! Layouts: `XEN_DMOP_lend_*` of our patch series (`boot/xen/`). A stock Xen does not know them and says
-//! `EOPNOTSUPP`: that is how the two kinds are told apart.
+//! Numbers and layouts: `xenlend_xen_abi::lend`. A stock Xen does not know them and says `EOPNOTSUPP`: that
+//! is how the two kinds are told apart.
 
 use crate::bars::FrameRun;
 use xenlend_protocol::frame::Mfn;
+use xenlend_xen_abi::lend::{
+    ABSENT, ANY, CHANGE, PARTIES, PARTIES_REMOVE_LENDER, QUERY, RELEASE, RELEASE_READ_ONLY, RELEASE_WITHDRAW,
+};
 
 /// `HYPERVISOR_dm_op`
 pub const HYPERCALL: u32 = 41;
@@ -15,22 +18,8 @@ pub const WORDS: usize = 4;
 pub const LIST_WORDS: usize = 32;
 /// Runs of frames that one call releases or withdraws at most.
 pub const MAX_RUNS: usize = LIST_WORDS / 2;
-/// A domain number that no domain has.
-pub const NOBODY: u16 = 0x7ff4;
-
-const QUERY: u64 = 64;
-const PARTIES: u64 = 65;
-const RELEASE: u64 = 66;
-const CHANGE: u64 = 67;
-
-const REMOVE_LENDER: u64 = 1;
-const WITHDRAW: u64 = 1 << 0;
-const READ_ONLY: u64 = 1 << 1;
-
-/// Nothing is lent there.
-const ABSENT: u64 = u64::MAX;
-/// Whatever the lender has lent there, or nothing.
-const ANY: u64 = u64::MAX - 1;
+/// `DOMID_INVALID`: nobody, where a call takes a domain.
+pub const NOBODY: u16 = xenlend_xen_abi::DOMID_INVALID;
 
 /// What a release does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +66,13 @@ pub struct DmOp {
 }
 
 impl DmOp {
-    fn new(borrower: u16, operation: u64, first: u64, list: impl IntoIterator<Item = u64>) -> Self {
-        let mut this =
-            Self { borrower, words: [operation, first, 0, 0], list: [0; LIST_WORDS], list_words: 0 };
+    fn new(borrower: u16, operation: u32, first: u64, list: impl IntoIterator<Item = u64>) -> Self {
+        let mut this = Self {
+            borrower,
+            words: [u64::from(operation), first, 0, 0],
+            list: [0; LIST_WORDS],
+            list_words: 0,
+        };
         for (cell, word) in this.list.iter_mut().zip(list) {
             *cell = word;
             this.list_words = this.list_words.saturating_add(1);
@@ -99,7 +92,7 @@ impl DmOp {
 
     /// `XEN_DMOP_lend_parties`: nobody may any more; vCPUs that wait for the broker are woken.
     pub fn dismiss_parties(borrower: u16, lender: u16) -> Self {
-        let parties = u64::from(NOBODY) | u64::from(lender) << 16 | REMOVE_LENDER << 32;
+        let parties = u64::from(NOBODY) | u64::from(lender) << 16 | u64::from(PARTIES_REMOVE_LENDER) << 32;
         Self::new(borrower, PARTIES, parties, [])
     }
 
@@ -107,8 +100,8 @@ impl DmOp {
     pub fn release(borrower: u16, runs: impl IntoIterator<Item = FrameRun>, what: Release) -> Self {
         let flags = match what {
             Release::ReadWrite => 0,
-            Release::ReadOnly => READ_ONLY,
-            Release::Withdraw => WITHDRAW,
+            Release::ReadOnly => RELEASE_READ_ONLY,
+            Release::Withdraw => RELEASE_WITHDRAW,
         };
         let list = runs.into_iter().flat_map(|run| [run.first.0, run.count]);
         let mut this = Self::new(borrower, RELEASE, 0, list);
@@ -128,9 +121,9 @@ impl DmOp {
         this
     }
 
-    fn set_count(&mut self, count: u64, flags: u64) {
+    fn set_count(&mut self, count: u64, flags: u32) {
         if let Some(word) = self.words.get_mut(1) {
-            *word = count | flags << 32;
+            *word = count | u64::from(flags) << 32;
         }
     }
 

@@ -1,24 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `struct xen_domctl`, as far as the lender needs it.
 //!
-//! Layouts: Xen's `xen/include/public/domctl.h`, alike in 4.19 to 4.22. The interface is
+//! Layouts: Xen's `xen/include/public/domctl.h`, alike in all supported releases. The interface is
 //! not stable: an unknown version is refused.
 
 use xenlend_protocol::frame::Mfn;
+use xenlend_xen_abi::domctl::{
+    DESTROYDOMAIN, GETDOMAININFO, GET_DEVICE_GROUP, IOMEM_PERMISSION, MEMORY_MAPPING, PAUSEDOMAIN,
+    SET_TARGET, UNPAUSEDOMAIN,
+};
+use xenlend_xen_abi::version::{domctl_version, XenVersion};
 
 /// `HYPERVISOR_domctl`
 pub const HYPERCALL: u32 = 36;
 /// Words of the buffer: header and union are 18, and a little more costs nothing.
 pub const WORDS: usize = 32;
-
-const DESTROY_DOMAIN: u64 = 2;
-const PAUSE_DOMAIN: u64 = 3;
-const UNPAUSE_DOMAIN: u64 = 4;
-const GET_DOMAIN_INFO: u64 = 5;
-const IOMEM_PERMISSION: u64 = 20;
-const MEMORY_MAPPING: u64 = 39;
-const SET_TARGET: u64 = 46;
-const GET_DEVICE_GROUP: u64 = 50;
 
 /// Words of the header before the union.
 const HEADER_WORDS: usize = 2;
@@ -30,13 +26,12 @@ pub const INFO_HVM: u32 = 1 << 1;
 /// Shut down or crashed.
 pub const INFO_SHUTDOWN: u32 = 1 << 2;
 
-/// Interface version of a Xen, or `None` if this code has not been read against it.
+/// Interface version of a Xen, or `None` if it is no supported release.
 pub fn interface_version(xen_major: u32, xen_minor: u32) -> Option<u32> {
-    match (xen_major, xen_minor) {
-        (4, 19..=21) => Some(0x17),
-        (4, 22) => Some(0x18),
-        _ => None,
-    }
+    domctl_version(XenVersion {
+        major: u16::try_from(xen_major).ok()?,
+        minor: u16::try_from(xen_minor).ok()?,
+    })
 }
 
 /// A filled-in call.
@@ -69,9 +64,9 @@ impl Interface {
         Self { version }
     }
 
-    fn call(self, command: u64, dom_id: u16, union: &[u64]) -> Domctl {
+    fn call(self, command: u32, dom_id: u16, union: &[u64]) -> Domctl {
         let mut words = [0; WORDS];
-        let header = [command | u64::from(self.version) << 32, u64::from(dom_id)];
+        let header = [u64::from(command) | u64::from(self.version) << 32, u64::from(dom_id)];
         for (cell, value) in words.iter_mut().zip(header.iter().chain(union)) {
             *cell = *value;
         }
@@ -80,22 +75,22 @@ impl Interface {
 
     /// `XEN_DOMCTL_destroydomain`
     pub fn destroy(self, dom_id: u16) -> Domctl {
-        self.call(DESTROY_DOMAIN, dom_id, &[])
+        self.call(DESTROYDOMAIN, dom_id, &[])
     }
 
     /// `XEN_DOMCTL_pausedomain`: returns when no vCPU of it runs.
     pub fn pause(self, dom_id: u16) -> Domctl {
-        self.call(PAUSE_DOMAIN, dom_id, &[])
+        self.call(PAUSEDOMAIN, dom_id, &[])
     }
 
     /// `XEN_DOMCTL_unpausedomain`
     pub fn unpause(self, dom_id: u16) -> Domctl {
-        self.call(UNPAUSE_DOMAIN, dom_id, &[])
+        self.call(UNPAUSEDOMAIN, dom_id, &[])
     }
 
     /// `XEN_DOMCTL_getdomaininfo`
     pub fn get_info(self, dom_id: u16) -> Domctl {
-        self.call(GET_DOMAIN_INFO, dom_id, &[])
+        self.call(GETDOMAININFO, dom_id, &[])
     }
 
     /// `XEN_DOMCTL_iomem_permission`
@@ -139,11 +134,13 @@ mod tests {
 
     #[test]
     fn unknown_versions_are_refused() {
-        assert_eq!(interface_version(4, 18), None);
+        assert_eq!(interface_version(4, 16), None);
+        assert_eq!(interface_version(4, 17), Some(0x15));
         assert_eq!(interface_version(4, 20), Some(0x17));
         assert_eq!(interface_version(4, 22), Some(0x18));
         assert_eq!(interface_version(4, 23), None);
         assert_eq!(interface_version(5, 20), None);
+        assert_eq!(interface_version(4, 0x1_0014), None);
     }
 
     #[test]

@@ -2,45 +2,41 @@
 //! The two kinds of Xen, and what the lender does on one and not on the other.
 
 use xenlend_protocol::message::FEATURE_LEND_AWARE;
+use xenlend_xen_abi::lend::{MissingFeatures, XenKind};
 
 use crate::uapi::{REGION_READONLY, REGION_WRITE_BACK, STATUS_LEND_AWARE};
-
-/// Features of a lend-aware Xen without which this lender does not use it: a fault waits, and a loss is
-/// precise.
-const NEEDED: u32 = 0b11;
-/// A read-only lease is possible.
-const FEATURE_READ_ONLY: u32 = 1 << 2;
-/// RAM is lent write-back.
-const FEATURE_WRITE_BACK: u32 = 1 << 3;
 
 /// What the running Xen can do for a borrower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Frames are mapped as MMIO.
     Stock,
-    /// Xen knows lent frames; its feature bits.
-    LendAware(u32),
+    /// Xen knows lent frames.
+    LendAware,
 }
 
 impl Kind {
-    /// From the answer to the query, or `None` if Xen does not know that call.
-    pub fn of(features: Option<u32>) -> Self {
-        match features {
-            Some(features) if features & NEEDED == NEEDED => Self::LendAware(features),
-            _ => Self::Stock,
-        }
+    /// From the features in the answer to the query, or `None` if Xen does not know that call.
+    ///
+    /// # Errors
+    /// A Xen with some of the required features only: patched, but not for this lender.
+    pub fn of(features: Option<u32>) -> Result<Self, MissingFeatures> {
+        Ok(match XenKind::of(features)? {
+            XenKind::Stock => Self::Stock,
+            XenKind::LendAware => Self::LendAware,
+        })
     }
 
     /// Whether Xen knows lent frames.
     pub fn is_lend_aware(self) -> bool {
-        matches!(self, Self::LendAware(_))
+        matches!(self, Self::LendAware)
     }
 
     /// How processes are told.
     pub fn status_flags(self) -> u32 {
         match self {
             Self::Stock => 0,
-            Self::LendAware(_) => STATUS_LEND_AWARE,
+            Self::LendAware => STATUS_LEND_AWARE,
         }
     }
 
@@ -48,7 +44,7 @@ impl Kind {
     pub fn wire_features(self) -> u32 {
         match self {
             Self::Stock => 0,
-            Self::LendAware(_) => FEATURE_LEND_AWARE,
+            Self::LendAware => FEATURE_LEND_AWARE,
         }
     }
 
@@ -71,30 +67,28 @@ impl Kind {
 
     /// Flags of a region that mean nothing here.
     pub fn unsupported_flags(self) -> u32 {
-        let Self::LendAware(features) = self else { return REGION_READONLY | REGION_WRITE_BACK };
-        let without = |feature, flag| if features & feature == 0 { flag } else { 0 };
-        without(FEATURE_READ_ONLY, REGION_READONLY) | without(FEATURE_WRITE_BACK, REGION_WRITE_BACK)
+        match self {
+            Self::Stock => REGION_READONLY | REGION_WRITE_BACK,
+            Self::LendAware => 0,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xenlend_xen_abi::lend::REQUIRED;
 
     #[test]
-    fn a_xen_that_cannot_retry_is_used_like_a_stock_one() {
-        assert_eq!(Kind::of(None), Kind::Stock);
-        assert_eq!(Kind::of(Some(0)), Kind::Stock);
-        assert_eq!(Kind::of(Some(0b1101)), Kind::Stock);
-        assert_eq!(Kind::of(Some(0b0011)), Kind::LendAware(3));
+    fn a_xen_that_can_only_part_of_it_is_used_for_nothing() {
+        assert_eq!(Kind::of(None), Ok(Kind::Stock));
+        assert_eq!(Kind::of(Some(REQUIRED)), Ok(Kind::LendAware));
+        assert_eq!(Kind::of(Some(0b0011)), Err(MissingFeatures { has: 0b0011 }));
     }
 
     #[test]
     fn flags_are_refused_that_this_xen_cannot_give() {
-        let both = REGION_READONLY | REGION_WRITE_BACK;
-        assert_eq!(Kind::Stock.unsupported_flags(), both);
-        assert_eq!(Kind::LendAware(0b0011).unsupported_flags(), both);
-        assert_eq!(Kind::LendAware(0b0111).unsupported_flags(), REGION_WRITE_BACK);
-        assert_eq!(Kind::LendAware(0b1111).unsupported_flags(), 0);
+        assert_eq!(Kind::Stock.unsupported_flags(), REGION_READONLY | REGION_WRITE_BACK);
+        assert_eq!(Kind::LendAware.unsupported_flags(), 0);
     }
 }

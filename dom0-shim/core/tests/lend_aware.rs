@@ -18,7 +18,7 @@ use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::regions::{Plan, RegionError};
 use xenlend_shim_core::uapi::{REGION_LOSS_FAULT, REGION_READONLY, REGION_WRITE_BACK};
 
-const LEND_AWARE: Kind = Kind::LendAware(0b1111);
+const LEND_AWARE: Kind = Kind::LendAware;
 
 fn lease_with(pair: &mut Pair, flags: u32) -> (xenlend_protocol::lease_id::LeaseId, ToBroker) {
     let request = xenlend_shim_core::uapi::RegionRequest { flags, ..request(0, 0, 1024, USER) };

@@ -237,7 +237,7 @@ fn a_region_is_not_there_already_if_it_is_another_processs_or_lost() {
     pair.link.declare_lost(lease).unwrap();
     assert_eq!(pair.link.plan_region(&lent, CALLER), Err(RegionError::OtherProcess));
     // Where the lender presents zeros instead of a loss it is as gone.
-    let mut pair = Pair::connected_on(Kind::LendAware(0b1111));
+    let mut pair = Pair::connected_on(Kind::LendAware);
     let lease = pair.region(0, 0, 8, USER);
     pair.link.declare_lost(lease).unwrap();
     assert_eq!(pair.link.plan_region(&lent, CALLER), Err(RegionError::OtherProcess));

@@ -78,13 +78,13 @@ impl Hypervisor {
     }
 
     /// What this Xen can do for a borrower. Stock Xen maps by the machine's frames, which only a PV lender has:
-    /// `EOPNOTSUPP` for another.
+    /// `EOPNOTSUPP` for another. `EPROTO` for a Xen whose patches are another version's.
     pub fn kind(self, borrower: u16) -> Result<Kind, Errno> {
         let mut call = DmOp::query(borrower);
         let mut calls = self;
         match calls.dm_op(&mut call).map_err(Errno) {
-            Ok(()) => Ok(Kind::of(Some(call.answer().features))),
-            Err(EOPNOTSUPP) if xen::is_pv_domain() => Ok(Kind::of(None)),
+            Ok(()) => Kind::of(Some(call.answer().features)).map_err(|_| EPROTO),
+            Err(EOPNOTSUPP) if xen::is_pv_domain() => Ok(Kind::Stock),
             Err(error) => Err(error),
         }
     }

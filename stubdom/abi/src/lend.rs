@@ -22,6 +22,50 @@ pub const READ_ONLY: u32 = 1 << 2;
 /// Feature bit: RAM is lent write-back.
 pub const WRITE_BACK: u32 = 1 << 3;
 
+/// What makes a Xen lend-aware: broker and lender use one that has all of these, and only such a one.
+pub const REQUIRED: u32 = RETRIES | PRECISE_LOSS | READ_ONLY | WRITE_BACK;
+
+/// The two kinds of Xen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XenKind {
+    /// It does not know [`QUERY`]: it lends by tool calls and sends accesses to be completed.
+    Stock,
+    /// It has all that is [`REQUIRED`]: it lends by operations of its own and sends faults.
+    LendAware,
+}
+
+/// It knows [`QUERY`], and lacks something that is [`REQUIRED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingFeatures {
+    /// What it has.
+    pub has: u32,
+}
+
+impl XenKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stock, Self::LendAware];
+
+    /// From the features in the answer to [`QUERY`], or `None` if Xen does not know that operation.
+    ///
+    /// # Errors
+    /// [`MissingFeatures`]: of another version of the patches than these sources.
+    pub const fn of(features: Option<u32>) -> Result<Self, MissingFeatures> {
+        match features {
+            None => Ok(Self::Stock),
+            Some(has) if has & REQUIRED == REQUIRED => Ok(Self::LendAware),
+            Some(has) => Err(MissingFeatures { has }),
+        }
+    }
+
+    /// Its name in xenstore and on command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::LendAware => "lend-aware",
+        }
+    }
+}
+
 /// `XEN_LEND_ABSENT`, as a frame: nothing is lent, or nothing shall be.
 pub const ABSENT: u64 = u64::MAX;
 /// `XEN_LEND_ANY`, as the old frame of a revocation: whatever is lent there, or nothing.
@@ -146,6 +190,23 @@ const _: () = {
 };
 
 #[cfg(test)]
+mod kind_tests {
+    use super::*;
+
+    #[test]
+    fn a_xen_is_lend_aware_with_every_feature_and_nothing_known_with_some() {
+        assert_eq!(XenKind::of(None), Ok(XenKind::Stock));
+        assert_eq!(XenKind::of(Some(REQUIRED)), Ok(XenKind::LendAware));
+        assert_eq!(XenKind::of(Some(u32::MAX)), Ok(XenKind::LendAware), "newer ones have more");
+        for feature in [RETRIES, PRECISE_LOSS, READ_ONLY, WRITE_BACK] {
+            let has = REQUIRED & !feature;
+            assert_eq!(XenKind::of(Some(has)), Err(MissingFeatures { has }));
+        }
+        assert_eq!(XenKind::of(Some(0)), Err(MissingFeatures { has: 0 }));
+    }
+}
+
+#[cfg(all(test, feature = "layouts"))]
 mod tests {
     use super::*;
     use crate::dm_op::DmOp;

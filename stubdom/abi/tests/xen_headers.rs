@@ -96,6 +96,7 @@ fn calls(list: &mut Comparison) {
         list.number(&format!("__HYPERVISOR_{name}"), ours);
     }
     list.number("DOMID_SELF", DOMID_SELF);
+    list.number("DOMID_INVALID", DOMID_INVALID);
     list.number("XENVER_version", version::VERSION);
     list.number("XEN_CPUID_SIGNATURE_EBX", hypercall::CPUID_SIGNATURE[0]);
     list.number("XEN_CPUID_SIGNATURE_ECX", hypercall::CPUID_SIGNATURE[1]);
@@ -108,7 +109,10 @@ fn calls(list: &mut Comparison) {
 
 fn domctls(list: &mut Comparison) {
     // The headers are of one release; the others' versions are from their own headers, by hand.
-    list.number("XEN_DOMCTL_INTERFACE_VERSION", domctl::VERSION_4_19);
+    list.number(
+        "XEN_DOMCTL_INTERFACE_VERSION",
+        version::domctl_version(version::XenVersion { major: 4, minor: 20 }).unwrap(),
+    );
     list.number("XEN_DOMCTL_destroydomain", domctl::DESTROYDOMAIN);
     list.number("XEN_DOMCTL_pausedomain", domctl::PAUSEDOMAIN);
     list.number("XEN_DOMCTL_unpausedomain", domctl::UNPAUSEDOMAIN);
@@ -116,6 +120,7 @@ fn domctls(list: &mut Comparison) {
     list.number("XEN_DOMCTL_iomem_permission", domctl::IOMEM_PERMISSION);
     list.number("XEN_DOMCTL_memory_mapping", domctl::MEMORY_MAPPING);
     list.number("XEN_DOMCTL_set_target", domctl::SET_TARGET);
+    list.number("XEN_DOMCTL_get_device_group", domctl::GET_DEVICE_GROUP);
     list.number("DPCI_ADD_MAPPING", domctl::ADD_MAPPING);
     list.number("DPCI_REMOVE_MAPPING", domctl::REMOVE_MAPPING);
     list.number("XEN_DOMINF_dying", domctl::DOMINF_DYING);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What kind of history a seed makes.
 
+use xenlend_xen_abi::lend::XenKind;
+
 use crate::fault::Fault;
 use crate::random::Random;
 
@@ -62,31 +64,9 @@ pub enum Temper {
     Babbling,
 }
 
-/// The two kinds of Xen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XenKind {
-    /// As it is.
-    Stock,
-    /// With our patches.
-    LendAware,
-}
-
-impl XenKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Stock, Self::LendAware];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::LendAware => "lend-aware",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
+/// The kind of Xen of that name.
+pub fn parse_kind(name: &str) -> Option<XenKind> {
+    XenKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
 /// What is chosen beside the seed; the seed chooses what is not.

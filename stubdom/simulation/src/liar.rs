@@ -14,9 +14,9 @@ use xenlend_protocol::message::{
 };
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Producer, SendError};
+use xenlend_xen_abi::lend::XenKind;
 
 use crate::broker_domain::INDICES;
-use crate::config::XenKind;
 use crate::world::{Sim, World, Wrong};
 use crate::xen::{Entry, PAGES};
 

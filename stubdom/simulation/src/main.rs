@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xenlend_simulation::config::{Choice, Mode, XenKind};
+use xenlend_simulation::config::{parse_kind, Choice, Mode};
 use xenlend_simulation::fault::Fault;
 use xenlend_simulation::history::{from_text, to_text, Event};
 use xenlend_simulation::run::{explore, replay};
 use xenlend_simulation::shrink::shrink;
+use xenlend_xen_abi::lend::XenKind;
 
 /// Simulates lender, broker and borrower over a fake Xen, and looks for what must not be.
 #[derive(Parser)]
@@ -26,7 +27,7 @@ struct Arguments {
     #[arg(long, value_parser = |name: &str| Mode::parse(name).ok_or("no such mode"))]
     mode: Option<Mode>,
     /// The kind of Xen: stock or lend-aware. Without it the seed says.
-    #[arg(long, value_parser = |name: &str| XenKind::parse(name).ok_or("no such kind of Xen"))]
+    #[arg(long, value_parser = |name: &str| parse_kind(name).ok_or("no such kind of Xen"))]
     xen: Option<XenKind>,
     /// A bug to switch on.
     #[arg(long, value_parser = |name: &str| Fault::parse(name).ok_or_else(|| format!("none of {}", names())))]

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A lender that verifies every acknowledgement is safe from a broker that lies about them, and notices.
 
-use xenlend_simulation::config::{Choice, Config, Mode, XenKind};
+use xenlend_simulation::config::{Choice, Config, Mode};
 use xenlend_simulation::fault::Fault;
 use xenlend_simulation::random::Random;
 use xenlend_simulation::run::run;
 use xenlend_simulation::schedule::Source;
 use xenlend_simulation::world::Wrong;
+use xenlend_xen_abi::lend::XenKind;
 
 #[test]
 fn no_acknowledgement_that_is_a_lie_gets_past_the_check_mode() {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A million steps and more, in which nothing may go wrong, and what they have reached.
 
-use xenlend_simulation::config::{Choice, Mode, XenKind};
+use xenlend_simulation::config::{Choice, Mode};
 use xenlend_simulation::coverage::Coverage;
 use xenlend_simulation::guest::coverage::PageCoverage;
 use xenlend_simulation::history::to_text;
 use xenlend_simulation::run::{explore, Explored};
 use xenlend_simulation::shrink::shrink;
+use xenlend_xen_abi::lend::XenKind;
 
 const STEPS: usize = 1000;
 

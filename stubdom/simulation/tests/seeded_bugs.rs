@@ -2,10 +2,11 @@
 //! Bugs that are switched on one at a time must be found, as what they are, within a number of steps that is
 //! stated here: ten times what they took, so that another order of steps finds them too.
 
-use xenlend_simulation::config::{Choice, Mode, XenKind};
+use xenlend_simulation::config::{Choice, Mode};
 use xenlend_simulation::fault::Fault;
 use xenlend_simulation::run::explore;
 use xenlend_simulation::world::Wrong;
+use xenlend_xen_abi::lend::XenKind;
 
 const STEPS: usize = 1000;
 

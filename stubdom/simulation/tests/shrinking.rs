@@ -2,11 +2,12 @@
 //! A history that fails becomes a short one that fails in the same way, and happens again as often as it is
 //! wanted.
 
-use xenlend_simulation::config::{Choice, Config, Mode, XenKind};
+use xenlend_simulation::config::{Choice, Config, Mode};
 use xenlend_simulation::fault::Fault;
 use xenlend_simulation::history::{from_text, to_text};
 use xenlend_simulation::run::{explore, replay, run_seed};
 use xenlend_simulation::shrink::shrink;
+use xenlend_xen_abi::lend::XenKind;
 
 /// Events that the shortest histories may have: region, access, page-in and revocation are that long, since every
 /// lock, hypercall and message is one.

@@ -2,10 +2,10 @@
 //! The two tool calls that a broker may make for its borrower, and finding out their version.
 
 use xenlend_xen_abi::domctl::{
-    interface_version, DomainInfo, Domctl, MemoryMapping, ADD_MAPPING, DOMINF_HVM_GUEST, GETDOMAININFO,
-    MEMORY_MAPPING, REMOVE_MAPPING,
+    DomainInfo, Domctl, MemoryMapping, ADD_MAPPING, DOMINF_HVM_GUEST, GETDOMAININFO, MEMORY_MAPPING,
+    REMOVE_MAPPING,
 };
-use xenlend_xen_abi::version::XenVersion;
+use xenlend_xen_abi::version::{domctl_version, XenVersion};
 use xenlend_xen_abi::{errno, hypercall, DomainId};
 
 use super::hypercall::call;
@@ -26,7 +26,7 @@ impl BorrowerControl {
     /// If the release is unknown, Xen refuses the version, or the rights are missing.
     pub fn probe(xen: XenVersion, borrower: DomainId) -> Result<Self, StartError> {
         let version =
-            interface_version(xen).ok_or(StartError::UnknownXen { major: xen.major, minor: xen.minor })?;
+            domctl_version(xen).ok_or(StartError::UnknownXen { major: xen.major, minor: xen.minor })?;
         let mut asked = Domctl::new(GETDOMAININFO, version, borrower);
         match perform(&mut asked) {
             Ok(_) => {}

@@ -6,7 +6,7 @@ use xenlend_lending::hypervisor::{Errno, Hypervisor, IoreqClaim, Partial};
 use xenlend_lending::lending_table::FrameRun;
 use xenlend_protocol::message::Rights;
 use xenlend_xen_abi::errno::{ENOENT, EOPNOTSUPP, EPERM, ESRCH};
-use xenlend_xen_abi::lend::{PRECISE_LOSS, READ_ONLY, RETRIES, WRITE_BACK};
+use xenlend_xen_abi::lend::{XenKind, REQUIRED};
 use xenlend_xen_abi::DomainId;
 
 use super::dm_op;
@@ -15,54 +15,32 @@ use super::lend_aware_hypervisor::LendAwareHypervisor;
 use super::stock_hypervisor::StockHypervisor;
 use crate::start_error::StartError;
 
-/// Everything that this source wants of a lend-aware Xen.
-const FEATURES: u32 = RETRIES | PRECISE_LOSS | READ_ONLY | WRITE_BACK;
-
-/// A kind of Xen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum XenKind {
-    /// It lends by tool calls and sends accesses to be completed.
-    Stock,
-    /// It lends by an operation of its own and sends faults.
-    LendAware,
+/// Asks Xen which kind it is.
+///
+/// # Errors
+/// If it neither answers nor says that it does not know the question, or can only part of what is needed.
+pub fn ask(borrower: DomainId) -> Result<XenKind, StartError> {
+    let features = match dm_op::lend_query(borrower) {
+        Ok(query) => Some(query.features),
+        Err(EOPNOTSUPP) => None,
+        Err(errno) => return Err(StartError::KindOfXen { borrower, errno }),
+    };
+    XenKind::of(features).map_err(|missing| StartError::LendFeatures { has: missing.has, wanted: REQUIRED })
 }
 
-impl XenKind {
-    /// Asks Xen.
-    ///
-    /// # Errors
-    /// If it neither answers nor says that it does not know the question.
-    pub fn ask(borrower: DomainId) -> Result<Self, StartError> {
-        match dm_op::lend_query(borrower) {
-            Ok(query) if query.features & FEATURES == FEATURES => Ok(Self::LendAware),
-            Ok(query) => Err(StartError::LendFeatures { has: query.features, wanted: FEATURES }),
-            Err(EOPNOTSUPP) => Ok(Self::Stock),
-            Err(errno) => Err(StartError::KindOfXen { borrower, errno }),
-        }
+/// How that was found out, for `xenlend/broker/xen-reason`.
+pub fn reason(kind: XenKind) -> &'static str {
+    match kind {
+        XenKind::Stock => "Xen answers XEN_DMOP_lend_query with EOPNOTSUPP",
+        XenKind::LendAware => "Xen answers XEN_DMOP_lend_query",
     }
+}
 
-    /// Its name in `xenlend/broker/xen`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::LendAware => "lend-aware",
-        }
-    }
-
-    /// How that was found out, for `xenlend/broker/xen-reason`.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Stock => "Xen answers XEN_DMOP_lend_query with EOPNOTSUPP",
-            Self::LendAware => "Xen answers XEN_DMOP_lend_query",
-        }
-    }
-
-    /// What it can give to a lease.
-    pub fn capabilities(self) -> Capabilities {
-        match self {
-            Self::Stock => Capabilities::STOCK,
-            Self::LendAware => Capabilities::LEND_AWARE,
-        }
+/// What it can give to a lease.
+pub fn capabilities(kind: XenKind) -> Capabilities {
+    match kind {
+        XenKind::Stock => Capabilities::STOCK,
+        XenKind::LendAware => Capabilities::LEND_AWARE,
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 use thiserror::Error;
+use xenlend_xen_abi::version::SUPPORTED;
 
 use super::diagnosis::NotConnected;
 use super::guest::Unreadable;
@@ -115,7 +116,9 @@ impl HostError {
 fn module_remedy(call: &str, error: &io::Error) -> String {
     let text = match (call, errno(error)) {
         (_, Some(Errno::PROTO)) => {
-            "use Xen 4.19 to 4.22, or a module built for this Xen; `xl info` shows the version"
+            return format!(
+                "use Xen {SUPPORTED}, or a module built for this Xen; `xl info` shows the version"
+            );
         }
         (_, Some(Errno::PERM)) => "run as root (CAP_SYS_ADMIN) in dom0",
         (_, Some(Errno::NXIO)) => "run this in dom0, booted by Xen",
@@ -147,7 +150,7 @@ mod tests {
         assert!(wrong_xen.to_string().contains("domain 7"), "{wrong_xen}");
         assert!(wrong_xen.to_string().contains("domctl"), "{wrong_xen}");
         assert!(wrong_xen.to_string().contains("os error 71"), "{wrong_xen}");
-        assert!(wrong_xen.remedy().contains("4.19 to 4.22"));
+        assert!(wrong_xen.remedy().contains(SUPPORTED));
         assert!(module("XENLEND_ALLOW_BAR", Errno::NODEV).remedy().contains("lspci"));
         assert!(module("XENLEND_ATTACH", Errno::NOENT).to_string().contains("no such domain"));
         let with_device = module("XENLEND_ATTACH", Errno::XDEV);

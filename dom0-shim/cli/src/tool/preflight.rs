@@ -5,9 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 use xenlend::DEVICE_PATH;
-
-/// Oldest and newest release of Xen whose calls the module knows: minor versions of 4.
-const XEN_MINORS: std::ops::RangeInclusive<u32> = 19..=22;
+use xenlend_xen_abi::version::{domctl_version, XenVersion, SUPPORTED};
 
 /// What is not as it must be.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -19,7 +17,7 @@ pub enum Missing {
     NotXen,
     #[error("this is not dom0 (no control_d in /proc/xen/capabilities)")]
     NotDom0,
-    #[error("this is Xen {0}; lending on stock Xen is known to work with 4.19 to 4.22")]
+    #[error("this is Xen {0}; xenlend works with {SUPPORTED}")]
     WrongXen(String),
     #[error("the kernel module xenlend is not loaded: there is no {DEVICE_PATH}")]
     NoModule,
@@ -83,8 +81,8 @@ impl Surroundings {
         }
         // An unreadable version is left to the module, which asks Xen itself.
         if let Some((major, minor)) = &self.version {
-            let known = minor.parse().is_ok_and(|minor| XEN_MINORS.contains(&minor));
-            if major != "4" || !known {
+            let release = major.parse().ok().zip(minor.parse().ok());
+            if release.and_then(|(major, minor)| domctl_version(XenVersion { major, minor })).is_none() {
                 return Err(Missing::WrongXen(format!("{major}.{minor}")));
             }
         }
@@ -110,6 +108,14 @@ mod tests {
     }
 
     #[test]
+    fn every_supported_release_will_do() {
+        for minor in ["17", "18", "19", "20", "21", "22"] {
+            let changed = Surroundings { version: Some(("4".to_owned(), minor.to_owned())), ..dom0() };
+            assert_eq!(changed.check(), Ok(()), "4.{minor}");
+        }
+    }
+
+    #[test]
     fn each_thing_that_is_missing_is_told_apart() {
         assert_eq!(dom0().check(), Ok(()));
         let check = |change: fn(&mut Surroundings)| {
@@ -122,7 +128,7 @@ mod tests {
         assert_eq!(check(|s| s.capabilities = None), Missing::NotDom0);
         assert_eq!(check(|s| s.capabilities = Some(String::new())), Missing::NotDom0);
         assert_eq!(check(|s| s.has_device = false), Missing::NoModule);
-        for (major, minor) in [("4", "18"), ("4", "23"), ("5", "20"), ("4", "x")] {
+        for (major, minor) in [("4", "16"), ("4", "23"), ("5", "20"), ("4", "x")] {
             let changed = Surroundings { version: Some((major.to_owned(), minor.to_owned())), ..dom0() };
             assert_eq!(changed.check(), Err(Missing::WrongXen(format!("{major}.{minor}"))));
         }

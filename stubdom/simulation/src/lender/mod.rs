@@ -170,7 +170,7 @@ impl Lender {
     /// A link that is attached.
     pub fn new(config: &Config, to_broker: PlainMemory, to_lender: PlainMemory) -> Self {
         let aperture = Aperture { address: APERTURE, size: u64::from(PAGES) * 4096 };
-        let kind = if config.is_lend_aware() { Kind::LendAware(0b1111) } else { Kind::Stock };
+        let kind = if config.is_lend_aware() { Kind::LendAware } else { Kind::Stock };
         let link = LinkConfig { borrower: BORROWER, broker: BROKER, aperture, flags: 0, kind };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
