@@ -73,7 +73,7 @@ impl<S: DerefMut<Target = [Permit]>> Permits<S> {
     }
 
     /// Counts the leading frames of a run for one page less each, as far as they are alike.
-    pub fn release(&mut self, first: Mfn, count: u32) -> Step {
+    pub fn withdraw(&mut self, first: Mfn, count: u32) -> Step {
         let changed = self.remove(first);
         let mut frames = 1;
         while frames < count {
@@ -193,9 +193,9 @@ mod tests {
         assert_eq!(permits.acquire(Mfn(10), 4), Ok(Step { frames: 4, changed: true }));
         assert_eq!(permits.acquire(Mfn(8), 8), Ok(Step { frames: 2, changed: true }));
         assert_eq!(permits.acquire(Mfn(10), 6), Ok(Step { frames: 4, changed: false }));
-        assert_eq!(permits.release(Mfn(8), 4), Step { frames: 2, changed: true });
-        assert_eq!(permits.release(Mfn(10), 2), Step { frames: 2, changed: false });
-        assert_eq!(permits.release(Mfn(10), 4), Step { frames: 2, changed: true });
+        assert_eq!(permits.withdraw(Mfn(8), 4), Step { frames: 2, changed: true });
+        assert_eq!(permits.withdraw(Mfn(10), 2), Step { frames: 2, changed: false });
+        assert_eq!(permits.withdraw(Mfn(10), 4), Step { frames: 2, changed: true });
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
                     let left = if add { count - done } else {
                         (done..count).take_while(|step| model.contains_key(&(first + u64::from(*step)))).count() as u32
                     };
-                    let step = if add { permits.acquire(Mfn(mfn), left).unwrap() } else { permits.release(Mfn(mfn), left) };
+                    let step = if add { permits.acquire(Mfn(mfn), left).unwrap() } else { permits.withdraw(Mfn(mfn), left) };
                     for frame in mfn..mfn + u64::from(step.frames) {
                         let pages = model.entry(frame).or_insert(0);
                         if add { *pages += 1 } else { *pages -= 1 }

@@ -131,11 +131,11 @@ impl AnyFrames for Stock {
 
     fn take_back(&mut self, extents: &[ClaimedExtent], is_ram: &dyn Fn(AperturePage) -> bool) -> u64 {
         let ram = extents.iter().filter(|extent| is_ram(extent.page));
-        ram.map(|extent| self.permissions.release(extent.mfn, extent.count)).sum()
+        ram.map(|extent| self.permissions.withdraw(extent.mfn, extent.count)).sum()
     }
 
     fn withdraw(&mut self, runs: &[Run]) -> u64 {
-        runs.iter().map(|run| self.permissions.release(run.mfn, run.count)).sum()
+        runs.iter().map(|run| self.permissions.withdraw(run.mfn, run.count)).sum()
     }
 
     fn remove(&mut self, run: &Run) -> Found<u16> {

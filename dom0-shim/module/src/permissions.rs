@@ -143,7 +143,7 @@ impl Permissions {
             let first = Mfn(extent.mfn.0 + u64::from(done));
             let Ok(step) = self.ram.acquire(first, extent.count - done) else {
                 log_warning!("dom{}: no place for the permission of frame {:#x}", self.borrower, first.0);
-                self.release(extent.mfn, done);
+                self.withdraw(extent.mfn, done);
                 return Err(ENOMEM);
             };
             done += step.frames;
@@ -158,7 +158,7 @@ impl Permissions {
                     first.0,
                     error.0
                 );
-                self.release(extent.mfn, done);
+                self.withdraw(extent.mfn, done);
                 return Err(error);
             }
         }
@@ -167,11 +167,11 @@ impl Permissions {
 
     /// Withdraws the RAM frames of a run, one page less each. Frames that were never acquired, those in
     /// BARs, stay as they are. Gives how many withdrawals failed.
-    pub fn release(&mut self, first: Mfn, count: u32) -> u64 {
+    pub fn withdraw(&mut self, first: Mfn, count: u32) -> u64 {
         let (mut done, mut failures) = (0, 0);
         while done < count {
             let at = Mfn(first.0 + u64::from(done));
-            let step = self.ram.release(at, count - done);
+            let step = self.ram.withdraw(at, count - done);
             done += step.frames;
             if step.changed {
                 failures += self.take(FrameRun { first: at, count: u64::from(step.frames) });

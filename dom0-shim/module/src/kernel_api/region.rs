@@ -53,7 +53,7 @@ impl RegionObject {
 
     /// Ends that; waits for running notifiers. Once, after [`Self::arm`].
     pub fn disarm(&self) {
-        // SAFETY: the object is alive and armed: only `regions.rs` calls this, once for each that it armed.
+        // SAFETY: the object is alive and armed: only `leases.rs` calls this, once for each that it armed.
         unsafe { ffi::xenlend_region_disarm(self.region.as_ptr()) };
     }
 

@@ -96,7 +96,7 @@ pub async fn release(
     for (index, extent) in extents.iter().enumerate() {
         if is_ram(extent.page) && permissions::acquire(sim, extent).await.is_err() {
             for earlier in extents.iter().take(index).filter(|earlier| is_ram(earlier.page)) {
-                permissions::release(sim, earlier.mfn, earlier.count).await;
+                permissions::withdraw(sim, earlier.mfn, earlier.count).await;
             }
             return Err(());
         }
@@ -113,7 +113,7 @@ pub async fn take_back(sim: &Sim, extents: &[ClaimedExtent], is_ram: &dyn Fn(Ape
     }
     for extent in extents {
         if is_ram(extent.page) {
-            permissions::release(sim, extent.mfn, extent.count).await;
+            permissions::withdraw(sim, extent.mfn, extent.count).await;
         }
     }
 }
@@ -127,7 +127,7 @@ pub async fn withdraw(sim: &Sim, runs: &[Run]) {
         }
     } else {
         for run in runs {
-            permissions::release(sim, run.mfn, run.count).await;
+            permissions::withdraw(sim, run.mfn, run.count).await;
         }
     }
     drop(held);

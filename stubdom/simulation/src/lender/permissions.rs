@@ -51,12 +51,12 @@ pub async fn acquire(sim: &Sim, extent: &ClaimedExtent) -> Result<(), ()> {
         let first = Mfn(extent.mfn.0 + u64::from(done));
         let step = sim.lender.permits.borrow_mut().acquire(first, extent.count - done);
         let Ok(step) = step else {
-            release(sim, extent.mfn, done).await;
+            withdraw(sim, extent.mfn, done).await;
             return Err(());
         };
         done += step.frames;
         if step.changed && give(sim, first.0, u64::from(step.frames)).await.is_err() {
-            release(sim, extent.mfn, done).await;
+            withdraw(sim, extent.mfn, done).await;
             return Err(());
         }
     }
@@ -64,14 +64,14 @@ pub async fn acquire(sim: &Sim, extent: &ClaimedExtent) -> Result<(), ()> {
 }
 
 /// Withdraws the frames of a run, one page less each. Under the mutex.
-pub async fn release(sim: &Sim, first: Mfn, count: u32) {
+pub async fn withdraw(sim: &Sim, first: Mfn, count: u32) {
     if sim.config.has(Fault::KeepPermissions) {
         return;
     }
     let mut done = 0;
     while done < count {
         let at = Mfn(first.0 + u64::from(done));
-        let step = sim.lender.permits.borrow_mut().release(at, count - done);
+        let step = sim.lender.permits.borrow_mut().withdraw(at, count - done);
         done += step.frames;
         if step.changed {
             let _ = permit(sim, Which::Broker, at.0, u64::from(step.frames), false).await;
