@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ioctl calls themselves: the only unsafe code of this crate.
+//! The ioctl calls themselves. Beside them only `descriptor.rs` has unsafe code, which passes on the one
+//! request whose promise is the caller's.
 
 use std::io;
 use std::os::fd::AsFd;

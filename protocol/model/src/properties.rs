@@ -12,23 +12,23 @@ use crate::state::{
 
 /// Names of what must always hold.
 pub mod names {
-    /// Invariant 1 of the design, first half.
+    /// What always holds (README.md), number 1, first half.
     pub const FREED: &str = "no second-stage entry names a frame that a notifier has returned for";
-    /// Invariant 1 of the design, second half.
+    /// Number 1, second half.
     pub const IN_FLIGHT: &str = "nothing in flight can make such an entry";
     /// Revocation by force removes what the mirror has.
     pub const MIRROR: &str = "the mirror has every entry";
     /// The end of a region.
     pub const ENDED: &str = "a region that has ended has no entries";
-    /// Xen facts 0.A, 0.B and the add over another entry.
+    /// An add that meets a fault or an unfinished `rep stos`, and an add over another entry.
     pub const CRASH: &str = "Xen never kills the borrower";
-    /// Invariant 2, and that no deadlock exists.
+    /// Number 2, and that no deadlock exists.
     pub const REVOKED: &str = "every revocation ends without the borrower";
     /// The pause bracket.
     pub const BRACKET: &str = "the bracket ends without the borrower, and nothing is faulted in inside it";
     /// Nothing of the lender is left half done.
     pub const RESTS: &str = "the worker and the end of the region come to rest without the borrower";
-    /// R3.
+    /// An access to an absent page stops one vCPU, and ends.
     pub const ANSWERED: &str = "every vCPU gets its answer, or its borrower is destroyed";
     /// Nobody pays for nothing.
     pub const INNOCENT: &str = "without misfortune no broker is forced and no borrower destroyed";

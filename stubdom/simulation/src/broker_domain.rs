@@ -186,7 +186,7 @@ enum Xen {
 }
 
 impl Hands {
-    /// Repeats a call until it has handled all frames, as `stubdom/src/xen/hypervisor.rs` does.
+    /// Repeats a call until it has handled all frames, as `stubdom/src/xen/stock_hypervisor.rs` does.
     fn call(&mut self, first: u32, mfn: u64, count: u32, which: Xen) -> Result<(), Partial> {
         let mut done = 0;
         while done < count {

@@ -109,7 +109,7 @@ fn check_changes(world: &World) {
     }
 }
 
-/// Invariant 1: no message in flight can make an entry that may not be.
+/// No message in flight can make an entry that may not be.
 fn check_messages(world: &World) {
     let state = world.lender.state.borrow().core.state();
     let xen = world.xen.borrow();

@@ -3,8 +3,9 @@
 //! emulator do with one instruction after another, each at its own time.
 //!
 //! An access to an absent page leaves the guest, and is looked at again under Xen's lock: a page that has
-//! come meanwhile kills the borrower (xen-facts, 0.A). An instruction that was completed is emulated again:
-//! `rep stos` on a page that has come meanwhile kills it too (0.B). The second half of an instruction goes
+//! come meanwhile kills the borrower (`hvm_hap_nested_page_fault` knows no such case). An instruction that was
+//! completed is emulated again: `rep stos` on a page that has come meanwhile kills it too, because
+//! `hvmemul_rep_stos` takes another way for it and `hvmemul_do_io` does not recognise the answer. The second half of an instruction goes
 //! as a request also where the page has come.
 //!
 //! On a lend-aware Xen the whole instruction waits until all its pages are there at once, or ends in an exception.
