@@ -245,7 +245,8 @@ pub fn end_regions(
         link.locked(|state| post_drops(state, owner, &mut posted));
     }
     for_each_lease(link, owner, |lease, phase| {
-        let is_known = matches!(phase, Phase::Dropping(_)) || link.locked(|state| state.core.is_dropped(lease));
+        let is_known =
+            matches!(phase, Phase::Dropping(_)) || link.locked(|state| state.core.is_dropped(lease));
         if owner.is_none() || is_known {
             // Nobody is left to wait for a broker that has not answered.
             take_out(link, lease);

@@ -12,9 +12,9 @@ use xenlend_shim_core::link::{Awaited, Cause, InvalidateStart, Reason};
 use xenlend_shim_core::patience::{For, Patience};
 
 use crate::force::{self, Found};
-use crate::kernel_api::{now_ms, now_ns};
 use crate::kernel_api::region::Notified;
 use crate::kernel_api::wait::Mode;
+use crate::kernel_api::{now_ms, now_ns};
 use crate::link::{Link, State, WaitEnd};
 use crate::log_error;
 

@@ -3,9 +3,7 @@
 
 use xenlend_protocol::label::Label;
 use xenlend_shim_core::mirror::Mirror;
-use xenlend_shim_core::regions::{
-    Aperture, Caller, Phase, Plan, ProcessId, Regions, Slot, MAX_REGIONS,
-};
+use xenlend_shim_core::regions::{Aperture, Caller, Phase, Plan, ProcessId, Regions, Slot, MAX_REGIONS};
 use xenlend_shim_core::storage::Storage;
 use xenlend_shim_core::uapi::{
     decode_domain, decode_region_info, decode_status, AllowBar, Attach, RegionInfo, RegionRequest,

@@ -179,7 +179,7 @@ impl<'a> LendingTable<'a> {
         self.run(range, PageSlot::is_present)
     }
 
-    /// As [`Self::next_run`], of the pages added since [`Self::settle`].
+    /// As [`Self::next_run`], of the pages added since `settle`.
     pub fn next_fresh_run(&self, range: PageRange) -> Option<FrameRun> {
         self.run(range, PageSlot::is_fresh)
     }
