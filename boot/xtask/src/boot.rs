@@ -40,7 +40,7 @@ pub struct Boot {
     pub timeout_s: u64,
     /// What Xen has to say when the one scenario makes it panic: a boot that shows a fault of stock Xen.
     pub panic: Option<&'static str>,
-    /// Why it runs only when it is asked for, if so.
+    /// Why it runs after all others, if so: it takes long, or has not passed often.
     pub open: Option<&'static str>,
     /// What runs, in this order.
     pub scenarios: &'static [Scenario],
@@ -64,7 +64,7 @@ pub struct Form {
     pub name: &'static str,
     /// The driver.
     pub driver: Driver,
-    /// Why it runs only when it is asked for, if so.
+    /// Why it runs after all others, if so: it takes long, or has not passed often.
     pub open: Option<&'static str>,
 }
 
@@ -198,7 +198,7 @@ pub const fn unzapped(name: &'static str) -> Form {
 }
 
 impl Form {
-    /// The same, only when it is asked for.
+    /// The same, but after all others.
     pub const fn open(self, why: &'static str) -> Self {
         Self { open: Some(why), ..self }
     }

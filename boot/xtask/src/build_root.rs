@@ -73,8 +73,7 @@ impl BuildRoot {
     /// # Errors
     /// No space, no mirror, or a failing debootstrap.
     pub fn ensure(workspace: &Workspace) -> Result<Self> {
-        let recipe = PACKAGES.iter().fold(Inputs::of(SUITE), |inputs, package| inputs.text(package)).key();
-        let path = workspace.cache.join(format!("build-root-{recipe}"));
+        let path = Self::place(workspace);
         if !versions_file(&path).exists() {
             let _lock = Lock::hold(&workspace.cache)?;
             if !versions_file(&path).exists() {
@@ -83,6 +82,21 @@ impl BuildRoot {
             }
         }
         Self::open(path)
+    }
+
+    /// The build root, if it is in the cache.
+    pub fn present(workspace: &Workspace) -> Option<Self> {
+        let path = Self::place(workspace);
+        if versions_file(&path).exists() {
+            return Self::open(path).ok();
+        }
+        None
+    }
+
+    /// Its place: another one for other packages.
+    fn place(workspace: &Workspace) -> PathBuf {
+        let recipe = PACKAGES.iter().fold(Inputs::of(SUITE), |inputs, package| inputs.text(package)).key();
+        workspace.cache.join(format!("build-root-{recipe}"))
     }
 
     /// Looks at a build root that is there.

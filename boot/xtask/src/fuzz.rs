@@ -28,8 +28,8 @@ const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-leve
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-/// Seconds that each target gets as a part of `cargo xtask test`.
-const SHORT: u32 = 10;
+/// Seconds that each target gets as a part of `cargo xtask test`, and with `--full`.
+const SHORT: (u32, u32) = (4, 20);
 
 /// Seconds after which one input counts as a hang.
 const HANG: u32 = 10;
@@ -67,8 +67,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
 ///
 /// # Errors
 /// Targets that cannot be built.
-pub fn check(workspace: &Workspace) -> Result<Verdict> {
-    Ok(match run_all(workspace, targets(workspace)?, SHORT)? {
+pub fn check(workspace: &Workspace, full: bool) -> Result<Verdict> {
+    let seconds = if full { SHORT.1 } else { SHORT.0 };
+    Ok(match run_all(workspace, targets(workspace)?, seconds)? {
         0 => Verdict::Passed,
         found => Verdict::Failed(format!("{found} targets")),
     })

@@ -58,6 +58,16 @@ impl Flavour {
         matches!(self, Self::Lend | Self::LendDebug | Self::LendCounting | Self::LendFlask)
     }
 
+    /// The same with assertions, where there is one.
+    pub fn with_assertions(self) -> Self {
+        match self {
+            Self::Stock => Self::StockDebug,
+            Self::Lend => Self::LendDebug,
+            Self::Mended => Self::MendedDebug,
+            other => other,
+        }
+    }
+
     /// Gives it; builds it if it is not in the cache.
     ///
     /// # Errors

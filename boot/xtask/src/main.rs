@@ -4,6 +4,7 @@
 mod apt;
 mod boot;
 mod build_root;
+mod check;
 mod chroot;
 mod command;
 mod cpio;
@@ -25,6 +26,7 @@ mod lab_cc;
 mod lab_run;
 mod lab_screenshot;
 mod lab_up;
+mod licences;
 mod lock;
 mod measured;
 mod named_source;
@@ -35,6 +37,7 @@ mod progress;
 mod qemu;
 mod qmp;
 mod report;
+mod results;
 mod running;
 mod rust_object;
 mod scenario_run;
@@ -43,6 +46,7 @@ mod session;
 mod tally;
 mod test;
 mod test_choice;
+mod test_core;
 mod test_demo;
 mod test_queue;
 mod test_skips;
@@ -81,13 +85,15 @@ enum Command {
     /// Real Xen on this machine, without hardware virtualisation
     #[command(subcommand)]
     Lab(lab::Command),
+    /// Formats, lints, licences, documentation and host tests: no root, no lab
+    Check(check::Arguments),
     /// A guest draws into buffers of dom0's GPU driver while that driver moves them
     Demo(demo::Arguments),
     /// Counts what lending costs on both kinds of Xen
     Figures(figures::Arguments),
     /// Runs the fuzz targets of the decoders and the rings
     Fuzz(fuzz::Arguments),
-    /// Formats and lints, host tests, and the scenarios on real Xen
+    /// What `check` does, and a core of the scenarios on real Xen; with --full all of them
     Test(test::Arguments),
     /// Builds the hypervisor with the patches of boot/xen
     Xen(xen::Arguments),
@@ -108,6 +114,7 @@ fn run(arguments: &Arguments) -> Result<i32> {
     let workspace = &Workspace::locate(arguments.xen_source.as_deref())?;
     match &arguments.command {
         Command::Lab(command) => lab::run(workspace, command),
+        Command::Check(arguments) => check::run(workspace, arguments),
         Command::Demo(arguments) => demo::run(workspace, arguments),
         Command::Figures(arguments) => figures::run(workspace, arguments).map(|()| 0),
         Command::Fuzz(arguments) => fuzz::run(workspace, arguments),

@@ -332,20 +332,6 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
-    // The same for longer.
-    Boot {
-        name: "lend-only-long",
-        open: Some("takes ten minutes"),
-        xen: Flavour::Lend,
-        vcpus: 2,
-        timeout_s: 1500,
-        scenarios: &[show(
-            "locked_counters_are_exact_through_5000_revocations",
-            "locked-revoked.sh",
-            &["5000"],
-        )],
-        ..PLAIN
-    },
     // Xen's own part of lending: the operations from dom0, nobody else being there. With assertions too.
     Boot {
         name: "lend-probe",

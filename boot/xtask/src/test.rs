@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo xtask test`: formats and lints, host tests, and the scenarios on real Xen.
+//! `cargo xtask test`: the checks of the host, and the scenarios on real Xen: a core of them, or all.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::mpsc::channel;
 use std::time::Instant;
@@ -9,17 +9,17 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::boot::{Boot, Scenario};
-use crate::build_root::BuildRoot;
-use crate::host_checks::{check_host, check_sources};
+use crate::build_root::{BuildRoot, HYPERVISOR};
 use crate::hypervisor::Flavour;
 use crate::parts::Parts;
+use crate::results::Results;
 use crate::scenario_run::{self, Outcome, Verdict};
 use crate::tally::Tally;
-use crate::test_choice::{Forms, Kinds};
+use crate::test_choice::{Extent, Forms, Kinds, Which};
 use crate::test_demo::Demo;
 use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{lab_up, preflight, test_skips};
+use crate::{host_checks, lab_up, preflight, test_choice, test_skips};
 
 /// How often a boot is run again when the emulator may have spoiled it.
 const REPEATS: u32 = 4;
@@ -27,7 +27,7 @@ const REPEATS: u32 = 4;
 /// The command's options.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Run only the scenarios whose boot or name contains this
+    /// Run only the scenarios whose boot or name contains this: of all, not just of the core
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// The Xen of the scenarios: Debian's own, the patched one, or both
@@ -36,9 +36,11 @@ pub struct Arguments {
     /// The borrower's driver in the guests of boots that have both forms
     #[arg(long, value_enum, default_value_t)]
     driver: Forms,
-    /// Also run what is left out because it is not known to pass every time
+    #[command(flatten)]
+    extent: Extent,
+    /// Write what came of each scenario into boot/scenarios/results.tsv; --full does so, too
     #[arg(long)]
-    all: bool,
+    record: bool,
     /// Do not run the checks on the host
     #[arg(long)]
     no_host: bool,
@@ -61,50 +63,75 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
         workspace.xen_source.ensure(workspace, &BuildRoot::ensure(workspace)?)?;
     }
     if !arguments.no_host && arguments.only.is_none() {
-        // Most of the lints need nothing of the build root, which comes over the network.
-        let root = std::thread::scope(|scope| {
-            let root = scope.spawn(|| BuildRoot::ensure(workspace));
-            check_sources(workspace, &mut tally)?;
-            root.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        check_host(workspace, &root, &mut tally)?;
+        check_host(workspace, arguments.extent.full, &mut tally)?;
     }
     if !arguments.no_lab {
-        check_lab(workspace, arguments, &mut tally)?;
-        check_demo(workspace, arguments, &mut tally);
+        let root = BuildRoot::ensure(workspace)?;
+        let record = arguments.record || arguments.extent.full;
+        let mut results = if record { Some(Results::begin(workspace, &root.kernel)?) } else { None };
+        check_lab(workspace, arguments, &mut tally, results.as_mut())?;
+        check_demo(workspace, &root, arguments, &mut tally, results.as_mut());
+        if let Some(results) = results {
+            results.write()?;
+        }
     }
     println!("{tally}");
     Ok(tally.status())
 }
 
-/// The scenarios, as many boots at a time as this machine has processors for.
-fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) -> Result<()> {
-    let boots = arguments.xen.of(&arguments.driver.boots());
-    let chosen: VecDeque<(&Boot, Vec<Scenario>)> = boots
-        .iter()
-        .map(|boot| {
-            let wanted = |scenario: &&Scenario| {
-                let named = arguments.only.as_ref().is_none_or(|only| {
-                    scenario.name.contains(only.as_str()) || boot.name.contains(only.as_str())
-                });
-                named && boot.shows(scenario)
-            };
-            (boot, boot.scenarios.iter().filter(wanted).copied().collect())
-        })
-        .filter(|(_, scenarios): &(&Boot, Vec<Scenario>)| !scenarios.is_empty())
-        .collect();
-    let (chosen, open): (VecDeque<_>, VecDeque<_>) = chosen
-        .into_iter()
-        .partition(|(boot, _)| boot.open.is_none() || arguments.all || arguments.only.is_some());
-    for (boot, scenarios) in open {
-        let why = boot.open.unwrap_or_default();
-        for scenario in scenarios {
-            tally.skip(&boot.title(scenario.name), why);
+/// What `cargo xtask check` does, and what needs the build root.
+fn check_host(workspace: &Workspace, full: bool, tally: &mut Tally) -> Result<()> {
+    // Most of it needs nothing of the build root, which comes over the network.
+    let root = std::thread::scope(|scope| {
+        let root = scope.spawn(|| BuildRoot::ensure(workspace));
+        host_checks::licences(workspace, tally);
+        host_checks::sources(workspace, tally)?;
+        host_checks::documentation(workspace, tally)?;
+        root.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    host_checks::tests(workspace, Some(&root), full, tally)?;
+    host_checks::fuzz_targets(workspace, full, tally);
+    host_checks::patched_xen(workspace, &root, tally);
+    Ok(())
+}
+
+impl Arguments {
+    /// Which scenarios run.
+    fn which(&self) -> Which<'_> {
+        match &self.only {
+            Some(text) => Which::Named(text),
+            None if self.extent.full => Which::All,
+            None => Which::Core,
         }
     }
+
+    /// The boots that are looked at.
+    fn boots(&self) -> Vec<Boot> {
+        let boots = self.xen.of(&self.driver.boots());
+        if self.extent.debug {
+            return test_choice::with_assertions(boots);
+        }
+        boots
+    }
+}
+
+/// The scenarios, as many boots at a time as this machine has processors for.
+fn check_lab(
+    workspace: &Workspace,
+    arguments: &Arguments,
+    tally: &mut Tally,
+    mut record: Option<&mut Results>,
+) -> Result<()> {
+    let boots = arguments.boots();
+    let chosen =
+        test_choice::entries(&boots, arguments.which(), arguments.extent.long || arguments.extent.full);
     // Built once, here: a failing build is no scenario's fault.
     let (root, _) = lab_up::prepare(workspace, &arguments.parts)?;
-    let ensure = |flavour: Flavour| flavour.ensure(workspace, &root).map(drop);
+    let mut versions = BTreeMap::new();
+    let ensure = |flavour: Flavour| {
+        versions.insert(flavour, flavour.ensure(workspace, &root)?.version);
+        Ok(())
+    };
     let chosen = test_skips::that_can_run(chosen, ensure, tally)?;
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let queue = Queue::new(chosen, processors);
@@ -124,6 +151,11 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
         for result in results {
             for (name, seconds, verdict) in &result.verdicts {
                 tally.count(name, *seconds, verdict);
+                let boot = boots.iter().find(|boot| name.split(": ").next() == Some(boot.name));
+                let xen = boot.and_then(|boot| versions.get(&boot.xen));
+                if let (Some(record), Some(xen)) = (record.as_deref_mut(), xen) {
+                    record.note(name, xen, verdict);
+                }
             }
             for note in &result.notes {
                 println!("      {note}");
@@ -134,8 +166,19 @@ fn check_lab(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) ->
 }
 
 /// The demo, as it is and with a flipped byte, side by side.
-fn check_demo(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) {
-    let wanted = |demo: &Demo| arguments.only.as_ref().is_none_or(|only| demo.name().contains(only.as_str()));
+fn check_demo(
+    workspace: &Workspace,
+    root: &BuildRoot,
+    arguments: &Arguments,
+    tally: &mut Tally,
+    mut record: Option<&mut Results>,
+) {
+    let wanted = |demo: &Demo| match arguments.which() {
+        Which::Core => *demo == Demo::ALL[0],
+        Which::All => true,
+        Which::Named(text) => demo.name().contains(text),
+    };
+    let stock = root.version_of(HYPERVISOR).unwrap_or_default();
     let (send, results) = channel();
     std::thread::scope(|scope| {
         for demo in Demo::ALL.into_iter().filter(wanted) {
@@ -150,6 +193,9 @@ fn check_demo(workspace: &Workspace, arguments: &Arguments, tally: &mut Tally) {
         drop(send);
         for (name, seconds, verdict) in results {
             tally.count(name, seconds, &verdict);
+            if let Some(record) = record.as_deref_mut() {
+                record.note(name, &stock, &verdict);
+            }
         }
     });
 }

@@ -1,11 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which boots `cargo xtask test` runs: on which Xen, and with the borrower's driver or without it.
 
+use std::collections::VecDeque;
+
 use clap::ValueEnum;
 
-use crate::boot::{Boot, Driver};
+use crate::boot::{Boot, Driver, Scenario};
 use crate::hypervisor::Flavour;
 use crate::scenarios::BOOTS;
+use crate::test_core;
+use crate::test_skips::Entry;
+
+/// How much runs, and for how long.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Extent {
+    /// Run everything: all scenarios, for longer where there is a longer form
+    #[arg(long)]
+    pub full: bool,
+    /// Run those scenarios for longer that have a longer form
+    #[arg(long)]
+    pub long: bool,
+    /// Build Xen with assertions, and boot that
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// Which scenarios run, of the boots that are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// The core.
+    Core,
+    /// All.
+    All,
+    /// Those whose name, or whose boot's name, contains this.
+    Named(&'a str),
+}
+
+/// What runs: the boots with their scenarios, in this order. `long` has some take longer.
+pub fn entries<'a>(boots: &'a [Boot], which: Which<'_>, long: bool) -> VecDeque<Entry<'a>> {
+    let named = |boot: &Boot, scenario: &Scenario| match which {
+        Which::Named(text) => scenario.name.contains(text) || boot.name.contains(text),
+        Which::Core | Which::All => true,
+    };
+    if which == Which::Core {
+        return test_core::of(boots).into();
+    }
+    let scenarios = |boot: &Boot| -> Vec<Scenario> {
+        let chosen = boot.scenarios.iter().filter(|one| boot.shows(one) && named(boot, one));
+        chosen.map(|one| if long { test_core::longer(boot, one) } else { *one }).collect()
+    };
+    let mut entries: Vec<Entry> =
+        boots.iter().map(|boot| (boot, scenarios(boot))).filter(|(_, list)| !list.is_empty()).collect();
+    entries.sort_by_key(|(boot, _)| boot.open.is_some());
+    entries.into()
+}
+
+/// The same boots with assertions in Xen.
+pub fn with_assertions(boots: Vec<Boot>) -> Vec<Boot> {
+    boots.into_iter().map(|boot| Boot { xen: boot.xen.with_assertions(), ..boot }).collect()
+}
 
 /// The kinds of Xen to run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -21,7 +21,7 @@ pub enum Demo {
 }
 
 impl Demo {
-    /// All.
+    /// All; the first is a part of the core.
     pub const ALL: [Self; 3] = [Self::Plain, Self::FlippedByte, Self::NoFrontend];
 
     /// What it shows.
