@@ -25,7 +25,7 @@ const WANTED: (u32, u32) = (4, 20);
 /// It is not there, is no source of Xen, or is of another version.
 pub fn import(cache: &Path, path: &Path) -> Result<Source> {
     let is_folder = std::fs::metadata(path).context("it cannot be read")?.is_dir();
-    let partial = cache.join("xen-source.partial");
+    let partial = cache.join("partial");
     remove(&partial)?;
     std::fs::create_dir_all(&partial).with_context(|| partial.display().to_string())?;
     let taken = take(cache, path, is_folder, &partial);
@@ -64,7 +64,7 @@ fn take(cache: &Path, path: &Path, is_folder: bool, partial: &Path) -> Result<So
     let said = succeed(Command::new("sha256sum").arg(&archive))?;
     let digest = said.split(|c: char| !c.is_ascii_hexdigit()).find(|word| !word.is_empty());
     let digest = digest.context("sha256sum gave no digest")?.to_owned();
-    let folder = cache.join(format!("xen-source-{digest}"));
+    let folder = cache.join(&digest);
     keep(partial, &folder)?;
     Ok(Source { folder, version, identity: digest, depth })
 }

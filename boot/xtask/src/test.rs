@@ -67,7 +67,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
     }
     if !arguments.no_lab {
         let root = BuildRoot::ensure(workspace)?;
-        let record = arguments.record || arguments.extent.full;
+        let record = (arguments.record || arguments.extent.full) && !arguments.extent.debug;
         let mut results = if record { Some(Results::begin(workspace, &root.kernel)?) } else { None };
         check_lab(workspace, arguments, &mut tally, results.as_mut())?;
         check_demo(workspace, &root, arguments, &mut tally, results.as_mut());

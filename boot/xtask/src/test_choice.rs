@@ -20,8 +20,8 @@ pub struct Extent {
     /// Run those scenarios for longer that have a longer form
     #[arg(long)]
     pub long: bool,
-    /// Build Xen with assertions, and boot that
-    #[arg(long)]
+    /// Build Xen with assertions, and boot that; nothing of it is recorded
+    #[arg(long, conflicts_with = "record")]
     pub debug: bool,
 }
 
@@ -122,7 +122,7 @@ impl Kinds {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{Boot, Driver, Flavour, Forms, Kinds};
+    use super::{entries, with_assertions, Boot, Driver, Flavour, Forms, Kinds, Which};
     use crate::boot::{InForm, On};
     use crate::scenarios::BOOTS;
 
@@ -138,6 +138,42 @@ mod tests {
         assert!(lend.iter().all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
         assert!(!stock.iter().any(|boot| boot.name.ends_with("@lend")));
         assert_eq!(names(&Kinds::Both.of(&listed)), [names(&stock), names(&lend)].concat());
+    }
+
+    #[test]
+    fn everything_is_run_by_full_and_reached_by_name_whatever_the_core_is() {
+        let boots = Kinds::Both.of(&Forms::All.boots());
+        let count = |which| entries(&boots, which, false).iter().map(|(_, list)| list.len()).sum::<usize>();
+        let shown = |boot: &Boot| boot.scenarios.iter().filter(|one| boot.shows(one)).count();
+        let all: usize = boots.iter().map(shown).sum();
+        assert_eq!(count(Which::All), all);
+        assert_eq!(count(Which::Named("")), all);
+        assert!(count(Which::Core) > 0 && count(Which::Core) < all);
+        for boot in &boots {
+            assert!(count(Which::Named(boot.name)) >= shown(boot), "{}", boot.name);
+        }
+        let run = entries(&boots, Which::All, false);
+        let open: Vec<bool> = run.iter().map(|(boot, _)| boot.open.is_some()).collect();
+        assert!(open.is_sorted() && open.contains(&true), "those that are open come last");
+    }
+
+    #[test]
+    fn a_longer_form_takes_the_place_of_the_listed_one() {
+        let boots = Kinds::Both.of(&Forms::All.boots());
+        let arguments = |long| -> Vec<_> {
+            let run = entries(&boots, Which::All, long);
+            run.iter().flat_map(|(_, list)| list.iter().map(|one| (one.name, one.arguments))).collect()
+        };
+        let (listed, longer) = (arguments(false), arguments(true));
+        assert_eq!(listed.len(), longer.len());
+        assert_ne!(listed, longer);
+    }
+
+    #[test]
+    fn with_assertions_every_hypervisor_that_has_them_is_another() {
+        let boots = with_assertions(Kinds::Both.of(&Forms::All.boots()));
+        let plain = [Flavour::Stock, Flavour::Lend, Flavour::Mended];
+        assert!(boots.iter().all(|boot| !plain.contains(&boot.xen)));
     }
 
     #[test]

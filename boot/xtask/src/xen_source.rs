@@ -19,6 +19,10 @@ use crate::workspace::Workspace;
 /// The variable that names a source; the option `--xen-source` goes before it.
 const VARIABLE: &str = "XENLEND_XEN_SOURCE";
 
+/// The folder of the cache that sources are kept in. It has a lock of its own: a search must hold up nobody who
+/// wants something else.
+const FOLDER: &str = "xen-source";
+
 /// Suites with a Xen 4.20, besides the build root's own and its security updates.
 const OTHER_SUITES: [&str; 2] = ["forky", "sid"];
 
@@ -84,9 +88,11 @@ impl Choice {
     pub fn ensure(&self, workspace: &Workspace, root: &BuildRoot) -> Result<Source> {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.is_none() {
+            let cache = workspace.cache.join(FOLDER);
+            let _lock = Lock::hold(&cache)?;
             let fresh = match &self.named {
-                Some((path, how)) => Ok(named(&workspace.cache, path, how)?),
-                None => search(&workspace.cache, root)?,
+                Some((path, how)) => Ok(named(&cache, path, how)?),
+                None => search(&cache, root)?,
             };
             *found = Some(fresh);
         }
@@ -100,7 +106,6 @@ impl Choice {
 
 /// The source that the user named.
 fn named(cache: &Path, path: &Path, how: &str) -> Result<Source> {
-    let _lock = Lock::hold(cache)?;
     let source = named_source::import(cache, path).with_context(|| format!("{how} {}", path.display()))?;
     eprintln!("Xen {} of {} is used, which {how} names.", source.version, path.display());
     Ok(source)
@@ -109,15 +114,14 @@ fn named(cache: &Path, path: &Path, how: &str) -> Result<Source> {
 /// A package of Debian's: of the cache, else of the mirror.
 fn search(cache: &Path, root: &BuildRoot) -> Result<std::result::Result<Source, Unavailable>> {
     let wanted = root.version_of(HYPERVISOR).with_context(|| format!("no {HYPERVISOR} in the build root"))?;
-    let _lock = Lock::hold(cache)?;
     // What was fetched for this version: of another one, if the mirror did not have it.
-    let record = cache.join(format!("xen-source-for-{wanted}"));
-    let folder_of = |version: &str| cache.join(format!("xen-source-{version}"));
+    let record = cache.join(format!("for-{wanted}"));
+    let folder_of = |version: &str| cache.join(version);
     if let Some(version) = std::fs::read_to_string(&record).ok().filter(|version| folder_of(version).exists())
     {
         return Ok(Ok(debian(folder_of(&version), version, &wanted)));
     }
-    let work = cache.join("xen-source.partial");
+    let work = cache.join("partial");
     remove(&work)?;
     let fetched = debian_source::fetch(&work, &suites()?, &wanted)?;
     let result = match fetched {
