@@ -99,6 +99,7 @@ fn any_word() -> impl Strategy<Value = FromBroker> {
 
 /// What happens next: mostly what the contract allows.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there are few, for a moment")]
 enum Move {
     /// The lender makes so many pages present.
     Present(u32, u32),
