@@ -30,10 +30,10 @@ pub struct Arguments {
     /// Run only the scenarios whose boot or name contains this: of all, not just of the core
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// The Xen of the scenarios: Debian's own, the patched one, or both
+    /// The Xen of the scenarios: stock, lend-aware, or both
     #[arg(long, value_enum, default_value_t)]
     xen: Kinds,
-    /// The borrower's driver in the guests of boots that have both forms
+    /// The borrower's driver in the guests of boots that have both forms; but for `all`, all scenarios run
     #[arg(long, value_enum, default_value_t)]
     driver: Forms,
     #[command(flatten)]
@@ -100,7 +100,8 @@ impl Arguments {
     fn which(&self) -> Which<'_> {
         match &self.only {
             Some(text) => Which::Named(text),
-            None if self.extent.full => Which::All,
+            // The core is of all forms.
+            None if self.extent.full || self.driver != Forms::All => Which::All,
             None => Which::Core,
         }
     }

@@ -63,9 +63,9 @@ pub fn with_assertions(boots: Vec<Boot>) -> Vec<Boot> {
 /// The kinds of Xen to run on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Kinds {
-    /// Debian's own
+    /// Debian's own, and those with patches that only mend or count
     Stock,
-    /// With the patches of boot/xen
+    /// Lend-aware
     Lend,
     /// One after the other
     #[default]
@@ -106,14 +106,17 @@ impl Forms {
 }
 
 impl Kinds {
-    /// Those of the boots that are for this Xen: with the patched one they have names of their own.
+    /// Those of the boots that are for this Xen: what runs on both has a name of its own on the patched one.
     pub fn of(self, boots: &[Boot]) -> Vec<Boot> {
-        let lend =
+        let is_lend_aware = |boot: &&Boot| boot.xen.is_lend_aware();
+        let stock = boots.iter().filter(|boot| !is_lend_aware(boot)).copied();
+        let again =
             boots.iter().filter_map(|boot| Some(Boot { name: boot.on_lend?, xen: Flavour::Lend, ..*boot }));
+        let lend = boots.iter().filter(is_lend_aware).copied().chain(again);
         match self {
-            Self::Stock => boots.to_vec(),
+            Self::Stock => stock.collect(),
             Self::Lend => lend.collect(),
-            Self::Both => boots.iter().copied().chain(lend).collect(),
+            Self::Both => stock.chain(lend).collect(),
         }
     }
 }
@@ -135,8 +138,10 @@ mod tests {
         let listed = Forms::None.boots();
         let (stock, lend) = (Kinds::Stock.of(&listed), Kinds::Lend.of(&listed));
         assert!(names(&stock).contains(&"lending") && names(&lend).contains(&"lending@lend"));
-        assert!(lend.iter().all(|boot| boot.xen == Flavour::Lend && boot.name.ends_with("@lend")));
-        assert!(!stock.iter().any(|boot| boot.name.ends_with("@lend")));
+        assert!(names(&lend).contains(&"lend-shared") && names(&stock).contains(&"stos-mended"));
+        assert!(lend.iter().all(|boot| boot.xen.is_lend_aware()));
+        assert!(!stock.iter().any(|boot| boot.xen.is_lend_aware()));
+        assert!(BOOTS.iter().all(|boot| boot.on_lend.is_none() || !boot.xen.is_lend_aware()));
         assert_eq!(names(&Kinds::Both.of(&listed)), [names(&stock), names(&lend)].concat());
     }
 
