@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the fuzz targets do with their bytes, and what must hold whatever these are.
 
+pub mod broker;
+pub mod driver;
+mod driver_support;
 pub mod ioreq;
+pub mod lender_link;
+mod lending_support;
 pub mod ring;
+mod shim_support;
 pub mod uapi;
 pub mod wire;
 pub mod xenstore;

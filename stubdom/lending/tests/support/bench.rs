@@ -143,7 +143,16 @@ impl Bench {
     pub fn unconnected_on(capabilities: Capabilities, page_count: usize, vcpus: usize) -> Self {
         let pages = Box::leak(vec![PageSlot::ABSENT; page_count].into_boxed_slice());
         let slots = (0..vcpus).map(|_| VcpuSlot::default()).collect::<Vec<_>>();
-        let slots = Box::leak(slots.into_boxed_slice());
+        Self::over(capabilities, pages, Box::leak(slots.into_boxed_slice()))
+    }
+
+    /// As [`Bench::unconnected_on`], over storage that was used before.
+    pub fn over(
+        capabilities: Capabilities,
+        pages: &'static mut [PageSlot],
+        slots: &'static mut [VcpuSlot],
+    ) -> Self {
+        let vcpus = slots.len();
         Self {
             broker: Broker::new(APERTURE, pages, slots, capabilities).unwrap(),
             xen: FaultInjector::new(FakeXen::new(vcpus).of_kind(capabilities.faults_retry)),
