@@ -71,8 +71,12 @@ bool xenlend_user_is_administrator(void);
 /* A port that `remote` can bind to, or negative. */
 int xenlend_event_channel_new(u16 remote);
 void xenlend_event_channel_close(u32 port);
-/* The interrupt of the port, whose handler is xenlend_core_event(link). */
-int xenlend_event_channel_bind(u32 port, void *link);
+/* The interrupt of the port, or negative: then the port stays. From here on the port goes with its interrupt. */
+int xenlend_event_channel_bind(u32 port);
+/* Has xenlend_core_event(link) handle it. */
+int xenlend_event_channel_handle_irq(int irq, void *link);
+/* Lets go of an interrupt that has no handler; closes the port. */
+void xenlend_event_channel_put(u32 port);
 /* Waits for running handlers; closes the port. */
 void xenlend_event_channel_unbind(int irq, void *link);
 void xenlend_event_channel_notify(u32 port);

@@ -14,12 +14,16 @@ static_assert(XENLEND_ATTACH == 0xC030C510);
 static_assert(XENLEND_DETACH == 0x4008C511);
 static_assert(XENLEND_ALLOW_BAR == 0xC018C512);
 static_assert(XENLEND_BIND == 0x4008C513);
+/* This one's size is that of its counters, of which there may be more: the number of the first ones stays. */
 static_assert(XENLEND_STATUS == 0xC100C514);
 static_assert(XENLEND_SET_USER_MEMORY_REGION == 0x4020C515);
 static_assert(XENLEND_SET_USER_MEMORY_REGION2 == 0x4040C518);
 static_assert(XENLEND_GET_REGION == 0xC040C519);
 static_assert(XENLEND_ATTACH_FRONTEND == 0xC020C516);
 static_assert(XENLEND_DETACH_FRONTEND == 0x4008C517);
+static_assert(XENLEND_XEN == 0xC008C520);
+static_assert(XENLEND_VERSION == 0xC008C521);
+static_assert(XENLEND_CAPABILITY == 0xC010C522);
 static_assert(sizeof(struct xenlend_event) == 24);
 
 static int xenlend_device_open(struct inode *inode, struct file *file)
@@ -49,7 +53,10 @@ static ssize_t xenlend_device_read(struct file *file, char __user *buffer, size_
 
 static __poll_t xenlend_device_poll(struct file *file, struct poll_table_struct *table)
 {
-	return xenlend_core_poll(file->private_data, file, table) ? EPOLLIN | EPOLLRDNORM : 0;
+	u32 what = xenlend_core_poll(file->private_data, file, table);
+
+	return (what & XENLEND_POLL_EVENT ? EPOLLIN | EPOLLRDNORM : 0) |
+	       (what & XENLEND_POLL_END ? EPOLLHUP : 0);
 }
 
 static const struct file_operations xenlend_device_operations = {

@@ -29,9 +29,19 @@ static irqreturn_t xenlend_event_channel_handle(int irq, void *link)
 	return IRQ_HANDLED;
 }
 
-int xenlend_event_channel_bind(u32 port, void *link)
+int xenlend_event_channel_bind(u32 port)
 {
-	return bind_evtchn_to_irqhandler_lateeoi(port, xenlend_event_channel_handle, 0, "xenlend", link);
+	return bind_evtchn_to_irq_lateeoi(port);
+}
+
+int xenlend_event_channel_handle_irq(int irq, void *link)
+{
+	return request_irq(irq, xenlend_event_channel_handle, 0, "xenlend", link);
+}
+
+void xenlend_event_channel_put(u32 port)
+{
+	evtchn_put(port);
 }
 
 void xenlend_event_channel_unbind(int irq, void *link)

@@ -23,8 +23,10 @@ void *xenlend_core_open(void);
 void xenlend_core_release(void *descriptor);
 long xenlend_core_ioctl(void *descriptor, u32 request, unsigned long argument);
 ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, bool may_wait);
-/* Whether there is an event; registers with the link's wait queue first. */
-bool xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
+/* XENLEND_POLL_*; registers with the link's wait queue first. */
+#define XENLEND_POLL_EVENT	1	/* read() gives something, or the end */
+#define XENLEND_POLL_END	2	/* the link is over: nothing comes any more */
+u32 xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
 /* MMU notifier. False: not now (only if !may_sleep). `is_release`: the address space ends. */
 bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned long start,
 			     unsigned long end, bool may_sleep, bool is_release,
@@ -71,6 +73,8 @@ void xenlend_region_set_sequence(struct xenlend_region *region, unsigned long se
 unsigned long xenlend_region_read_begin(struct xenlend_region *region);
 /* Names current's address space for as long as a region of it lives. */
 u64 xenlend_region_current_process(void);
+/* One more than the highest byte that a process can have. */
+u64 xenlend_region_user_limit(void);
 /* The caller is of the region's process, and was killed. */
 bool xenlend_region_is_killed(struct xenlend_region *region);
 

@@ -83,6 +83,11 @@ u64 xenlend_region_current_process(void)
 	return (uintptr_t)current->mm;
 }
 
+u64 xenlend_region_user_limit(void)
+{
+	return TASK_SIZE_MAX;
+}
+
 bool xenlend_region_is_killed(struct xenlend_region *region)
 {
 	return current->mm == region->mm && fatal_signal_pending(current);

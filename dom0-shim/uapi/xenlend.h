@@ -15,13 +15,42 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define XENLEND_API_VERSION	1
+/*
+ * From version 2 on programs go on working with later modules, and may ask earlier ones. Structures grow at their
+ * end only, and 0 in a field that was not there means what there was before it. The size in a call's number is
+ * that of the structure that the program was compiled with: the module takes a short one as if zeros followed it
+ * and answers as much as it has room for; of one that is longer than its own the rest has to be zeros (E2BIG),
+ * and stays so. Unknown flags and reserved fields that are not 0 are EINVAL, unknown calls ENOTTY.
+ */
+#define XENLEND_API_VERSION	2
 #define XENLEND_IOC_MAGIC	0xC5
 /* Grants for the broker: control page, lender-to-broker data, broker-to-lender data. */
 #define XENLEND_RING_REFS	3
 #define XENLEND_MAX_REGIONS	64
 /* A label and the zeros behind it, one at least. */
 #define XENLEND_LABEL_BYTES	32
+
+/* --- for everybody ------------------------------------------------------- */
+
+/* The module's XENLEND_API_VERSION, and the oldest whose programs go on working. */
+struct xenlend_version {
+	__u32 version;			/* out */
+	__u32 oldest;			/* out */
+};
+
+/* xenlend_capability.capability */
+#define XENLEND_CAP_SLOTS		1	/* regions of a borrower, of all descriptors together: slots are below it */
+#define XENLEND_CAP_LABEL_BYTES		2	/* of a label and its zeros */
+#define XENLEND_CAP_REGION_FLAGS	3	/* XENLEND_REGION_*; on a bound descriptor those that its Xen can do */
+#define XENLEND_CAP_LAST_EVENT		4	/* highest XENLEND_EVENT_* */
+#define XENLEND_CAP_COUNTERS		5	/* counts in struct xenlend_counters */
+
+/* How much there is of something; 0 also of what the module has never heard of. EINVAL reserved not 0. */
+struct xenlend_capability {
+	__u32 capability;
+	__u32 reserved;
+	__u64 value;			/* out */
+};
 
 /* --- for administrators (CAP_SYS_ADMIN) ---------------------------------- */
 
@@ -128,7 +157,7 @@ struct xenlend_detach_frontend {
 
 /*
  * Errors: ENOTCONN not bound; EAGAIN the broker has not answered yet; EINVAL unknown flag,
- * address or size not page aligned, outside the aperture, resize or move, bad slot, nothing to
+ * address or size not page aligned, outside the aperture, resize or move, bad slot (XENLEND_CAP_SLOTS are all that a borrower has), nothing to
  * delete, user range wraps; EIO the slot has this very region, but of another process or of one that is
  * gone: delete it first; EILSEQ the label is not printable ASCII (0x20 to 0x7e) and zeros; EEXIST overlaps another slot, or the slot is another descriptor's or
  * still being dropped; EBUSY the pages were another region's and the borrower has not confirmed that its
@@ -181,7 +210,10 @@ struct xenlend_region_info {
 #define XENLEND_EVENT_REFUSED		6	/* a frame may not be lent; address: first byte, value: enum xenlend_frame_refusal */
 #define XENLEND_EVENT_OVERFLOW		7	/* events were dropped; value: how many */
 
-/* read() gives whole events; poll() says POLLIN when there is one. */
+/*
+ * read() gives whole events, and 0 when the link is gone and all have been read; poll() says POLLIN when there is
+ * one, POLLIN and POLLHUP when the link is gone.
+ */
 struct xenlend_event {
 	__u32 type;
 	__u32 slot;
@@ -276,6 +308,8 @@ struct xenlend_status {
 #define XENLEND_SET_USER_MEMORY_REGION2 _IOW(XENLEND_IOC_MAGIC, 0x18, struct xenlend_region2)
 #define XENLEND_GET_REGION	_IOWR(XENLEND_IOC_MAGIC, 0x19, struct xenlend_region_info)
 #define XENLEND_XEN		_IOWR(XENLEND_IOC_MAGIC, 0x20, struct xenlend_xen)
+#define XENLEND_VERSION		_IOWR(XENLEND_IOC_MAGIC, 0x21, struct xenlend_version)
+#define XENLEND_CAPABILITY	_IOWR(XENLEND_IOC_MAGIC, 0x22, struct xenlend_capability)
 #define XENLEND_ATTACH_FRONTEND	_IOWR(XENLEND_IOC_MAGIC, 0x16, struct xenlend_attach_frontend)
 #define XENLEND_DETACH_FRONTEND	_IOW(XENLEND_IOC_MAGIC, 0x17, struct xenlend_detach_frontend)
 

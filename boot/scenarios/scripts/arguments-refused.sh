@@ -26,6 +26,7 @@ if ! lend_aware; then
     raw 'os error 95' 1 2 $free 4096 "$address"                  # read-only
     raw 'os error 95' 1 512 $free 4096 "$address"                # write-back
 fi
+raw 'os error 22' 0 0x10000000 0 0 0                         # deletes with an unknown flag
 refused 'os error 22' lender tell L unlend 5
 lender start M >/dev/null
 refused 'os error 2' lender tell M bind 999

@@ -12,6 +12,9 @@ for round in 1 2; do
     start_hunt 16M 8 0xdb
     tell cycle m revoke 100
     xenlend down $guest 2>down.err
+    tell await Detached
+    # poll() says that nothing comes any more, and read() gives nothing instead of blocking.
+    refused 'the link is over' lender tell L await NeverSaid
     [ ! -s down.err ] || fail "$(cat down.err)"
     # Neither alive nor a zombie, and the guest's vCPUs are not waiting for it.
     xl list | tee list

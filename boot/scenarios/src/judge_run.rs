@@ -176,6 +176,9 @@ pub fn await_event(lender: &Lender, text: &str, seconds: u32, out: &mut impl Wri
                 return Ok(());
             }
         }
+        if descriptor.is_over()? && descriptor.events()?.is_empty() {
+            bail!("no event {text:?}: the link is over");
+        }
     }
     let state = fs::read_to_string("/proc/uptime").unwrap_or_default();
     bail!("no event {text:?} within {seconds} s (uptime {})", state.trim())

@@ -105,7 +105,17 @@ impl BorrowerFd {
         Ok(events)
     }
 
-    /// Waits until there is an event, or so many milliseconds; says whether there is one.
+    /// Whether the link is over: no events come but those that have not been read yet.
+    ///
+    /// # Errors
+    /// Those of poll(2).
+    pub fn is_over(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(fds[0].revents().contains(PollFlags::HUP))
+    }
+
+    /// Waits until there is an event or the link is over, or so many milliseconds; says whether either is so.
     ///
     /// # Errors
     /// Those of poll(2).

@@ -10,7 +10,8 @@ use crate::descriptor::BorrowerFd;
 use crate::ioctl;
 use crate::label::Label;
 use crate::layout::{
-    self, AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegionInfo, Status, Xen,
+    self, AllowBar, Attach, AttachFrontend, Bind, Capability, Detach, DetachFrontend, RawRegionInfo, Status,
+    Version, Xen,
 };
 
 /// The device that the kernel module makes.
@@ -113,6 +114,27 @@ impl Device {
     pub fn attach(&self, mut request: Attach) -> io::Result<Attached> {
         ioctl::attach(&self.file, &mut request)?;
         Ok(Attached { ring_refs: request.ring_refs, event_channel: request.event_channel })
+    }
+
+    /// The version of the module's interface, and the oldest whose programs go on working.
+    ///
+    /// # Errors
+    /// `ENOTTY`: a module from before version 2.
+    pub fn version(&self) -> io::Result<Version> {
+        let mut request = Version::default();
+        ioctl::version(&self.file, &mut request)?;
+        Ok(request)
+    }
+
+    /// How much there is of something (`layout::CAP_*`), whatever borrower is meant; 0 also of what the module has
+    /// never heard of.
+    ///
+    /// # Errors
+    /// `ENOTTY`: a module from before version 2.
+    pub fn capability(&self, capability: u32) -> io::Result<u64> {
+        let mut request = Capability { capability, ..Capability::default() };
+        ioctl::capability(&self.file, &mut request)?;
+        Ok(request.value)
     }
 
     /// Whether the running Xen knows lent frames, as far as this borrower is concerned.

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use rustix::ioctl::{ioctl, Setter, Updater};
 
 use crate::layout::{
-    AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, RawRegion2, RawRegionInfo,
-    Status, Xen,
+    AllowBar, Attach, AttachFrontend, Bind, Capability, Detach, DetachFrontend, RawRegion, RawRegion2,
+    RawRegionInfo, Status, Version, Xen,
 };
 use crate::number;
 
@@ -23,6 +23,18 @@ pub(crate) fn attach(fd: impl AsFd, request: &mut Attach) -> io::Result<()> {
 pub(crate) fn xen(fd: impl AsFd, request: &mut Xen) -> io::Result<()> {
     // SAFETY: the number encodes exactly `Xen`, plain integers that the kernel reads and writes.
     Ok(unsafe { ioctl(fd, Updater::<{ number::XEN }, Xen>::new(request)) }?)
+}
+
+/// `XENLEND_VERSION`; fills in everything.
+pub(crate) fn version(fd: impl AsFd, request: &mut Version) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Version`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::VERSION }, Version>::new(request)) }?)
+}
+
+/// `XENLEND_CAPABILITY`; fills in the value.
+pub(crate) fn capability(fd: impl AsFd, request: &mut Capability) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `Capability`, plain integers that the kernel reads and writes.
+    Ok(unsafe { ioctl(fd, Updater::<{ number::CAPABILITY }, Capability>::new(request)) }?)
 }
 
 /// `XENLEND_DETACH`.

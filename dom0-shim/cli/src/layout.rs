@@ -212,6 +212,38 @@ pub struct Counters {
     pub borrower_attached: u64,
 }
 
+/// `struct xenlend_version`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct Version {
+    pub version: u32,
+    pub oldest: u32,
+}
+
+/// `struct xenlend_capability`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct Capability {
+    pub capability: u32,
+    pub reserved: u32,
+    pub value: u64,
+}
+
+/// `XENLEND_API_VERSION`
+pub const API_VERSION: u32 = 2;
+/// `XENLEND_CAP_SLOTS`
+pub const CAP_SLOTS: u32 = 1;
+/// `XENLEND_CAP_LABEL_BYTES`
+pub const CAP_LABEL_BYTES: u32 = 2;
+/// `XENLEND_CAP_REGION_FLAGS`
+pub const CAP_REGION_FLAGS: u32 = 3;
+/// `XENLEND_CAP_LAST_EVENT`
+pub const CAP_LAST_EVENT: u32 = 4;
+/// `XENLEND_CAP_COUNTERS`
+pub const CAP_COUNTERS: u32 = 5;
+
 /// `struct xenlend_status`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,8 +4,8 @@
 use rustix::ioctl::{opcode, Opcode};
 
 use crate::layout::{
-    AllowBar, Attach, AttachFrontend, Bind, Detach, DetachFrontend, RawRegion, RawRegion2, RawRegionInfo,
-    Status, Xen,
+    AllowBar, Attach, AttachFrontend, Bind, Capability, Detach, DetachFrontend, RawRegion, RawRegion2,
+    RawRegionInfo, Status, Version, Xen,
 };
 
 /// `XENLEND_IOC_MAGIC`.
@@ -32,3 +32,7 @@ pub const XEN: Opcode = opcode::read_write::<Xen>(MAGIC, 0x20);
 pub const ATTACH_FRONTEND: Opcode = opcode::read_write::<AttachFrontend>(MAGIC, 0x16);
 /// `XENLEND_DETACH_FRONTEND`.
 pub const DETACH_FRONTEND: Opcode = opcode::write::<DetachFrontend>(MAGIC, 0x17);
+/// `XENLEND_VERSION`.
+pub const VERSION: Opcode = opcode::read_write::<Version>(MAGIC, 0x21);
+/// `XENLEND_CAPABILITY`.
+pub const CAPABILITY: Opcode = opcode::read_write::<Capability>(MAGIC, 0x22);

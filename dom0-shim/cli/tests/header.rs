@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use c_header::{ask_the_c_compiler, forgotten, Beliefs};
 
 use xenlend::layout::{
-    self, AllowBar, Attach, AttachFrontend, Bind, Counters, Detach, DetachFrontend, RawEvent, RawRegion,
-    RawRegion2, RawRegionInfo, Status, Xen,
+    self, AllowBar, Attach, AttachFrontend, Bind, Capability, Counters, Detach, DetachFrontend, RawEvent,
+    RawRegion, RawRegion2, RawRegionInfo, Status, Version, Xen,
 };
 use xenlend::{number, FrameRefusal, LinkState, Reason};
 
@@ -35,6 +35,8 @@ fn structure_beliefs() -> Beliefs {
         ]
     );
     believe_struct!(beliefs, Xen, "xenlend_xen", [borrower, reserved, flags]);
+    believe_struct!(beliefs, Version, "xenlend_version", [version, oldest]);
+    believe_struct!(beliefs, Capability, "xenlend_capability", [capability, reserved, value]);
     believe_struct!(beliefs, Detach, "xenlend_detach", [borrower, reserved]);
     believe_struct!(
         beliefs,
@@ -125,8 +127,15 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 50] = [
-        ("XENLEND_API_VERSION", 1),
+    let pairs: [(&str, u64); 57] = [
+        ("XENLEND_API_VERSION", layout::API_VERSION.into()),
+        ("XENLEND_VERSION", number::VERSION.into()),
+        ("XENLEND_CAPABILITY", number::CAPABILITY.into()),
+        ("XENLEND_CAP_SLOTS", layout::CAP_SLOTS.into()),
+        ("XENLEND_CAP_LABEL_BYTES", layout::CAP_LABEL_BYTES.into()),
+        ("XENLEND_CAP_REGION_FLAGS", layout::CAP_REGION_FLAGS.into()),
+        ("XENLEND_CAP_LAST_EVENT", layout::CAP_LAST_EVENT.into()),
+        ("XENLEND_CAP_COUNTERS", layout::CAP_COUNTERS.into()),
         ("XENLEND_ATTACH", number::ATTACH.into()),
         ("XENLEND_DETACH", number::DETACH.into()),
         ("XENLEND_ALLOW_BAR", number::ALLOW_BAR.into()),

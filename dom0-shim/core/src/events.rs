@@ -31,6 +31,8 @@ pub const DETACHED: u32 = 5;
 pub const REFUSED: u32 = 6;
 /// `XENLEND_EVENT_OVERFLOW`
 pub const OVERFLOW: u32 = 7;
+/// The highest.
+pub const LAST: u32 = OVERFLOW;
 
 impl Logged for Event {
     fn missed(count: u64) -> Self {

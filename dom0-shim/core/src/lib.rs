@@ -18,6 +18,7 @@
 )]
 
 pub mod bars;
+pub mod call;
 pub mod counters;
 pub mod dm_op;
 pub mod domctl;

@@ -17,9 +17,6 @@ use crate::uapi::{RegionRequest, REGION_LOSS_FAULT, REGION_READONLY, REGION_WRIT
 /// Slots of a link: `XENLEND_MAX_REGIONS`.
 pub const MAX_REGIONS: usize = 64;
 
-/// One more than the highest byte of a process's address space.
-const USER_LIMIT: u64 = (1 << 47) - PAGE_SIZE;
-
 /// Where a region stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -44,6 +41,8 @@ pub struct Caller {
     pub descriptor: u32,
     /// The process.
     pub process: ProcessId,
+    /// One more than the highest byte that a process of this kernel can have.
+    pub user_limit: u64,
 }
 
 /// A region.
@@ -197,6 +196,10 @@ impl<S: Storage> Regions<S> {
     ) -> Result<Plan, RegionError> {
         let index = u16::try_from(request.slot).map_err(|_| RegionError::Invalid)?;
         let slot = self.slots.get(usize::from(index)).ok_or(RegionError::Invalid)?;
+        // A call that asks for what nobody here knows is not done in part, also if it deletes.
+        if request.flags & !(REGION_READONLY | REGION_LOSS_FAULT | REGION_WRITE_BACK) != 0 {
+            return Err(RegionError::Invalid);
+        }
         let label = request.label.check().map_err(|Unprintable| RegionError::BadLabel)?;
         if let Some(region) = slot.region.as_ref() {
             if region.owner != Some(caller.descriptor) {
@@ -221,16 +224,13 @@ impl<S: Storage> Regions<S> {
             let is_callers = region.process == caller.process && !region.is_lost && !region.is_zeroed;
             return if is_callers { Ok(Plan::Nothing) } else { Err(RegionError::OtherProcess) };
         }
-        if request.flags & !(REGION_READONLY | REGION_LOSS_FAULT | REGION_WRITE_BACK) != 0 {
-            return Err(RegionError::Invalid);
-        }
         if request.flags & unsupported != 0 {
             return Err(RegionError::Unsupported);
         }
         let aligned =
             (request.guest_phys_addr | request.memory_size | request.userspace_addr) % PAGE_SIZE == 0;
         let user_end = request.userspace_addr.checked_add(request.memory_size);
-        if request.memory_size == 0 || !aligned || user_end.is_none_or(|end| end > USER_LIMIT) {
+        if request.memory_size == 0 || !aligned || user_end.is_none_or(|end| end > caller.user_limit) {
             return Err(RegionError::Invalid);
         }
         let first =

@@ -7,7 +7,8 @@ use xenlend_protocol::refusal::AttachFailure;
 use crate::counters::{Counters, COUNT};
 use crate::events::Event;
 
-const MAGIC: u32 = 0xC5;
+/// `XENLEND_IOC_MAGIC`
+pub const MAGIC: u32 = 0xC5;
 const WRITE: u32 = 1;
 const READ: u32 = 2;
 
@@ -17,7 +18,8 @@ const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
 
 /// Bytes of `struct xenlend_attach`.
 pub const ATTACH_BYTES: usize = 48;
-/// Bytes of `struct xenlend_detach`, of `struct xenlend_bind`, and of `struct xenlend_xen`.
+/// Bytes of `struct xenlend_detach`, of `struct xenlend_bind`, of `struct xenlend_xen`, and of
+/// `struct xenlend_version`.
 pub const DOMAIN_BYTES: usize = 8;
 /// Bytes of `struct xenlend_allow_bar`.
 pub const ALLOW_BAR_BYTES: usize = 24;
@@ -29,6 +31,8 @@ pub const REGION2_BYTES: usize = REGION_BYTES + LABEL_FIELD_BYTES;
 pub const REGION_INFO_BYTES: usize = 32 + LABEL_FIELD_BYTES;
 /// Bytes of `struct xenlend_attach_frontend`.
 pub const ATTACH_FRONTEND_BYTES: usize = 32;
+/// Bytes of `struct xenlend_capability`.
+pub const CAPABILITY_BYTES: usize = 16;
 /// Bytes of `struct xenlend_event`.
 pub const EVENT_BYTES: usize = 24;
 /// Bytes of `struct xenlend_status`.
@@ -59,6 +63,11 @@ pub const DETACH_FRONTEND: u32 = request(WRITE, 0x17, DOMAIN_BYTES);
 
 /// `XENLEND_XEN`
 pub const XEN: u32 = request(READ | WRITE, 0x20, DOMAIN_BYTES);
+
+/// `XENLEND_VERSION`
+pub const VERSION: u32 = request(READ | WRITE, 0x21, DOMAIN_BYTES);
+/// `XENLEND_CAPABILITY`
+pub const CAPABILITY: u32 = request(READ | WRITE, 0x22, CAPABILITY_BYTES);
 
 /// `XENLEND_ATTACH_CHECK`
 pub const ATTACH_CHECK: u32 = 1 << 0;
@@ -241,6 +250,22 @@ pub fn encode_xen(bytes: &mut [u8; DOMAIN_BYTES], flags: u32) {
     put(bytes, 4, &flags.to_le_bytes());
 }
 
+/// Writes the answer into `struct xenlend_version`.
+pub fn encode_version(bytes: &mut [u8; DOMAIN_BYTES], version: u32, oldest: u32) {
+    put(bytes, 0, &version.to_le_bytes());
+    put(bytes, 4, &oldest.to_le_bytes());
+}
+
+/// Reads which capability is asked for; `None` if the reserved field is not 0.
+pub fn decode_capability(bytes: &[u8; CAPABILITY_BYTES]) -> Option<u32> {
+    (u32_at(bytes, 4) == 0).then_some(u32_at(bytes, 0))
+}
+
+/// Writes the answer into `struct xenlend_capability`.
+pub fn encode_capability(bytes: &mut [u8; CAPABILITY_BYTES], value: u64) {
+    put(bytes, 8, &value.to_le_bytes());
+}
+
 impl AllowBar {
     /// Reads it.
     pub fn decode(bytes: &[u8; ALLOW_BAR_BYTES]) -> Self {
@@ -383,6 +408,9 @@ mod tests {
         assert_eq!(SET_USER_MEMORY_REGION, 0x4020_C515);
         assert_eq!(SET_USER_MEMORY_REGION2, 0x4040_C518);
         assert_eq!(GET_REGION, 0xC040_C519);
+        assert_eq!(XEN, 0xC008_C520);
+        assert_eq!(VERSION, 0xC008_C521);
+        assert_eq!(CAPABILITY, 0xC010_C522);
     }
 
     #[test]

@@ -222,6 +222,12 @@ fn the_rules_of_regions() {
     assert_eq!(flags(1 << 9), Err(RegionError::Unsupported));
     assert_eq!(flags(1 << 0), Err(RegionError::Invalid));
     assert!(matches!(flags(1 << 8), Ok(Plan::Create(_))));
+    let delete = xenlend_shim_core::uapi::RegionRequest { flags: 1 << 0, ..request(3, 0, 0, 0) };
+    assert_eq!(plan(delete), Err(RegionError::Invalid), "what it does not know it does not do");
+    let far = Caller { user_limit: (1 << 56) - 4096, ..CALLER };
+    let high = request(5, 0, 2, 1 << 47);
+    assert_eq!(plan(high), Err(RegionError::Invalid));
+    assert!(matches!(pair.link.plan_region(&high, far), Ok(Plan::Create(_))), "five levels of tables");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 
 use core::ffi::c_ulong;
 
+use xenlend_shim_core::call::{capability, Call, API_VERSION, OLDEST_API_VERSION};
 use xenlend_shim_core::events::{Cursor, Event};
+use xenlend_shim_core::link::State as LinkState;
 use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EILSEQ, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
@@ -13,7 +15,13 @@ use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, PollTable, Woken};
 use crate::kernel_api::{user, Core as Module};
 use crate::link::Link;
+use crate::structure::Structure;
 use crate::{attach, frontend, leases};
+
+/// `XENLEND_POLL_EVENT`
+const POLL_EVENT: u32 = 1;
+/// `XENLEND_POLL_END`
+const POLL_END: u32 = 2;
 
 /// What a descriptor is bound to.
 struct Binding {
@@ -59,68 +67,81 @@ impl Descriptor {
 
     /// `ioctl()`
     pub fn ioctl(&self, request: u32, argument: c_ulong) -> Result<(), Errno> {
-        match request {
-            uapi::ATTACH => {
+        let (call, bytes) = Call::of(request).ok_or(ENOTTY)?;
+        let structure = Structure { address: argument, bytes };
+        match call {
+            Call::Version => {
+                let mut bytes = structure.read()?;
+                uapi::encode_version(&mut bytes, API_VERSION, OLDEST_API_VERSION);
+                structure.write(&bytes)
+            }
+            Call::Capability => {
+                let mut bytes = structure.read()?;
+                let number = uapi::decode_capability(&bytes).ok_or(EINVAL)?;
+                let kind = self.link().ok().map(|link| link.kind);
+                uapi::encode_capability(&mut bytes, capability(number, kind));
+                structure.write(&bytes)
+            }
+            Call::Attach => {
                 administrator()?;
-                let mut bytes = user::read(argument)?;
+                let mut bytes = structure.read()?;
                 let mut call = Attach::decode(&bytes);
                 attach::attach(&mut call)?;
                 call.encode_answer(&mut bytes);
-                user::write(argument, &bytes).inspect_err(|_| {
+                structure.write(&bytes).inspect_err(|_| {
                     let _ = attach::detach(call.borrower);
                 })
             }
-            uapi::XEN => {
+            Call::Xen => {
                 administrator()?;
-                let mut bytes = user::read(argument)?;
+                let mut bytes = structure.read()?;
                 let borrower = uapi::decode_domain(&bytes).ok_or(EINVAL)?;
                 let hypervisor = Hypervisor::probe()?;
                 hypervisor.info(borrower)?;
                 uapi::encode_xen(&mut bytes, hypervisor.kind(borrower)?.status_flags());
-                user::write(argument, &bytes)
+                structure.write(&bytes)
             }
-            uapi::DETACH => {
+            Call::Detach => {
                 administrator()?;
-                attach::detach(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+                attach::detach(uapi::decode_domain(&structure.read()?).ok_or(EINVAL)?)
             }
-            uapi::ALLOW_BAR => {
+            Call::AllowBar => {
                 administrator()?;
-                let mut bytes = user::read(argument)?;
+                let mut bytes = structure.read()?;
                 let mut call = AllowBar::decode(&bytes);
                 attach::allow_bar(&mut call)?;
                 call.encode_answer(&mut bytes);
-                user::write(argument, &bytes)
+                structure.write(&bytes)
             }
-            uapi::BIND => {
+            Call::Bind => {
                 administrator()?;
-                self.bind(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+                self.bind(uapi::decode_domain(&structure.read()?).ok_or(EINVAL)?)
             }
-            uapi::ATTACH_FRONTEND => {
+            Call::AttachFrontend => {
                 administrator()?;
-                let mut bytes = user::read(argument)?;
+                let mut bytes = structure.read()?;
                 let mut call = AttachFrontend::decode(&bytes);
                 let attached = frontend::attach(&mut call);
                 if attached.is_ok() || attached == Err(EREMOTEIO) {
                     call.encode_answer(&mut bytes);
-                    user::write(argument, &bytes)?;
+                    structure.write(&bytes)?;
                 }
                 attached
             }
-            uapi::DETACH_FRONTEND => {
+            Call::DetachFrontend => {
                 administrator()?;
-                frontend::detach(uapi::decode_domain(&user::read(argument)?).ok_or(EINVAL)?)
+                frontend::detach(uapi::decode_domain(&structure.read()?).ok_or(EINVAL)?)
             }
-            uapi::STATUS => self.status(argument),
-            uapi::SET_USER_MEMORY_REGION => {
-                let call = RegionRequest::decode(&user::read(argument)?);
+            Call::Status => self.status(structure),
+            Call::Region => {
+                let call = RegionRequest::decode(&structure.read()?);
                 leases::set_region(&self.link()?, &call, self.number)
             }
-            uapi::SET_USER_MEMORY_REGION2 => {
-                let call = RegionRequest::decode2(&user::read(argument)?).ok_or(EILSEQ)?;
+            Call::Region2 => {
+                let call = RegionRequest::decode2(&structure.read()?).ok_or(EILSEQ)?;
                 leases::set_region(&self.link()?, &call, self.number)
             }
-            uapi::GET_REGION => self.region(argument),
-            _ => Err(ENOTTY),
+            Call::GetRegion => self.region(structure),
         }
     }
 
@@ -151,23 +172,23 @@ impl Descriptor {
     }
 
     #[inline(never)]
-    fn region(&self, argument: c_ulong) -> Result<(), Errno> {
-        let mut bytes = user::read(argument)?;
+    fn region(&self, structure: Structure) -> Result<(), Errno> {
+        let mut bytes = structure.read()?;
         let (borrower, from) = uapi::decode_region_info(&bytes).ok_or(EINVAL)?;
         let info = self.link_of(borrower, false)?.locked(|state| state.core.region_info(from));
         info.ok_or(ENOENT)?.encode_answer(&mut bytes);
-        user::write(argument, &bytes)
+        structure.write(&bytes)
     }
 
     #[inline(never)]
-    fn status(&self, argument: c_ulong) -> Result<(), Errno> {
-        let (borrower, next) = uapi::decode_status(&user::read(argument)?);
+    fn status(&self, structure: Structure) -> Result<(), Errno> {
+        let (borrower, next) = uapi::decode_status(&structure.read()?);
         let link = self.link_of(borrower, next)?;
         let status = link.locked(|state| state.core.status());
-        user::write(argument, &status.encode())
+        structure.write(&status.encode())
     }
 
-    /// `read()`: whole events.
+    /// `read()`: whole events; nothing when the link is over and there are no more.
     pub fn read(&self, buffer: c_ulong, size: usize, may_wait: bool) -> Result<usize, Errno> {
         let link = self.link()?;
         let room = size / uapi::EVENT_BYTES;
@@ -186,6 +207,9 @@ impl Descriptor {
             }
             if written > 0 {
                 return Ok(written * uapi::EVENT_BYTES);
+            }
+            if Self::is_over(&link) {
+                return Ok(0);
             }
             if !may_wait {
                 return Err(EAGAIN);
@@ -220,10 +244,19 @@ impl Descriptor {
         is_first
     }
 
-    /// `poll()`: whether there is an event.
-    pub fn poll(&self, table: &PollTable) -> bool {
-        let Ok(link) = self.link() else { return false };
+    /// `poll()`: whether there is an event, or the end.
+    pub fn poll(&self, table: &PollTable) -> u32 {
+        let Ok(link) = self.link() else { return 0 };
         link.wait_queue().poll(table);
-        self.next_event(&link).is_some()
+        match (Self::is_over(&link), self.next_event(&link).is_some()) {
+            (true, _) => POLL_EVENT | POLL_END,
+            (false, true) => POLL_EVENT,
+            (false, false) => 0,
+        }
+    }
+
+    /// Whether no event can come any more.
+    fn is_over(link: &Link) -> bool {
+        link.locked(|state| state.core.state() == LinkState::Detached)
     }
 }

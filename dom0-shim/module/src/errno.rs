@@ -19,6 +19,8 @@ pub const EINTR: Errno = Errno(4);
 pub const EIO: Errno = Errno(5);
 /// No such device or address.
 pub const ENXIO: Errno = Errno(6);
+/// A structure has in it what nobody here knows.
+pub const E2BIG: Errno = Errno(7);
 /// Try again.
 pub const EAGAIN: Errno = Errno(11);
 /// Out of memory.

@@ -10,7 +10,7 @@ use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::link::{Awaited, NotSent, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::patience::{For, Patience};
-use xenlend_shim_core::regions::{Caller, NewRegion, Phase, Plan, RegionError};
+use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
 use crate::errno::{
@@ -46,7 +46,7 @@ pub fn set_region(link: &Shared<Link>, request: &RegionRequest, owner: u32) -> R
         return Err(ENOLINK);
     }
     sweep(link);
-    let caller = Caller { descriptor: owner, process: current_process() };
+    let caller = current_process(owner);
     let patience = &mut link.patience(For::Call);
     match link.locked(|state| state.core.plan_region(request, caller))? {
         Plan::Nothing => Ok(()),

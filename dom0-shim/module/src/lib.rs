@@ -22,6 +22,7 @@ mod lookup;
 mod page_in;
 mod permissions;
 mod revoke;
+mod structure;
 mod visits;
 mod waiter;
 mod worker;

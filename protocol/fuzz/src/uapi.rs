@@ -97,7 +97,8 @@ fn region(
 ) -> Option<Label> {
     let unsupported = u32::from(unsupported);
     // Several descriptors of a process, and several processes.
-    let caller = Caller { descriptor: u32::from(owner / 3), process: ProcessId(u64::from(owner % 3)) };
+    let process = ProcessId(u64::from(owner % 3));
+    let caller = Caller { descriptor: u32::from(owner / 3), process, user_limit: (1 << 47) - 4096 };
     match regions.plan(request, &APERTURE, caller, unsupported) {
         Ok(Plan::Create(new)) => {
             assert_eq!(request.flags & unsupported, 0);

@@ -37,9 +37,9 @@ pub struct Pair {
 }
 
 /// Who makes the region calls.
-pub const CALLER: Caller = Caller { descriptor: 1, process: ProcessId(11) };
+pub const CALLER: Caller = Caller { descriptor: 1, process: ProcessId(11), user_limit: (1 << 47) - 4096 };
 /// The same process, with another descriptor.
-pub const OTHER_CALLER: Caller = Caller { descriptor: 2, process: ProcessId(11) };
+pub const OTHER_CALLER: Caller = Caller { descriptor: 2, ..CALLER };
 
 pub const APERTURE_ADDRESS: u64 = 0x10_0000_0000;
 pub const APERTURE_PAGES: u32 = 16384;

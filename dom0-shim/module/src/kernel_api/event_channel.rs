@@ -9,10 +9,10 @@ use super::shared::Shared;
 use crate::errno::Errno;
 use crate::link::Link;
 
-/// A port that the broker binds to. Closed with its handler, or when it goes if it never got one.
+/// A port that the broker binds to. Closed with its interrupt, or when it goes if it never got one.
 pub struct Port {
     number: u32,
-    has_handler: AtomicBool,
+    has_interrupt: AtomicBool,
 }
 
 impl Port {
@@ -20,7 +20,7 @@ impl Port {
     pub fn new(remote: u16) -> Result<Self, Errno> {
         // SAFETY: a hypercall with its own buffer.
         match unsafe { ffi::xenlend_event_channel_new(remote) } {
-            port @ 1.. => Ok(Self { number: port as u32, has_handler: AtomicBool::new(false) }),
+            port @ 1.. => Ok(Self { number: port as u32, has_interrupt: AtomicBool::new(false) }),
             error => Err(Errno::from_kernel(error)),
         }
     }
@@ -39,8 +39,8 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        if !*self.has_handler.get_mut() {
-            // SAFETY: allocated by `new`, and nobody else closes it.
+        if !*self.has_interrupt.get_mut() {
+            // SAFETY: allocated by `new`, and nobody else closes it: it never had an interrupt.
             unsafe { ffi::xenlend_event_channel_close(self.number) };
         }
     }
@@ -56,13 +56,22 @@ impl Handler {
     /// Starts to handle events of the link's port.
     pub fn bind(link: &Shared<Link>) -> Result<Self, Errno> {
         let raw: *mut c_void = link.as_raw();
+        let port = link.port.number();
+        // SAFETY: the port is ours and open.
+        let irq = match unsafe { ffi::xenlend_event_channel_bind(port) } {
+            irq @ 1.. => irq,
+            error => return Err(Errno::from_kernel(error)),
+        };
+        // Whatever closes the interrupt closes the port: a second close could hit somebody else's.
+        link.port.has_interrupt.store(true, Ordering::Relaxed);
         // SAFETY: the handler runs until `unbind`, and the value holds the link until then.
-        match unsafe { ffi::xenlend_event_channel_bind(link.port.number(), raw) } {
-            irq @ 1.. => {
-                link.port.has_handler.store(true, Ordering::Relaxed);
-                Ok(Self { irq, link: Some(link.clone()) })
+        match unsafe { ffi::xenlend_event_channel_handle_irq(irq, raw) } {
+            0 => Ok(Self { irq, link: Some(link.clone()) }),
+            error => {
+                // SAFETY: bound above, and nobody handles it.
+                unsafe { ffi::xenlend_event_channel_put(port) };
+                Err(Errno::from_kernel(error))
             }
-            error => Err(Errno::from_kernel(error)),
         }
     }
 }

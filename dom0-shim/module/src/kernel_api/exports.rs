@@ -89,7 +89,7 @@ unsafe extern "C" fn xenlend_core_poll(
     descriptor: *mut c_void,
     file: *mut c_void,
     table: *mut c_void,
-) -> bool {
+) -> u32 {
     // SAFETY: the descriptor is open.
     let descriptor = unsafe { Shared::<Descriptor>::borrow_raw(descriptor) };
     descriptor.poll(&PollTable { file, table })

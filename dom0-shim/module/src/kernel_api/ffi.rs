@@ -72,6 +72,7 @@ extern "C" {
     pub fn xenlend_region_set_sequence(region: *mut c_void, sequence: c_ulong);
     pub fn xenlend_region_read_begin(region: *mut c_void) -> c_ulong;
     pub fn xenlend_region_current_process() -> u64;
+    pub fn xenlend_region_user_limit() -> u64;
     pub fn xenlend_region_is_killed(region: *mut c_void) -> bool;
 
     pub fn xenlend_address_space_enter(region: *mut c_void) -> bool;

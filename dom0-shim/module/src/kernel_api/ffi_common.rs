@@ -34,7 +34,9 @@ extern "C" {
 
     pub fn xenlend_event_channel_new(remote: u16) -> c_int;
     pub fn xenlend_event_channel_close(port: u32);
-    pub fn xenlend_event_channel_bind(port: u32, link: *mut c_void) -> c_int;
+    pub fn xenlend_event_channel_bind(port: u32) -> c_int;
+    pub fn xenlend_event_channel_handle_irq(irq: c_int, link: *mut c_void) -> c_int;
+    pub fn xenlend_event_channel_put(port: u32);
     pub fn xenlend_event_channel_unbind(irq: c_int, link: *mut c_void);
     pub fn xenlend_event_channel_notify(port: u32);
 

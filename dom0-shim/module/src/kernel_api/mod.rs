@@ -14,6 +14,7 @@ pub mod module;
 pub mod pci;
 pub mod region;
 pub mod shared;
+#[allow(dead_code, reason = "the borrower's module uses the rest")]
 pub mod user;
 pub mod wait;
 pub mod worker;

@@ -5,17 +5,20 @@ use core::ffi::{c_ulong, c_void};
 use core::ptr::NonNull;
 
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_shim_core::regions::ProcessId;
+use xenlend_shim_core::regions::{Caller, ProcessId};
 
 use super::ffi;
 use super::shared::Shared;
 use crate::errno::{Errno, ENOMEM};
 use crate::link::Link;
 
-/// Names the calling process's address space.
-pub fn current_process() -> ProcessId {
+/// The calling process, which uses this descriptor.
+pub fn current_process(descriptor: u32) -> Caller {
     // SAFETY: asks about the current task.
-    ProcessId(unsafe { ffi::xenlend_region_current_process() })
+    let process = ProcessId(unsafe { ffi::xenlend_region_current_process() });
+    // SAFETY: a constant of the kernel and its processor.
+    let user_limit = unsafe { ffi::xenlend_region_user_limit() };
+    Caller { descriptor, process, user_limit }
 }
 
 /// A counted reference. Dropping the last one may sleep.

@@ -12,6 +12,15 @@ pub fn is_administrator() -> bool {
     unsafe { ffi::xenlend_user_is_administrator() }
 }
 
+/// Copies from the calling process, as many bytes as there is room for.
+pub fn read_into(from: c_ulong, bytes: &mut [u8]) -> Result<(), Errno> {
+    // SAFETY: `bytes` is valid for its length; the glue checks the address of the process.
+    match unsafe { ffi::xenlend_user_read(bytes.as_mut_ptr().cast::<c_void>(), from, bytes.len()) } {
+        0 => Ok(()),
+        _ => Err(EFAULT),
+    }
+}
+
 /// Copies from the calling process.
 pub fn read<const N: usize>(from: c_ulong) -> Result<[u8; N], Errno> {
     let mut bytes = [0; N];

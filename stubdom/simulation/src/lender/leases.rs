@@ -63,7 +63,7 @@ async fn set_region(sim: Sim, request: RegionRequest) {
         return;
     }
     sweep(&sim).await;
-    let caller = Caller { descriptor: 1, process: ProcessId(1) };
+    let caller = Caller { descriptor: 1, process: ProcessId(1), user_limit: 1 << 47 };
     let plan = locked(&sim, |state| state.core.plan_region(&request, caller)).await;
     sim.note(|| format!("region call for slot {}: {plan:?}", request.slot));
     match plan {
