@@ -24,10 +24,8 @@ const DRIVER: &[Shown] = &[
 ];
 
 /// Revocation by force, and a control: a broker that does not remove is noticed.
-const FORCE: &[Shown] = &[
-    ("a_paused_broker_leaves_no_stale_access", None),
-    ("a_broker_that_does_not_remove_is_noticed", Some(&["skip-unmap", "50"])),
-];
+const FORCE: &[Shown] =
+    &[("a_paused_broker_leaves_no_stale_access", None), ("a_broker_that_does_not_remove_is_noticed", None)];
 
 /// A guest that never stops asking, beside another one.
 const HOSTILE: &[Shown] = &[("a_storm_of_accesses_costs_the_other_guest_nothing", None)];
