@@ -61,6 +61,16 @@ void xenlend_bus_withdraw(void)
 	xenbus_rm(XBT_NIL, "data", "xenlend-aperture");
 }
 
+void xenlend_bus_keep(struct xenbus_device *device)
+{
+	get_device(&device->dev);
+}
+
+void xenlend_bus_forget(struct xenbus_device *device)
+{
+	put_device(&device->dev);
+}
+
 u16 xenlend_bus_backend(struct xenbus_device *device)
 {
 	return device->otherend_id;

@@ -123,6 +123,10 @@ int xenlend_bus_register(void);
 int xenlend_bus_offer(u64 first_frame, u64 pages);
 void xenlend_bus_withdraw(void);
 void xenlend_bus_unregister(void);
+/* A counted reference, of a device that is bound or not. */
+void xenlend_bus_keep(struct xenbus_device *device);
+void xenlend_bus_forget(struct xenbus_device *device);
+/* From here on: of a device that is bound, but for xenlend_bus_switch(). */
 u16 xenlend_bus_backend(struct xenbus_device *device);
 /* A number among the backend's nodes. */
 int xenlend_bus_read(struct xenbus_device *device, const char *name, u64 *value);

@@ -10,7 +10,7 @@ use xenlend_front_core::page_set::words_for;
 use crate::driver::Driver;
 use crate::errno::{Errno, EBUSY, EINVAL, ENOMEM};
 use crate::kernel_api::aperture::{address_bits, Claim};
-use crate::kernel_api::bus::Device;
+use crate::kernel_api::bus::{Device, KeptDevice};
 use crate::kernel_api::event_channel::{Handler, Port};
 use crate::kernel_api::grant::{rings, OwnedRing, RingPages};
 use crate::kernel_api::memory::KernelSlice;
@@ -25,7 +25,7 @@ const PATIENCE_MS: u32 = 5000;
 /// The device, and what it holds outside the driver's mutex.
 #[derive(Default)]
 pub struct Bus {
-    device: Option<Device>,
+    device: Option<KeptDevice>,
     phase: Phase,
     running: Option<Running>,
     /// The rings of a link that is over, until the broker has let go of them.
@@ -49,19 +49,19 @@ fn failure(text: &'static core::ffi::CStr) -> impl Fn(Errno) -> Failure {
 }
 
 /// A device has come. It is connected when its backend waits for it.
-pub fn probe(driver: &Driver, device: Device) -> Result<(), Errno> {
+pub fn probe(driver: &Driver, device: Device<'_>) -> Result<(), Errno> {
     let mut bus = driver.bus.lock();
     if bus.device.is_some() {
         return Err(EBUSY);
     }
-    *bus = Bus { device: Some(device), ..Bus::default() };
+    *bus = Bus { device: Some(device.keep()), ..Bus::default() };
     Ok(())
 }
 
 /// The backend's state has changed, or is told for the first time.
-pub fn backend_changed(driver: &Driver, device: Device, state: u32) {
+pub fn backend_changed(driver: &Driver, device: Device<'_>, state: u32) {
     let mut bus = driver.bus.lock();
-    if bus.device != Some(device) {
+    if !device.is(bus.device.as_ref()) {
         return;
     }
     bus.note_end(driver);
@@ -100,9 +100,9 @@ pub fn backend_changed(driver: &Driver, device: Device, state: u32) {
 }
 
 /// The device goes: unbound, the module unloaded, or its nodes removed.
-pub fn remove(driver: &Driver, device: Device) {
+pub fn remove(driver: &Driver, device: Device<'_>) {
     let mut bus = driver.bus.lock();
-    if bus.device != Some(device) {
+    if !device.is(bus.device.as_ref()) {
         return;
     }
     let had_link = bus.running.is_some() || bus.parting.is_some();
@@ -128,7 +128,7 @@ impl Bus {
         }
     }
 
-    fn connect(&mut self, driver: &Driver, device: Device) {
+    fn connect(&mut self, driver: &Driver, device: Device<'_>) {
         match self.make(driver, device) {
             Ok(()) => self.phase = Phase::Named,
             Err(Failure { error, text }) => {
@@ -141,7 +141,7 @@ impl Bus {
     }
 
     /// Makes a link and names it to the backend.
-    fn make(&mut self, driver: &Driver, device: Device) -> Result<(), Failure> {
+    fn make(&mut self, driver: &Driver, device: Device<'_>) -> Result<(), Failure> {
         let gfn = device.read(c"aperture-gfn").map_err(failure(c"reading aperture-gfn"))?;
         let pages = device.read(c"aperture-pages").map_err(failure(c"reading aperture-pages"))?;
         let aperture = Aperture::check(gfn, pages, address_bits())
@@ -164,7 +164,7 @@ impl Bus {
             let refused = state.core.connect(core);
             if refused.is_none() {
                 state.link = Some(link.clone());
-                state.device = Some(device);
+                state.device = Some(device.keep());
             }
             refused
         });
@@ -198,10 +198,8 @@ impl Bus {
 
     /// Ends the link, if there is one, and takes everything out of programs' page tables. The rings stay.
     fn part(&mut self, driver: &Driver) {
-        let (core, link) = driver.locked(|state| {
-            state.device = None;
-            (state.core.disconnect(), state.link.take())
-        });
+        let (core, link, _device) =
+            driver.locked(|state| (state.core.disconnect(), state.link.take(), state.device.take()));
         let Some(core) = core else { return };
         let running = self.running.take();
         let claim = running.map(|Running { handler, claim }| {

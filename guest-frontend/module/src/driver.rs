@@ -9,7 +9,7 @@ use xenlend_front_core::prefault::MAX_PREFAULTS;
 
 use crate::bus::Bus;
 use crate::kernel_api::aperture::Reservation;
-use crate::kernel_api::bus::Device;
+use crate::kernel_api::bus::KeptDevice;
 use crate::kernel_api::grant::OwnedRing;
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
@@ -28,7 +28,7 @@ pub struct State {
     /// The port of the link.
     pub link: Option<Shared<Link>>,
     /// Its device, which the work item tells of the link's end.
-    pub device: Option<Device>,
+    pub device: Option<KeptDevice>,
 }
 
 /// The driver. Fields are in the order of the locks: outermost first.

@@ -10,7 +10,7 @@ use xenlend_front_core::link::{Answer, Link as CoreLink, Touch};
 use xenlend_front_core::page_set::Pages;
 
 use crate::driver::{Driver, State};
-use crate::kernel_api::fault::{Fault, Outcome, BUS, FALLBACK, NOPAGE, OUT_OF_MEMORY, RETRY};
+use crate::kernel_api::fault::{Fault, Outcome, Reply, BUS, FALLBACK, NOPAGE, OUT_OF_MEMORY};
 use crate::kernel_api::wait::{Mode, Seen, Woken};
 
 /// What follows the look under the mutex.
@@ -18,6 +18,8 @@ enum Next {
     Done(Outcome),
     /// Not without a page table.
     MakeTable,
+    /// The task may not wait, and is told to retry.
+    Retry,
     Wait {
         seen: Seen,
         for_room: bool,
@@ -25,23 +27,21 @@ enum Next {
 }
 
 /// Handles it.
-pub fn handle(driver: &Driver, fault: &Fault<'_>, huge: bool) -> Outcome {
-    let Some(touch) = fault.touch() else { return BUS };
-    let mut next = look(driver, fault, &touch, huge, true);
+pub fn handle(driver: &Driver, fault: Fault<'_>, huge: bool) -> Reply {
+    let Some(touch) = fault.touch() else { return fault.answer(BUS) };
+    let mut next = look(driver, &fault, &touch, huge, true);
     if matches!(next, Next::MakeTable) {
         if !fault.make_table() {
-            return OUT_OF_MEMORY;
+            return fault.answer(OUT_OF_MEMORY);
         }
-        next = look(driver, fault, &touch, huge, false);
+        next = look(driver, &fault, &touch, huge, false);
     }
     match next {
-        Next::Done(outcome) => outcome,
+        Next::Done(outcome) => fault.answer(outcome),
         // Not said twice; if it were, the touch would be made again.
-        Next::MakeTable => NOPAGE,
-        Next::Wait { seen, for_room } => {
-            sleep(driver, fault, &touch, seen, for_room);
-            RETRY
-        }
+        Next::MakeTable => fault.answer(NOPAGE),
+        Next::Retry => fault.retry(),
+        Next::Wait { seen, for_room } => sleep(driver, fault, &touch, seen, for_room),
     }
 }
 
@@ -61,8 +61,8 @@ fn look(driver: &Driver, fault: &Fault<'_>, touch: &Touch, huge: bool, is_first:
         }
         match answer {
             Answer::Insert(pages) => Next::Done(insert(state, fault, aperture, touch.page, pages)),
-            Answer::InsertHuge(first) => {
-                let outcome = fault.insert_huge(aperture.frame(first));
+            Answer::InsertHuge(_) => {
+                let outcome = fault.insert_huge(aperture);
                 add(&mut counters.entries_2mib, u64::from(outcome == NOPAGE));
                 Next::Done(outcome)
             }
@@ -75,12 +75,12 @@ fn look(driver: &Driver, fault: &Fault<'_>, touch: &Touch, huge: bool, is_first:
                 add(&mut counters.waits, 1);
                 Next::Wait { seen: driver.seen(), for_room: answer == Answer::WaitForRoom }
             }
-            Answer::Wait | Answer::WaitForRoom if fault.must_not_wait() => Next::Done(RETRY),
+            Answer::Wait | Answer::WaitForRoom if fault.must_not_wait() => Next::Retry,
             Answer::Wait | Answer::WaitForRoom => {
                 // Whoever can neither wait nor retry gets the page as it is: the second stage completes
                 // the access, as it does for a guest without this driver.
                 add(&mut counters.forced_insertions, 1);
-                Next::Done(fault.insert(touch.page, aperture.frame(touch.page)))
+                Next::Done(fault.insert(touch.page, aperture))
             }
         }
     })
@@ -88,11 +88,11 @@ fn look(driver: &Driver, fault: &Fault<'_>, touch: &Touch, huge: bool, is_first:
 
 /// Maps a run: the touched page decides, the others come along if they can.
 fn insert(state: &mut State, fault: &Fault<'_>, aperture: Aperture, touched: u32, pages: Pages) -> Outcome {
-    let outcome = fault.insert(touched, aperture.frame(touched));
+    let outcome = fault.insert(touched, aperture);
     let mut inserted = u64::from(outcome == NOPAGE);
     if outcome == NOPAGE {
         for page in (pages.first..pages.end).filter(|page| *page != touched) {
-            if fault.insert(page, aperture.frame(page)) != NOPAGE {
+            if fault.insert(page, aperture) != NOPAGE {
                 break;
             }
             inserted += 1;
@@ -104,8 +104,11 @@ fn insert(state: &mut State, fault: &Fault<'_>, aperture: Aperture, touched: u32
 
 /// Lets go of the fault's locks and waits until the page has been answered for, or there may be room to
 /// ask, or the task is killed. The touch is tried again in any case.
-fn sleep(driver: &Driver, fault: &Fault<'_>, touch: &Touch, mut seen: Seen, for_room: bool) {
-    let kept = fault.unlock();
+fn sleep(driver: &Driver, fault: Fault<'_>, touch: &Touch, mut seen: Seen, for_room: bool) -> Reply {
+    let unlocked = match fault.unlock() {
+        Ok(unlocked) => unlocked,
+        Err(fault) => return fault.retry(),
+    };
     while driver.wait(seen, Mode::Killable) == Woken::Yes && !for_room {
         let (is_awaited, now) =
             driver.locked(|state| (state.core.is_awaited(touch.serial, touch.page), driver.seen()));
@@ -114,5 +117,5 @@ fn sleep(driver: &Driver, fault: &Fault<'_>, touch: &Touch, mut seen: Seen, for_
         }
         seen = now;
     }
-    drop(kept);
+    unlocked.retry()
 }

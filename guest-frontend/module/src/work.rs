@@ -34,8 +34,7 @@ pub fn run(driver: &Driver) {
             Turn::Ended(reason) => {
                 mapping::zap_all();
                 log_error!("the broker's link is over (reason {})", reason);
-                // Whoever takes the device away waits for this run first.
-                if let Some(device) = driver.locked(|state| state.device) {
+                if let Some(device) = driver.locked(|state| state.device.clone()) {
                     device.switch(CLOSING);
                 }
                 return;

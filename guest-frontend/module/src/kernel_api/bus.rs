@@ -2,37 +2,55 @@
 //! A device on xenbus.
 
 use core::ffi::{c_int, c_void, CStr};
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::ffi;
 use crate::errno::Errno;
 
-/// A device that this driver is bound to. Valid from its probe until its remove has returned: whoever
-/// keeps a copy gives it up before that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Device(NonNull<c_void>);
+/// A device that is bound to this driver for as long as `'bound`, which is a call of the bus.
+#[derive(Clone, Copy)]
+pub struct Device<'bound> {
+    device: NonNull<c_void>,
+    bound: PhantomData<&'bound ()>,
+}
 
-// SAFETY: xenbus devices are for use by any task.
-unsafe impl Send for Device {}
-// SAFETY: as above.
-unsafe impl Sync for Device {}
+impl Device<'_> {
+    /// Runs `act` on a device of C's; `None` if that is none.
+    ///
+    /// # Safety
+    /// The device is bound until `act` has returned.
+    pub(super) unsafe fn with<T>(
+        device: *mut c_void,
+        act: impl for<'bound> FnOnce(Device<'bound>) -> T,
+    ) -> Option<T> {
+        let device = NonNull::new(device)?;
+        Some(act(Device { device, bound: PhantomData }))
+    }
 
-impl Device {
-    pub(super) fn new(device: *mut c_void) -> Option<Self> {
-        NonNull::new(device).map(Self)
+    /// A reference that outlives this call.
+    pub fn keep(self) -> KeptDevice {
+        // SAFETY: the device is bound, so it exists.
+        unsafe { ffi::xenlend_bus_keep(self.device.as_ptr()) };
+        KeptDevice(self.device)
+    }
+
+    /// Whether it is the one that was kept.
+    pub fn is(self, kept: Option<&KeptDevice>) -> bool {
+        kept.is_some_and(|kept| kept.0 == self.device)
     }
 
     /// The backend's domain.
     pub fn backend(self) -> u16 {
         // SAFETY: the device is bound.
-        unsafe { ffi::xenlend_bus_backend(self.0.as_ptr()) }
+        unsafe { ffi::xenlend_bus_backend(self.device.as_ptr()) }
     }
 
     /// A number among the backend's nodes.
     pub fn read(self, name: &CStr) -> Result<u64, Errno> {
         let mut value = 0;
         // SAFETY: the device is bound; the name ends with a zero; `value` is written.
-        match unsafe { ffi::xenlend_bus_read(self.0.as_ptr(), name.as_ptr(), &raw mut value) } {
+        match unsafe { ffi::xenlend_bus_read(self.device.as_ptr(), name.as_ptr(), &raw mut value) } {
             0 => Ok(value),
             error => Err(Errno::from_kernel(error)),
         }
@@ -41,7 +59,7 @@ impl Device {
     /// Writes a number among the device's own nodes.
     pub fn write(self, name: &CStr, value: u64, hex: bool) -> Result<(), Errno> {
         // SAFETY: the device is bound; the name ends with a zero.
-        match unsafe { ffi::xenlend_bus_write(self.0.as_ptr(), name.as_ptr(), value, hex) } {
+        match unsafe { ffi::xenlend_bus_write(self.device.as_ptr(), name.as_ptr(), value, hex) } {
             0 => Ok(()),
             error => Err(Errno::from_kernel(error)),
         }
@@ -50,25 +68,56 @@ impl Device {
     /// Says how far it is. The kernel writes what went wrong to the error node.
     pub fn switch(self, state: u32) {
         // SAFETY: the device is bound.
-        let _ = unsafe { ffi::xenlend_bus_switch(self.0.as_ptr(), state) };
+        let _ = unsafe { ffi::xenlend_bus_switch(self.device.as_ptr(), state) };
     }
 
     /// Writes the error node and says Closing.
     pub fn fail(self, error: Errno, text: &CStr) {
         // SAFETY: the device is bound; the text ends with a zero.
-        unsafe { ffi::xenlend_bus_fail(self.0.as_ptr(), -c_int::from(error.0), text.as_ptr()) };
+        unsafe { ffi::xenlend_bus_fail(self.device.as_ptr(), -c_int::from(error.0), text.as_ptr()) };
     }
 
     /// Whether its nodes are there.
     pub fn exists(self) -> bool {
         // SAFETY: the device is bound.
-        unsafe { ffi::xenlend_bus_exists(self.0.as_ptr()) }
+        unsafe { ffi::xenlend_bus_exists(self.device.as_ptr()) }
     }
 
     /// Waits until the backend has let go, or so long. Not in xenbus's own thread.
     pub fn await_backend(self, ms: u32) {
         // SAFETY: the device is bound; may sleep.
-        unsafe { ffi::xenlend_bus_await_backend(self.0.as_ptr(), ms) };
+        unsafe { ffi::xenlend_bus_await_backend(self.device.as_ptr(), ms) };
+    }
+}
+
+/// A counted reference to a device, bound or not. What needs a backend takes a [`Device`].
+pub struct KeptDevice(NonNull<c_void>);
+
+// SAFETY: xenbus devices are for use by any task, and counted by the kernel.
+unsafe impl Send for KeptDevice {}
+// SAFETY: as above.
+unsafe impl Sync for KeptDevice {}
+
+impl KeptDevice {
+    /// Says how far it is; in vain if its nodes are gone.
+    pub fn switch(&self, state: u32) {
+        // SAFETY: the device exists as long as `self`; only its own name is used.
+        let _ = unsafe { ffi::xenlend_bus_switch(self.0.as_ptr(), state) };
+    }
+}
+
+impl Clone for KeptDevice {
+    fn clone(&self) -> Self {
+        // SAFETY: the device exists as long as `self`.
+        unsafe { ffi::xenlend_bus_keep(self.0.as_ptr()) };
+        Self(self.0)
+    }
+}
+
+impl Drop for KeptDevice {
+    fn drop(&mut self) {
+        // SAFETY: gives back the reference that was taken when `self` was made.
+        unsafe { ffi::xenlend_bus_forget(self.0.as_ptr()) };
     }
 }
 

@@ -125,9 +125,11 @@ unsafe extern "C" fn xenlend_core_map(map: *mut RawMap) -> c_int {
 
 #[no_mangle]
 unsafe extern "C" fn xenlend_core_fault(raw: *const RawFault, huge: bool) -> u32 {
-    // SAFETY: C passes a structure of its own stack, about a fault whose locks are held.
+    // SAFETY: C passes a structure of its own stack.
     let raw = unsafe { &*raw };
-    fault::handle(driver(), &Fault::new(raw), huge)
+    // SAFETY: C asks once about a fault, with its locks held, and leaves them to the answer.
+    let fault = unsafe { Fault::new(raw) };
+    fault::handle(driver(), fault, huge).into_kernel()
 }
 
 #[no_mangle]
@@ -142,19 +144,20 @@ extern "C" fn xenlend_core_work() {
 }
 
 #[no_mangle]
-extern "C" fn xenlend_core_probe(device: *mut c_void) -> c_int {
-    let Some(device) = Device::new(device) else { return EINVAL.to_kernel() as c_int };
-    match bus::probe(driver(), device) {
-        Ok(()) => 0,
-        Err(error) => error.to_kernel() as c_int,
+unsafe extern "C" fn xenlend_core_probe(device: *mut c_void) -> c_int {
+    // SAFETY: the bus keeps the device bound during this call.
+    let probed = unsafe { Device::with(device, |device| bus::probe(driver(), device)) };
+    match probed {
+        Some(Ok(())) => 0,
+        Some(Err(error)) => error.to_kernel() as c_int,
+        None => EINVAL.to_kernel() as c_int,
     }
 }
 
 #[no_mangle]
-extern "C" fn xenlend_core_backend_changed(device: *mut c_void, state: u32) {
-    if let Some(device) = Device::new(device) {
-        bus::backend_changed(driver(), device, state);
-    }
+unsafe extern "C" fn xenlend_core_backend_changed(device: *mut c_void, state: u32) {
+    // SAFETY: as above.
+    unsafe { Device::with(device, |device| bus::backend_changed(driver(), device, state)) };
 }
 
 #[no_mangle]
@@ -163,8 +166,7 @@ extern "C" fn xenlend_core_has_let_go(state: u32) -> bool {
 }
 
 #[no_mangle]
-extern "C" fn xenlend_core_remove(device: *mut c_void) {
-    if let Some(device) = Device::new(device) {
-        bus::remove(driver(), device);
-    }
+unsafe extern "C" fn xenlend_core_remove(device: *mut c_void) {
+    // SAFETY: as above: it is unbound when this has returned.
+    unsafe { Device::with(device, |device| bus::remove(driver(), device)) };
 }

@@ -58,6 +58,8 @@ extern "C" {
 
     pub fn xenlend_bus_offer(first_frame: u64, pages: u64) -> c_int;
     pub fn xenlend_bus_withdraw();
+    pub fn xenlend_bus_keep(device: *mut c_void);
+    pub fn xenlend_bus_forget(device: *mut c_void);
     pub fn xenlend_bus_backend(device: *mut c_void) -> u16;
     pub fn xenlend_bus_read(device: *mut c_void, name: *const c_char, value: *mut u64) -> c_int;
     pub fn xenlend_bus_write(device: *mut c_void, name: *const c_char, value: u64, hex: bool) -> c_int;
