@@ -100,6 +100,12 @@ static vm_fault_t xenlend_mapping_fault(struct vm_fault *fault)
 	return (__force vm_fault_t)xenlend_mapping_touch(fault, false);
 }
 
+/*
+ * Entries of 2 MiB need a kernel that marks them special: without the mark whoever pins pages (O_DIRECT) takes
+ * the frame behind one for a page of this guest's own.
+ */
+#define XENLEND_HAS_HUGE	IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP)
+
 static vm_fault_t xenlend_mapping_huge_fault(struct vm_fault *fault, unsigned int order)
 {
 	/* An entry of 2 MiB is put at the address's multiple, which must be the aperture's too. */
@@ -135,7 +141,7 @@ static const struct vm_operations_struct xenlend_mapping_operations = {
 	.open = xenlend_mapping_open,
 	.close = xenlend_mapping_close,
 	.fault = xenlend_mapping_fault,
-	.huge_fault = xenlend_mapping_huge_fault,
+	.huge_fault = XENLEND_HAS_HUGE ? xenlend_mapping_huge_fault : NULL,
 };
 
 int xenlend_mapping_make(struct vm_area_struct *area)
@@ -190,7 +196,7 @@ u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame)
 {
 	vm_fault_t result;
 
-	if (!down_write_trylock(&xenlend_tables))
+	if (!XENLEND_HAS_HUGE || !down_write_trylock(&xenlend_tables))
 		return (__force u32)VM_FAULT_FALLBACK;
 	result = vmf_insert_pfn_pmd(fault, __pfn_to_pfn_t(frame, PFN_DEV), fault->flags & FAULT_FLAG_WRITE);
 	up_write(&xenlend_tables);

@@ -18,7 +18,7 @@ use crate::scenario_run::Verdict;
 use crate::tally::Tally;
 use crate::unavailable::Unavailable;
 use crate::workspace::Workspace;
-use crate::{fuzz, licences, unikernel};
+use crate::{fuzz, licences, old_kernel, unikernel};
 
 /// The lender's kernel module, a workspace of its own.
 pub const MODULE: &str = "dom0-shim/module/Cargo.toml";
@@ -158,6 +158,16 @@ pub fn fuzz_targets(workspace: &Workspace, full: bool, tally: &mut Tally) {
     let start = Instant::now();
     let verdict = fuzz::check(workspace, full).unwrap_or_else(|error| Verdict::Failed(format!("{error:#}")));
     tally.count("fuzz targets", start.elapsed().as_secs_f64(), &verdict);
+}
+
+/// The guest's driver as an older kernel has it.
+pub fn older_kernels(workspace: &Workspace, root: &BuildRoot, tally: &mut Tally) {
+    let start = Instant::now();
+    let verdict = match old_kernel::check(workspace, root) {
+        Ok(()) => Verdict::Passed,
+        Err(error) => Verdict::Failed(format!("{error:#}")),
+    };
+    tally.count("driver for older kernels", start.elapsed().as_secs_f64(), &verdict);
 }
 
 /// The build of the patched hypervisor; skipped without a source.

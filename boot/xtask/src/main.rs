@@ -30,6 +30,7 @@ mod licences;
 mod lock;
 mod measured;
 mod named_source;
+mod old_kernel;
 mod parts;
 mod preflight;
 mod programs;

@@ -91,6 +91,7 @@ fn check_host(workspace: &Workspace, full: bool, tally: &mut Tally) -> Result<()
     })?;
     host_checks::tests(workspace, Some(&root), full, tally)?;
     host_checks::fuzz_targets(workspace, full, tally);
+    host_checks::older_kernels(workspace, &root, tally);
     host_checks::patched_xen(workspace, &root, tally);
     Ok(())
 }
