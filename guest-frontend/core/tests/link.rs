@@ -14,7 +14,7 @@ use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
-use xenlend_protocol::ring::RingMemory;
+use xenlend_protocol::ring::{Priority, RingMemory};
 
 #[test]
 fn the_driver_speaks_first_and_names_its_aperture() {
@@ -201,6 +201,20 @@ fn a_full_ring_makes_the_task_wait_for_room_and_wakes_it() {
     assert_eq!(bench.driver.turn(), Turn::Idle);
     assert!(bench.driver.take_effects().wake);
     assert_eq!(bench.touch(serial, page), Answer::Wait);
+}
+
+#[test]
+fn a_broker_that_waits_for_room_is_told_of_it() {
+    let (mut bench, ..) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    // Of a lease that is over: nothing is answered.
+    let stale = present(LeaseId { index: 9, generation: 7 }, 0, 1);
+    bench.to_driver.send(&stale, Priority::Reserved).unwrap();
+    bench.driver.take_effects();
+    assert_eq!(bench.driver.turn(), Turn::More);
+    assert!(!bench.driver.take_effects().notify, "nobody waits");
+    while bench.to_driver.send(&stale, Priority::Reserved).is_ok() {}
+    assert_eq!(bench.driver.turn(), Turn::More);
+    assert!(bench.driver.take_effects().notify);
 }
 
 #[test]

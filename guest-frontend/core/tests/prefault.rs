@@ -125,6 +125,20 @@ fn what_was_said_before_the_request_is_no_answer_to_it() {
 }
 
 #[test]
+fn what_could_not_be_had_before_the_request_does_not_count() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 2, LossPolicy::Zeros);
+    assert_eq!(bench.touch(serial, 1), Answer::Wait);
+    // Said before the request is made, and heard after it.
+    bench.to_driver.send(&unavailable(id, 1, 1), Priority::Reserved).unwrap();
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 2 }).unwrap();
+    assert_eq!(bench.driver.turn(), Turn::More);
+    let asked: Vec<_> = std::iter::from_fn(|| bench.said()).collect();
+    assert_eq!(asked, [wait_for(id, 1, 1), wait_for(id, 0, 2)]);
+    bench.say(present(id, 0, 2));
+    assert_eq!(completion(&mut bench).status, PRESENT);
+}
+
+#[test]
 fn little_is_outstanding_at_a_time() {
     let (mut bench, id, serial) = Bench::with_lease(3, 0, 4096, LossPolicy::Zeros);
     bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 4096 }).unwrap();
