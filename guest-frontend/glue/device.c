@@ -10,8 +10,8 @@
 #include "glue.h"
 
 /* The Rust core computes the same numbers from its own layouts. */
-static_assert(XENLEND_GUEST_INFO == 0x8018C520);
-static_assert(XENLEND_GUEST_GET_LEASES == 0xC010C524);
+static_assert(XENLEND_GUEST_INFO == 0x8020C520);
+static_assert(XENLEND_GUEST_GET_LEASES == 0xC018C524);
 static_assert(XENLEND_GUEST_PREFAULT == 0x4018C522);
 static_assert(XENLEND_GUEST_COUNTERS == 0x8060C523);
 static_assert(sizeof(struct xenlend_guest_lease) == 72);

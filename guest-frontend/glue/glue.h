@@ -18,7 +18,7 @@ struct xenbus_device;
 /* A touch that the page table has no entry for; pages count from the aperture's first. */
 struct xenlend_fault {
 	struct vm_fault *fault;
-	u64 serial;			/* of the lease, from xenlend_map */
+	u64 name;			/* of the mapping, from xenlend_map */
 	u64 page;
 	u64 first;			/* pages of the mapping: first and behind the last */
 	u64 end;
@@ -27,15 +27,21 @@ struct xenlend_fault {
 	u32 must_not_wait;		/* may be answered with "retry", but not wait */
 };
 
+/* xenlend_map.kind */
+#define XENLEND_MAP_WRITE_COMBINING	0
+#define XENLEND_MAP_UNCACHED		1
+#define XENLEND_MAP_WRITE_BACK		2
+
 /* A mapping that a program asks for. */
 struct xenlend_map {
-	u64 first;
+	u64 first;			/* as in mmap()'s offset; out: page of the aperture */
 	u64 pages;
 	u32 is_shared;
 	u32 writes;
 	u32 executes;
 	u32 may_write;			/* out */
-	u64 serial;			/* out */
+	u64 name;			/* out: for faults */
+	u32 kind;			/* out: XENLEND_MAP_* */
 };
 
 /* --- defined in Rust: module/src/kernel_api/exports.rs -------------------- */
@@ -90,6 +96,8 @@ bool xenlend_fault_has_table(struct vm_fault *fault);
 int xenlend_fault_make_table(struct vm_fault *fault);
 /* Each a vm_fault_t; the pages are inside the mapping and the fault's locks are held. */
 u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame);
+/* Of the mapping's own type, whatever xenlend_aperture_combine() has said. */
+u32 xenlend_fault_insert_typed(struct vm_fault *fault, u64 page, u64 frame);
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame);
 /* Lets go of the fault's locks; nothing of the fault may be used after it. Gives what keeps the driver. */
 void *xenlend_fault_unlock(struct vm_fault *fault);

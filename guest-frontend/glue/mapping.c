@@ -80,7 +80,7 @@ static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 	bool stays = fault->flags & FAULT_FLAG_RETRY_NOWAIT;
 	const struct xenlend_fault touch = {
 		.fault = fault,
-		.serial = (unsigned long)area->vm_private_data,
+		.name = (unsigned long)area->vm_private_data,
 		.page = fault->pgoff,
 		.first = area->vm_pgoff,
 		.end = area->vm_pgoff + vma_pages(area),
@@ -159,8 +159,12 @@ int xenlend_mapping_make(struct vm_area_struct *area)
 		return error;
 	vm_flags_mod(area, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP | VM_HUGEPAGE,
 		     VM_MAYEXEC | (map.may_write ? 0 : VM_MAYWRITE));
-	area->vm_page_prot = pgprot_writecombine(area->vm_page_prot);
-	area->vm_private_data = (void *)(unsigned long)map.serial;
+	area->vm_pgoff = map.first;
+	if (map.kind == XENLEND_MAP_WRITE_COMBINING)
+		area->vm_page_prot = pgprot_writecombine(area->vm_page_prot);
+	else if (map.kind == XENLEND_MAP_UNCACHED)
+		area->vm_page_prot = pgprot_noncached(area->vm_page_prot);
+	area->vm_private_data = (void *)(unsigned long)map.name;
 	area->vm_ops = &xenlend_mapping_operations;
 	return 0;
 }
@@ -190,6 +194,32 @@ u32 xenlend_fault_insert(struct vm_fault *fault, u64 page, u64 frame)
 	if (pmd_trans_huge(READ_ONCE(*fault->pmd)))
 		return (__force u32)VM_FAULT_NOPAGE;
 	return (__force u32)vmf_insert_pfn_prot(area, address, frame, area->vm_page_prot);
+}
+
+struct xenlend_entry {
+	struct vm_area_struct *area;
+	u64 frame;
+};
+
+static int xenlend_entry_set(pte_t *entry, unsigned long address, void *data)
+{
+	const struct xenlend_entry *wanted = data;
+
+	if (pte_none(ptep_get(entry)))
+		set_pte_at(wanted->area->vm_mm, address, entry,
+			   pte_mkspecial(pfn_pte(wanted->frame, wanted->area->vm_page_prot)));
+	return 0;
+}
+
+/* vmf_insert_pfn_prot() would give it the type that the kernel keeps for the whole aperture. */
+u32 xenlend_fault_insert_typed(struct vm_fault *fault, u64 page, u64 frame)
+{
+	struct vm_area_struct *area = fault->vma;
+	unsigned long address = area->vm_start + ((page - area->vm_pgoff) << PAGE_SHIFT);
+	struct xenlend_entry wanted = { .area = area, .frame = frame };
+	int error = apply_to_page_range(area->vm_mm, address, PAGE_SIZE, xenlend_entry_set, &wanted);
+
+	return (__force u32)(error ? vmf_error(error) : VM_FAULT_NOPAGE);
 }
 
 u32 xenlend_fault_insert_huge(struct vm_fault *fault, u64 frame)

@@ -7,9 +7,20 @@
  * to sleep (SIGKILL ends it) until the lender has brought the page back. A lease that has ended, and a lost
  * page of a lease with XENLEND_GUEST_LEASE_LOSS_FAULT, raises SIGBUS.
  *
- * mmap(): MAP_SHARED, offset and length inside one lease. ENXIO no lease covers it; EINVAL a private
- * mapping; EACCES PROT_WRITE on a read-only lease, or PROT_EXEC; EOPNOTSUPP a cache mode
- * that the driver does not have.
+ * mmap(): MAP_SHARED, offset and length inside one lease; the offset may carry one of XENLEND_GUEST_MAP_*. ENXIO
+ * no lease covers it; EINVAL a private mapping, or a flag that this driver does not know; EACCES PROT_WRITE on a
+ * read-only lease, or PROT_EXEC; EOPNOTSUPP the lease cannot be mapped as the flag says.
+ *
+ * How a lease is mapped without a flag is a property of it, XENLEND_GUEST_LEASE_WRITE_BACK. Of one that is
+ * write-combining, which is all that an unpatched Xen has, stores may become visible to others in any order: a
+ * program needs a fence (sfence) between data and what publishes it, and a ring that both sides poll does not work
+ * by ordinary stores alone. Who needs that says so, and is refused rather than served wrongly.
+ *
+ * Growth. Structures grow at their end only, and XENLEND_GUEST_API_VERSION with them. The driver serves a structure
+ * of an older header as far as that goes. What it does not know of a newer one it fills with zeros, and takes for
+ * E2BIG unless it is zero. Events stay as large as they are; skip those of a type that you do not know, and
+ * ignore flags, capabilities and status values that you do not know. A program built with version 2 or later
+ * goes on working.
  *
  * What a mapping does not do: grow (mremap: EFAULT), be pinned (O_DIRECT, vmsplice: EFAULT), be read by
  * a debugger or land in a core dump. See guest-frontend/DESIGN.md.
@@ -20,7 +31,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define XENLEND_GUEST_API_VERSION	2
+#define XENLEND_GUEST_API_VERSION	3
 #define XENLEND_GUEST_IOC_MAGIC		0xC5
 
 /* A label and the zeros behind it, one at least. */
@@ -32,12 +43,20 @@
 #define XENLEND_GUEST_STATE_CONNECTED	2
 #define XENLEND_GUEST_STATE_CLOSED	3	/* closing down; another broker may come */
 
+/* xenlend_guest_info.capabilities */
+#define XENLEND_GUEST_CAP_MAP_TYPES	(1ull << 0)	/* mmap() knows XENLEND_GUEST_MAP_* */
+
 struct xenlend_guest_info {
-	__u32 api_version;
+	__u32 api_version;		/* the driver's; older ones than this header's have no capabilities */
 	__u32 state;
 	__u64 aperture_address;		/* physical */
 	__u64 aperture_bytes;
+	__u64 capabilities;		/* since version 3 */
 };
+
+/* Part of mmap()'s offset, at most one: */
+#define XENLEND_GUEST_MAP_COHERENT	(1ull << 61)	/* only if stores become visible in order: a write-back lease */
+#define XENLEND_GUEST_MAP_UNCACHED	(1ull << 60)	/* a write-combining lease, each access by itself and in order */
 
 /* xenlend_guest_lease.flags */
 #define XENLEND_GUEST_LEASE_WRITABLE	(1u << 0)
@@ -63,6 +82,8 @@ struct xenlend_guest_leases {
 	__u64 leases;			/* in: pointer to struct xenlend_guest_lease[capacity] */
 	__u32 capacity;			/* in */
 	__u32 count;			/* out */
+	__u32 lease_bytes;		/* in: sizeof(struct xenlend_guest_lease), or 0 for that of version 2; since version 3 */
+	__u32 reserved;			/* 0 */
 };
 
 /*
@@ -89,7 +110,7 @@ struct xenlend_guest_prefault {
 #define XENLEND_GUEST_EVENT_LOOK_AGAIN	8	/* events were dropped (value: how many): list the leases anew */
 
 /* Why all leases are over. */
-#define XENLEND_GUEST_CLOSING_BACKEND	1	/* the broker was taken away, or the driver unbound */
+#define XENLEND_GUEST_CLOSING_BACKEND	1	/* the broker was taken away, the driver unbound, the guest suspended */
 #define XENLEND_GUEST_CLOSING_BROKER	2	/* the broker ended the link */
 #define XENLEND_GUEST_CLOSING_BREACH	3	/* the broker broke the protocol */
 #define XENLEND_GUEST_CLOSING_VERSION	4	/* no common protocol version */

@@ -20,9 +20,9 @@ touch_lent check 16M 512K 1
 touch_lent peek 32M 8
 touch_lent peek 48M 8
 cat >expected <<END
-lease=0 offset=0x1000000 bytes=0x80000 writable=true label="scanout 0"
-lease=5 offset=0x2000000 bytes=0x40000 writable=true label="$long"
-lease=7 offset=0x3000000 bytes=0x1000 writable=true label=""
+lease=0 offset=0x1000000 bytes=0x80000 writable=true type=write-combining label="scanout 0"
+lease=5 offset=0x2000000 bytes=0x40000 writable=true type=write-combining label="$long"
+lease=7 offset=0x3000000 bytes=0x1000 writable=true type=write-combining label=""
 END
 lists_as_expected
 xenlend status "$guest" | tee status.tool
@@ -44,7 +44,7 @@ until tell lend 0 m 16M --bytes 4096 2>lend.err; do
     grep -q -i busy lend.err || fail "$(cat lend.err)"
 done
 touch_lent check 16M 4096 1
-sed -i '1s/.*/lease=0 offset=0x1000000 bytes=0x1000 writable=true label=""/' expected
+sed -i '1s/.*/lease=0 offset=0x1000000 bytes=0x1000 writable=true type=write-combining label=""/' expected
 lists_as_expected
 tell unlend 5
 tell unlend 7

@@ -81,6 +81,7 @@ pub const BOOTS: &[Boot] = &[
             show("a_mapping_ends_with_its_lease", "frontend-ended.sh", &[]),
             show("runs_of_2_mib_are_one_entry_for_programs", "frontend-two-mib.sh", &[]),
             show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
+            show("a_program_chooses_how_a_lease_is_mapped", "frontend-types.sh", &[]),
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
             show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),

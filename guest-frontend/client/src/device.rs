@@ -48,6 +48,22 @@ pub struct Info {
     pub aperture_address: u64,
     /// Its size; 0 without a link.
     pub aperture_bytes: u64,
+    /// The version of the driver's interface.
+    pub api_version: u32,
+    /// Whether [`Device::map_as`] can be used.
+    pub has_map_types: bool,
+}
+
+/// How a lease is to be mapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapType {
+    /// As the lease is: write-back, or write-combining.
+    #[default]
+    AsItIs,
+    /// Only if stores become visible to others in program order, as on a write-back lease.
+    Coherent,
+    /// Uncached, of a write-combining lease: each access by itself and in program order.
+    Uncached,
 }
 
 /// A lease.
@@ -122,8 +138,13 @@ impl Device {
             3 => State::Closed,
             other => State::Unknown(other),
         };
-        let (aperture_address, aperture_bytes) = (raw.aperture_address, raw.aperture_bytes);
-        Ok(Info { state, aperture_address, aperture_bytes })
+        Ok(Info {
+            state,
+            aperture_address: raw.aperture_address,
+            aperture_bytes: raw.aperture_bytes,
+            api_version: raw.api_version,
+            has_map_types: raw.capabilities & layout::CAP_MAP_TYPES != 0,
+        })
     }
 
     /// The leases that live.
@@ -154,7 +175,20 @@ impl Device {
     /// # Errors
     /// As the header says for mmap().
     pub fn map(&self, offset: u64, bytes: usize, writable: bool) -> io::Result<Mapping> {
-        Mapping::new(self.file.as_fd(), offset, bytes, writable)
+        self.map_as(offset, bytes, writable, MapType::AsItIs)
+    }
+
+    /// As [`Self::map`], of a type.
+    ///
+    /// # Errors
+    /// As the header says for mmap(): `Unsupported` if the lease cannot be mapped so.
+    pub fn map_as(&self, offset: u64, bytes: usize, writable: bool, kind: MapType) -> io::Result<Mapping> {
+        let flag = match kind {
+            MapType::AsItIs => 0,
+            MapType::Coherent => layout::MAP_COHERENT,
+            MapType::Uncached => layout::MAP_UNCACHED,
+        };
+        Mapping::new(self.file.as_fd(), offset | flag, bytes, writable)
     }
 
     /// Has pages brought in; [`Event::Prefaulted`] with the cookie follows. Present then means that they were there

@@ -17,7 +17,9 @@ pub(crate) fn info(fd: impl AsFd) -> io::Result<RawInfo> {
 /// `XENLEND_GUEST_GET_LEASES`: fills in as many as there is room for, and says how many there are.
 pub(crate) fn leases(fd: impl AsFd, room: &mut [RawLease]) -> io::Result<usize> {
     let capacity = u32::try_from(room.len()).unwrap_or(u32::MAX);
-    let mut request = RawLeases { leases: room.as_mut_ptr() as u64, capacity, count: 0 };
+    let lease_bytes = size_of::<RawLease>() as u32;
+    let leases = room.as_mut_ptr() as u64;
+    let mut request = RawLeases { leases, capacity, lease_bytes, ..RawLeases::default() };
     // SAFETY: the number encodes exactly `RawLeases`; the kernel writes at most `capacity` leases, plain
     // integers, to where `room` has space for them.
     unsafe { ioctl(fd, Updater::<{ layout::GET_LEASES }, RawLeases>::new(&mut request)) }?;

@@ -18,6 +18,13 @@ pub const COUNTERS: Opcode = opcode::read::<Counters>(MAGIC, 0x23);
 
 /// `XENLEND_GUEST_LABEL_BYTES`
 pub const LABEL_BYTES: usize = 32;
+/// `XENLEND_GUEST_CAP_MAP_TYPES`
+pub const CAP_MAP_TYPES: u64 = 1 << 0;
+/// `XENLEND_GUEST_MAP_COHERENT`
+pub const MAP_COHERENT: u64 = 1 << 61;
+/// `XENLEND_GUEST_MAP_UNCACHED`
+pub const MAP_UNCACHED: u64 = 1 << 60;
+
 /// `XENLEND_GUEST_LEASE_WRITABLE`
 pub const LEASE_WRITABLE: u32 = 1 << 0;
 /// `XENLEND_GUEST_LEASE_LOSS_FAULT`
@@ -51,6 +58,7 @@ pub struct RawInfo {
     pub state: u32,
     pub aperture_address: u64,
     pub aperture_bytes: u64,
+    pub capabilities: u64,
 }
 
 /// `struct xenlend_guest_lease`
@@ -76,6 +84,8 @@ pub struct RawLeases {
     pub leases: u64,
     pub capacity: u32,
     pub count: u32,
+    pub lease_bytes: u32,
+    pub reserved: u32,
 }
 
 /// `struct xenlend_guest_prefault`

@@ -11,7 +11,7 @@ mod label;
 pub mod layout;
 mod mapping;
 
-pub use device::{Device, Info, Lease, State, DEVICE_PATH};
+pub use device::{Device, Info, Lease, MapType, State, DEVICE_PATH};
 pub use event::{ClosingReason, Event, PrefaultStatus};
 pub use label::Label;
 pub use layout::Counters;

@@ -18,7 +18,7 @@ fn structures() -> Beliefs {
         beliefs,
         RawInfo,
         "xenlend_guest_info",
-        [api_version, state, aperture_address, aperture_bytes]
+        [api_version, state, aperture_address, aperture_bytes, capabilities]
     );
     believe_struct!(
         beliefs,
@@ -26,7 +26,12 @@ fn structures() -> Beliefs {
         "xenlend_guest_lease",
         [index, generation, serial, offset, bytes, flags, reserved, label]
     );
-    believe_struct!(beliefs, RawLeases, "xenlend_guest_leases", [leases, capacity, count]);
+    believe_struct!(
+        beliefs,
+        RawLeases,
+        "xenlend_guest_leases",
+        [leases, capacity, count, lease_bytes, reserved]
+    );
     believe_struct!(beliefs, RawPrefault, "xenlend_guest_prefault", [offset, bytes, cookie]);
     believe_struct!(beliefs, RawEvent, "xenlend_guest_event", [kind as "type", status, offset, bytes, value]);
     believe_struct!(
@@ -52,8 +57,11 @@ fn structures() -> Beliefs {
 }
 
 fn numbers() -> Beliefs {
-    let pairs: [(&str, u64); 28] = [
-        ("API_VERSION", 2),
+    let pairs: [(&str, u64); 31] = [
+        ("API_VERSION", 3),
+        ("CAP_MAP_TYPES", layout::CAP_MAP_TYPES),
+        ("MAP_COHERENT", layout::MAP_COHERENT),
+        ("MAP_UNCACHED", layout::MAP_UNCACHED),
         ("IOC_MAGIC", layout::MAGIC.into()),
         ("INFO", layout::INFO.into()),
         ("GET_LEASES", layout::GET_LEASES.into()),

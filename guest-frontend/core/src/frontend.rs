@@ -2,7 +2,7 @@
 //! The driver as a whole: the link if there is one, and what outlives a link: events, requests,
 //! counters and the numbers of mappings.
 
-use xenlend_protocol::message::{CacheMode, Rights};
+use xenlend_protocol::message::Rights;
 use xenlend_protocol::ring::RingMemory;
 
 use crate::counters::{add, Counters};
@@ -12,6 +12,7 @@ use crate::link::{Answer, Asker, Link, Notice, Touch, BY_BACKEND};
 use crate::page_set::Pages;
 use crate::prefault::{self, Prefault};
 use crate::storage::Storage;
+use crate::uapi::map::{MapName, MapRequest, MapType};
 use crate::uapi::page_bytes;
 
 /// What the module has to do after a call, with the mutex let go of for the first.
@@ -46,15 +47,15 @@ pub enum MapRefusal {
     NoLease,
     /// A read-only lease, or a mapping to execute from.
     Access,
-    /// The lease wants a cache mode that this driver cannot give.
-    CacheMode,
+    /// The lease cannot be mapped as is demanded.
+    Type,
 }
 
 /// A mapping that may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// Its lease.
-    pub serial: u64,
+    /// What it is of.
+    pub name: MapName,
     /// Whether it may become writable later.
     pub may_write: bool,
 }
@@ -227,16 +228,14 @@ impl<R: RingMemory, S: Storage> Frontend<R, S> {
     ///
     /// # Errors
     /// Why not.
-    pub fn map(&self, pages: Pages, writes: bool, executes: bool) -> Result<Mapped, MapRefusal> {
-        let lease = self.covering(pages).ok_or(MapRefusal::NoLease)?;
+    pub fn map(&self, request: MapRequest, writes: bool, executes: bool) -> Result<Mapped, MapRefusal> {
+        let lease = self.covering(request.pages).ok_or(MapRefusal::NoLease)?;
         let may_write = lease.rights == Rights::ReadWrite;
         if executes || (writes && !may_write) {
             return Err(MapRefusal::Access);
         }
-        if lease.cache != CacheMode::WriteCombining {
-            return Err(MapRefusal::CacheMode);
-        }
-        Ok(Mapped { serial: lease.serial, may_write })
+        let kind = MapType::of(lease.cache, request.demand).ok_or(MapRefusal::Type)?;
+        Ok(Mapped { name: MapName { serial: lease.serial, kind }, may_write })
     }
 
     /// Begins to bring pages in.

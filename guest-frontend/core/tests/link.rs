@@ -8,6 +8,7 @@ use xenlend_front_core::events;
 use xenlend_front_core::frontend::{MapRefusal, Mapped, Turn};
 use xenlend_front_core::link::{Answer, Phase, Touch, BY_BREACH, BY_BROKER, BY_VERSION};
 use xenlend_front_core::page_set::Pages;
+use xenlend_front_core::uapi::map::{Demand, MapName, MapRequest, MapType};
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::label::ClaimedLabel;
@@ -163,6 +164,7 @@ fn a_lost_page_reads_as_zeros_or_faults_as_the_lease_says() {
     let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.touch(serial, 1);
     assert_eq!(bench.say(lost(id, 1, 1)), Turn::More);
+    assert!(!bench.driver.is_awaited(serial, 1), "whoever waits for it goes on");
     assert_eq!(bench.touch(serial, 1), Answer::Insert(Pages { first: 1, end: 2 }));
 
     let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Fault);
@@ -172,6 +174,9 @@ fn a_lost_page_reads_as_zeros_or_faults_as_the_lease_says() {
     assert_eq!(bench.touch(serial, 2), Answer::Insert(Pages { first: 2, end: 64 }));
     bench.say(revoked(1, id, 0, 64, false));
     assert_eq!(bench.touch(serial, 1), Answer::Bus, "lost is lost");
+    assert_eq!(bench.touch(serial, 3), Answer::Wait);
+    bench.say(lost(id, 3, 1));
+    assert!(!bench.driver.is_awaited(serial, 3), "whoever waits for it gets the signal");
 }
 
 #[test]
@@ -235,6 +240,21 @@ fn a_zap_confirmation_waits_for_room_and_is_not_forgotten() {
 }
 
 #[test]
+fn a_zap_that_the_link_knows_nothing_of_is_not_confirmed() {
+    // Of an earlier link.
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.zapped(Some(5));
+    assert_eq!(bench.said(), None);
+    // Begun before the end, and done behind it.
+    bench.to_driver.send(&revoked(1, id, 0, 1, false), Priority::Reserved).unwrap();
+    assert_eq!(bench.driver.turn(), Turn::Zap(Pages { first: 0, end: 1 }, Some(1)));
+    let breach = Breach { blame: Blame::Borrower, kind: BreachKind::OutOfTurn };
+    bench.say(ToBorrower::Closed { breach });
+    bench.driver.zapped(Some(1));
+    assert_eq!(bench.said(), None);
+}
+
+#[test]
 fn a_mapping_needs_one_lease_that_allows_it() {
     let (mut bench, _, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.say(ToBorrower::Lease {
@@ -255,15 +275,47 @@ fn a_mapping_needs_one_lease_that_allows_it() {
         cache: CacheMode::WriteBack,
         label: ClaimedLabel::default(),
     });
-    let map = |first, end, writes, executes| bench.driver.map(Pages { first, end }, writes, executes);
-    assert_eq!(map(0, 64, true, false), Ok(Mapped { serial, may_write: true }));
+    let map = |first, end, writes, executes| {
+        let request = MapRequest { pages: Pages { first, end }, demand: Demand::AsItIs };
+        bench.driver.map(request, writes, executes)
+    };
+    let name = MapName { serial, kind: MapType::WriteCombining };
+    assert_eq!(map(0, 64, true, false), Ok(Mapped { name, may_write: true }));
     assert_eq!(map(0, 65, false, false), Err(MapRefusal::NoLease), "two leases");
     assert_eq!(map(300, 301, false, false), Err(MapRefusal::NoLease));
     assert_eq!(map(0, 0, false, false), Err(MapRefusal::NoLease));
     assert_eq!(map(0, 64, false, true), Err(MapRefusal::Access));
     assert_eq!(map(64, 65, true, false), Err(MapRefusal::Access));
     assert!(matches!(map(64, 65, false, false), Ok(Mapped { may_write: false, .. })));
-    assert_eq!(map(128, 129, false, false), Err(MapRefusal::CacheMode));
+}
+
+#[test]
+fn a_mapping_has_the_type_that_its_lease_allows() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    let mut other = lease(LeaseId { index: 5, ..id }, 128, 64, LossPolicy::Zeros);
+    if let ToBorrower::Lease { cache, .. } = &mut other {
+        *cache = CacheMode::WriteBack;
+    }
+    bench.say(other);
+    let map = |first, demand| {
+        let request = MapRequest { pages: Pages { first, end: first + 1 }, demand };
+        bench.driver.map(request, true, false).map(|mapped| mapped.name.kind)
+    };
+    assert_eq!(map(0, Demand::AsItIs), Ok(MapType::WriteCombining));
+    assert_eq!(map(0, Demand::Uncached), Ok(MapType::Uncached));
+    assert_eq!(map(0, Demand::Coherent), Err(MapRefusal::Type), "stores on it may change places");
+    assert_eq!(map(128, Demand::AsItIs), Ok(MapType::WriteBack));
+    assert_eq!(map(128, Demand::Coherent), Ok(MapType::WriteBack));
+    assert_eq!(
+        map(128, Demand::Uncached),
+        Err(MapRefusal::Type),
+        "it would be another type than the lender's"
+    );
+    for kind in [MapType::WriteCombining, MapType::Uncached, MapType::WriteBack] {
+        let name = MapName { serial, kind };
+        assert_eq!(MapName::of_number(name.to_number()), name);
+        assert_eq!(kind.has_2mib(), kind == MapType::WriteCombining);
+    }
 }
 
 #[test]

@@ -8,16 +8,29 @@ use core::ffi::c_ulong;
 use xenlend_front_core::events::Cursor;
 use xenlend_front_core::frontend::{MapRefusal, Mapped, PrefaultRefusal, Receipt};
 use xenlend_front_core::lease::{Lease, MAX_LEASES};
-use xenlend_front_core::page_set::Pages;
 use xenlend_front_core::uapi;
+use xenlend_front_core::uapi::map::{BadMap, MapName, MapRequest};
+use xenlend_front_core::uapi::request::{Call, Request, Unknown, WORD_BYTES};
 
 use crate::driver::{Core, Driver};
-use crate::errno::{Errno, EACCES, EAGAIN, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTTY, ENXIO, EOPNOTSUPP};
+use crate::errno::{
+    Errno, E2BIG, EACCES, EAGAIN, EINTR, EINVAL, ENOMEM, ENOTCONN, ENOTTY, ENXIO, EOPNOTSUPP,
+};
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, PollTable, Woken};
 use crate::kernel_api::{parameters, user};
+
+/// A mapping that a program gets.
+pub struct Map {
+    /// Its first page.
+    pub first: u32,
+    /// What it is of, and its type.
+    pub name: MapName,
+    /// Whether it may become writable later.
+    pub may_write: bool,
+}
 
 /// A descriptor.
 pub struct Descriptor {
@@ -39,15 +52,19 @@ impl Descriptor {
 
     /// `ioctl()`
     pub fn ioctl(&self, driver: &Driver, request: u32, argument: c_ulong) -> Result<(), Errno> {
-        match request {
-            uapi::INFO => {
+        let Request { call, bytes } = Request::find(request).map_err(|unknown| match unknown {
+            Unknown::Call => ENOTTY,
+            Unknown::Size => EINVAL,
+        })?;
+        match call {
+            Call::Info => {
                 let link =
                     driver.locked(|state| state.core.link().map(|link| (link.phase(), link.aperture())));
-                user::write(argument, &uapi::encode_info(link))
+                write_structure(argument, bytes, &uapi::encode_info(link))
             }
-            uapi::GET_LEASES => list_leases(driver, argument),
-            uapi::PREFAULT => {
-                let wanted = uapi::decode_prefault(&user::read(argument)?).ok_or(EINVAL)?;
+            Call::GetLeases => list_leases(driver, argument, bytes),
+            Call::Prefault => {
+                let wanted = uapi::decode_prefault(&read_structure(argument, bytes)?).ok_or(EINVAL)?;
                 let begin = if parameters::prefaults() { Core::prefault } else { Core::decline };
                 let begun =
                     driver.locked(|state| begin(&mut state.core, self.number, wanted.cookie, wanted.pages));
@@ -56,11 +73,10 @@ impl Descriptor {
                     PrefaultRefusal::Full => EAGAIN,
                 })
             }
-            uapi::COUNTERS => {
+            Call::Counters => {
                 let counters = driver.locked(|state| *state.core.counters());
-                user::write(argument, &uapi::encode_counters(&counters))
+                write_structure(argument, bytes, &uapi::encode_counters(&counters))
             }
-            _ => Err(ENOTTY),
         }
     }
 
@@ -125,19 +141,24 @@ impl Descriptor {
     }
 }
 
-/// `mmap()`
-pub fn map(driver: &Driver, pages: Option<Pages>, writes: bool, executes: bool) -> Result<Mapped, Errno> {
-    let pages = pages.ok_or(ENXIO)?;
-    driver.locked(|state| state.core.map(pages, writes, executes)).map_err(|refusal| match refusal {
+/// `mmap()`, of an offset and a length in pages.
+pub fn map(driver: &Driver, (offset, count): (u64, u64), writes: bool, executes: bool) -> Result<Map, Errno> {
+    let request = MapRequest::find(offset, count).map_err(|bad| match bad {
+        BadMap::Flags => EINVAL,
+        BadMap::Pages => ENXIO,
+    })?;
+    let mapped = driver.locked(|state| state.core.map(request, writes, executes));
+    let Mapped { name, may_write } = mapped.map_err(|refusal| match refusal {
         MapRefusal::NoLease => ENXIO,
         MapRefusal::Access => EACCES,
-        MapRefusal::CacheMode => EOPNOTSUPP,
-    })
+        MapRefusal::Type => EOPNOTSUPP,
+    })?;
+    Ok(Map { first: request.pages.first, name, may_write })
 }
 
-fn list_leases(driver: &Driver, argument: c_ulong) -> Result<(), Errno> {
-    let mut request = user::read(argument)?;
-    let (buffer, capacity) = uapi::decode_leases(&request);
+fn list_leases(driver: &Driver, argument: c_ulong, bytes: usize) -> Result<(), Errno> {
+    let mut request = read_structure(argument, bytes)?;
+    let room = uapi::decode_leases(&request).ok_or(EINVAL)?;
     let mut leases: KernelSlice<Option<Lease>> = KernelSlice::new(MAX_LEASES, || None).ok_or(ENOMEM)?;
     let count = driver.locked(|state| {
         let link = state.core.link()?;
@@ -145,10 +166,34 @@ fn list_leases(driver: &Driver, argument: c_ulong) -> Result<(), Errno> {
         Some(living.map(|(place, lease)| *place = Some(*lease)).count())
     });
     let count = count.ok_or(ENOTCONN)?;
-    for (index, lease) in leases.iter().flatten().take(capacity as usize).enumerate() {
-        let at = buffer.wrapping_add((index * uapi::LEASE_BYTES) as u64);
-        user::write(at as c_ulong, &uapi::encode_lease(lease))?;
+    for (index, lease) in leases.iter().flatten().take(room.capacity as usize).enumerate() {
+        write_structure(room.at(index) as c_ulong, room.stride, &uapi::encode_lease(lease))?;
     }
     uapi::encode_lease_count(&mut request, count as u32);
-    user::write(argument, &request)
+    write_structure(argument, bytes, &request)
+}
+
+/// Reads a structure of which the caller has so many bytes: what is beyond them counts as zeros, and what is
+/// beyond this driver's has to be zeros.
+fn read_structure<const N: usize>(from: c_ulong, bytes: usize) -> Result<[u8; N], Errno> {
+    let mut structure = [0; N];
+    let mut known = structure.chunks_exact_mut(WORD_BYTES);
+    for at in (0..bytes).step_by(WORD_BYTES) {
+        let word: [u8; WORD_BYTES] = user::read(from.wrapping_add(at as c_ulong))?;
+        match known.next() {
+            Some(place) => place.copy_from_slice(&word),
+            None if word == [0; WORD_BYTES] => {}
+            None => return Err(E2BIG),
+        }
+    }
+    Ok(structure)
+}
+
+/// Writes a structure of which the caller has so many bytes: what this driver does not know becomes zeros.
+fn write_structure(to: c_ulong, bytes: usize, structure: &[u8]) -> Result<(), Errno> {
+    let mut known = structure.chunks_exact(WORD_BYTES);
+    for at in (0..bytes).step_by(WORD_BYTES) {
+        user::write(to.wrapping_add(at as c_ulong), known.next().unwrap_or(&[0; WORD_BYTES]))?;
+    }
+    Ok(())
 }

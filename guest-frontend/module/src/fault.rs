@@ -29,6 +29,9 @@ enum Next {
 /// Handles it.
 pub fn handle(driver: &Driver, fault: Fault<'_>, huge: bool) -> Reply {
     let Some(touch) = fault.touch() else { return fault.answer(BUS) };
+    if huge && !fault.has_2mib() {
+        return fault.answer(FALLBACK);
+    }
     let mut next = look(driver, &fault, &touch, huge, true);
     if matches!(next, Next::MakeTable) {
         if !fault.make_table() {

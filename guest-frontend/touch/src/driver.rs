@@ -16,11 +16,18 @@ pub fn print() -> Result<()> {
     let device = Device::open()?;
     let info = device.info()?;
     println!("state={:?}", info.state);
+    println!("api_version={}", info.api_version);
     println!("aperture={:#x}:{:#x}", info.aperture_address, info.aperture_bytes);
     for lease in device.leases().unwrap_or_default() {
         println!(
-            "lease={} offset={:#x} bytes={:#x} writable={} serial={} label={:?}",
-            lease.index, lease.offset, lease.bytes, lease.is_writable, lease.serial, lease.label
+            "lease={} offset={:#x} bytes={:#x} writable={} type={} serial={} label={:?}",
+            lease.index,
+            lease.offset,
+            lease.bytes,
+            lease.is_writable,
+            if lease.is_write_back { "write-back" } else { "write-combining" },
+            lease.serial,
+            lease.label
         );
     }
     let counters = device.counters()?;

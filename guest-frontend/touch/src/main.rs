@@ -19,6 +19,7 @@ mod share;
 mod steer;
 mod stos;
 mod straddle;
+mod types;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -91,6 +92,8 @@ enum Job {
     Fault(fault::Fault),
     /// Does to a mapping what programs seldom do, each with its result
     Odd(odd::Odd),
+    /// Maps a lease as each type that there is
+    Types(types::Types),
 }
 
 fn aperture(text: Option<&str>, dev_mem: bool) -> Result<Aperture> {
@@ -133,5 +136,6 @@ fn main() -> Result<()> {
         Job::Straddle(job) => job.run(aperture),
         Job::Fault(job) => job.run(aperture),
         Job::Odd(job) => job.run(aperture),
+        Job::Types(job) => job.run(),
     }
 }

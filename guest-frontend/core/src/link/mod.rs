@@ -162,11 +162,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             return;
         }
         self.phase = Phase::Closed(reason);
+        // Without a lease nobody asks for a page any more.
         self.leases.fill(None);
-        let all = self.aperture.all();
-        self.present.remove(all);
-        self.wanted.remove(all);
-        self.lost.remove(all);
     }
 
     /// Says once that the link is over.

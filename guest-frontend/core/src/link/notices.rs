@@ -131,9 +131,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if place.is_some() {
             return Err(Breach);
         }
+        // Nothing is known of its pages: whatever lease had them before has been forgotten with its end.
         *place = Some(lease);
-        self.forget(lease.pages);
-        self.lost.remove(lease.pages);
         Ok(Notice::Granted(lease))
     }
 

@@ -6,7 +6,6 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use xenlend_front_core::bus::has_let_go;
-use xenlend_front_core::page_set::Pages;
 
 use super::bus::Device;
 use super::fault::Fault;
@@ -110,13 +109,12 @@ unsafe extern "C" fn xenlend_core_map(map: *mut RawMap) -> c_int {
     if map.is_shared == 0 {
         return EINVAL.to_kernel() as c_int;
     }
-    let first = u32::try_from(map.first).ok();
-    let count = u32::try_from(map.pages).ok();
-    let pages = first.zip(count).and_then(|(first, count)| Pages::counted(first, count));
-    match descriptor::map(driver(), pages, map.writes != 0, map.executes != 0) {
-        Ok(mapped) => {
-            map.serial = mapped.serial;
-            map.may_write = u32::from(mapped.may_write);
+    match descriptor::map(driver(), (map.first, map.pages), map.writes != 0, map.executes != 0) {
+        Ok(made) => {
+            map.first = made.first.into();
+            map.name = made.name.to_number();
+            map.kind = made.name.kind as u32;
+            map.may_write = u32::from(made.may_write);
             0
         }
         Err(error) => error.to_kernel() as c_int,

@@ -11,6 +11,7 @@ use core::marker::PhantomData;
 use xenlend_front_core::aperture::Aperture;
 use xenlend_front_core::link::Touch;
 use xenlend_front_core::page_set::Pages;
+use xenlend_front_core::uapi::map::{MapName, MapType};
 use xenlend_protocol::frame::FRAMES_PER_2MIB;
 
 use super::ffi::{self, RawFault};
@@ -64,7 +65,7 @@ impl<'a> Fault<'a> {
     /// What it means to the core; `None` if it is beyond what an aperture can have.
     pub fn touch(&self) -> Option<Touch> {
         Some(Touch {
-            serial: self.raw.serial,
+            serial: self.name().serial,
             page: u32::try_from(self.raw.page).ok()?,
             mapping: self.mapping()?,
         })
@@ -103,15 +104,28 @@ impl<'a> Fault<'a> {
         if !self.mapping().is_some_and(|mapping| mapping.contains(page)) {
             return BUS;
         }
-        // SAFETY: the fault's locks are held, as above; the page is one of the mapping's.
-        Outcome(unsafe { ffi::xenlend_fault_insert(self.raw.fault, u64::from(page), aperture.frame(page)) })
+        let (fault, frame, page) = (self.raw.fault, aperture.frame(page), u64::from(page));
+        let outcome = match self.name().kind {
+            // SAFETY: the fault's locks are held, as above; the page is one of the mapping's.
+            MapType::WriteCombining => unsafe { ffi::xenlend_fault_insert(fault, page, frame) },
+            // SAFETY: as above.
+            MapType::Uncached | MapType::WriteBack => unsafe {
+                ffi::xenlend_fault_insert_typed(fault, page, frame)
+            },
+        };
+        Outcome(outcome)
+    }
+
+    /// Whether [`Self::insert_huge`] can be tried.
+    pub fn has_2mib(&self) -> bool {
+        self.name().kind.has_2mib()
     }
 
     /// Maps the 2 MiB of the aperture around the touch; [`FALLBACK`] if the mapping does not have them all.
     pub fn insert_huge(&self, aperture: Aperture) -> Outcome {
         let block = u32::try_from(self.raw.page).ok().map(|page| Pages::block(page, FRAMES_PER_2MIB));
         match self.mapping().zip(block) {
-            Some((mapping, block)) if mapping.covers(block) => {
+            Some((mapping, block)) if mapping.covers(block) && self.has_2mib() => {
                 let frame = aperture.frame(block.first);
                 // SAFETY: the fault's locks are held, as above; the pages are the mapping's.
                 Outcome(unsafe { ffi::xenlend_fault_insert_huge(self.raw.fault, frame) })
@@ -139,6 +153,10 @@ impl<'a> Fault<'a> {
         // SAFETY: the locks are held and may be let go of; `self`, which is consumed, was the only way to use them.
         let kept = unsafe { ffi::xenlend_fault_unlock(self.raw.fault) };
         Ok(Unlocked { kept, here: self.here })
+    }
+
+    fn name(&self) -> MapName {
+        MapName::of_number(self.raw.name)
     }
 
     fn mapping(&self) -> Option<Pages> {

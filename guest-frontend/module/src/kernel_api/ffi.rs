@@ -9,7 +9,7 @@ pub use super::ffi_common::*;
 #[repr(C)]
 pub struct RawFault {
     pub fault: *mut c_void,
-    pub serial: u64,
+    pub name: u64,
     pub page: u64,
     pub first: u64,
     pub end: u64,
@@ -27,7 +27,8 @@ pub struct RawMap {
     pub writes: u32,
     pub executes: u32,
     pub may_write: u32,
-    pub serial: u64,
+    pub name: u64,
+    pub kind: u32,
 }
 
 extern "C" {
@@ -40,6 +41,7 @@ extern "C" {
     pub fn xenlend_fault_has_table(fault: *mut c_void) -> bool;
     pub fn xenlend_fault_make_table(fault: *mut c_void) -> c_int;
     pub fn xenlend_fault_insert(fault: *mut c_void, page: u64, frame: u64) -> u32;
+    pub fn xenlend_fault_insert_typed(fault: *mut c_void, page: u64, frame: u64) -> u32;
     pub fn xenlend_fault_insert_huge(fault: *mut c_void, frame: u64) -> u32;
     pub fn xenlend_fault_unlock(fault: *mut c_void) -> *mut c_void;
     pub fn xenlend_fault_forget(kept: *mut c_void);

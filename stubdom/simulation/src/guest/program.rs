@@ -8,6 +8,7 @@ use xenlend_front_core::lease::Lease;
 use xenlend_front_core::link::{Standing, Touch};
 use xenlend_front_core::page_set::Pages;
 use xenlend_front_core::prefault::PRESENT;
+use xenlend_front_core::uapi::map::{Demand, MapRequest};
 
 use super::fault::{handle, Allowed, Outcome};
 use super::{locked, Core, Entry, Mapping, PROGRAMS};
@@ -69,8 +70,8 @@ fn map(sim: &Sim, program: usize, choice: usize) {
             7 => Pages { first: lease.pages.first, end: lease.pages.first + lease.pages.count().div_ceil(2) },
             _ => lease.pages,
         };
-        let mapped = core.map(pages, true, false).ok()?;
-        Some(Mapping { lease: lease.id, serial: mapped.serial, pages })
+        let mapped = core.map(MapRequest { pages, demand: Demand::AsItIs }, true, false).ok()?;
+        Some(Mapping { lease: lease.id, serial: mapped.name.serial, pages })
     });
     let of = &mut sim.guest.programs.borrow_mut()[program];
     of.mapping = mapped;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structures of `guest-frontend/uapi/xenlend-guest.h`, to and from the bytes of a process.
 
+pub mod map;
+pub mod request;
+
 use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::label::LABEL_FIELD_BYTES;
 use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
@@ -21,13 +24,15 @@ const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
 }
 
 /// `XENLEND_GUEST_API_VERSION`
-pub const API_VERSION: u32 = 2;
+pub const API_VERSION: u32 = 3;
 /// Bytes of `struct xenlend_guest_info`.
-pub const INFO_BYTES: usize = 24;
+pub const INFO_BYTES: usize = 32;
 /// Bytes of `struct xenlend_guest_leases`.
-pub const LEASES_BYTES: usize = 16;
+pub const LEASES_BYTES: usize = 24;
 /// Bytes of `struct xenlend_guest_lease`.
 pub const LEASE_BYTES: usize = 40 + LABEL_FIELD_BYTES;
+/// The same in version 2, where a caller does not say it.
+const LEASE_BYTES_2: usize = 72;
 /// Bytes of `struct xenlend_guest_prefault`.
 pub const PREFAULT_BYTES: usize = 24;
 /// Bytes of `struct xenlend_guest_event`.
@@ -43,6 +48,11 @@ pub const GET_LEASES: u32 = request(READ | WRITE, 0x24, LEASES_BYTES);
 pub const PREFAULT: u32 = request(WRITE, 0x22, PREFAULT_BYTES);
 /// `XENLEND_GUEST_COUNTERS`
 pub const COUNTERS: u32 = request(READ, 0x23, COUNTERS_BYTES);
+
+/// `XENLEND_GUEST_CAP_MAP_TYPES`: the flags of `mmap()`'s offset.
+pub const CAP_MAP_TYPES: u64 = 1 << 0;
+/// What this driver can do.
+const CAPABILITIES: u64 = CAP_MAP_TYPES;
 
 /// `XENLEND_GUEST_LEASE_WRITABLE`
 pub const LEASE_WRITABLE: u32 = 1 << 0;
@@ -89,14 +99,39 @@ pub fn encode_info(link: Option<(Phase, Aperture)>) -> [u8; INFO_BYTES] {
     };
     let (address, bytes) = link.map_or((0, 0), |(_, aperture)| (aperture.address(), aperture.bytes()));
     let mut out = Writer::default();
-    out.word(API_VERSION).word(state).double(address).double(bytes);
+    out.word(API_VERSION).word(state).double(address).double(bytes).double(CAPABILITIES);
     out.bytes
 }
 
-/// The user's buffer and how many leases it has room for, of `struct xenlend_guest_leases`.
+/// Where leases go, of `struct xenlend_guest_leases`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRoom {
+    /// Address of the first.
+    pub address: u64,
+    /// Room for so many.
+    pub capacity: u32,
+    /// From one to the next: as large as a lease is in the caller's header.
+    pub stride: usize,
+}
+
+impl LeaseRoom {
+    /// Where a lease goes.
+    #[must_use]
+    pub fn at(&self, index: usize) -> u64 {
+        self.address.wrapping_add((index as u64).wrapping_mul(self.stride as u64))
+    }
+}
+
+/// Where leases go; `None` if they are of a size that no header has.
 #[must_use]
-pub fn decode_leases(bytes: &[u8; LEASES_BYTES]) -> (u64, u32) {
-    (double(bytes, 0), word(bytes, 8))
+pub fn decode_leases(bytes: &[u8; LEASES_BYTES]) -> Option<LeaseRoom> {
+    let stride = match word(bytes, 16) as usize {
+        0 => LEASE_BYTES_2,
+        stride => stride,
+    };
+    let fits = (LEASE_BYTES_2..=request::MAX_BYTES).contains(&stride) && stride % request::WORD_BYTES == 0;
+    let is_known = fits && word(bytes, 20) == 0;
+    is_known.then_some(LeaseRoom { address: double(bytes, 0), capacity: word(bytes, 8), stride })
 }
 
 /// `struct xenlend_guest_leases` as it goes back: so many leases there are.
@@ -214,6 +249,23 @@ mod tests {
         assert_eq!(bytes[32..44], [1, 0, 0, 0, 0, 0, 0, 0, b'f', b'b', b' ', b'0']);
         assert_eq!(bytes[44..], [0; 28]);
         assert_eq!(bytes.len(), 72);
+    }
+
+    #[test]
+    fn leases_go_where_the_callers_header_has_them() {
+        let room = |stride: u32, reserved: u32| {
+            let mut bytes = [0; LEASES_BYTES];
+            bytes[..8].copy_from_slice(&0x1000_u64.to_ne_bytes());
+            bytes[8] = 5;
+            bytes[16..20].copy_from_slice(&stride.to_ne_bytes());
+            bytes[20..24].copy_from_slice(&reserved.to_ne_bytes());
+            decode_leases(&bytes)
+        };
+        assert_eq!(room(0, 0), Some(LeaseRoom { address: 0x1000, capacity: 5, stride: 72 }));
+        assert_eq!(room(96, 0).map(|room| room.at(2)), Some(0x1000 + 2 * 96));
+        for (stride, reserved) in [(64, 0), (76, 0), (264, 0), (72, 1)] {
+            assert_eq!(room(stride, reserved), None, "{stride} {reserved}");
+        }
     }
 
     #[test]
