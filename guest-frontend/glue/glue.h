@@ -25,6 +25,7 @@ struct xenlend_fault {
 	u32 may_wait;			/* the locks may be let go of */
 	u32 is_retry;
 	u32 must_not_wait;		/* may be answered with "retry", but not wait */
+	u32 slot;			/* the touched page's place in its page table */
 };
 
 /* xenlend_map.kind */

@@ -87,6 +87,7 @@ static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 		.may_wait = retries && !stays,
 		.is_retry = !!(fault->flags & FAULT_FLAG_TRIED),
 		.must_not_wait = retries && stays,
+		.slot = pte_index(fault->address),
 	};
 
 	/* userfaultfd leaves markers where entries belong: no touch would ever come to an end. */

@@ -68,6 +68,26 @@ fn neighbours_come_along_inside_block_lease_and_mapping() {
     assert_eq!(bench.touch(serial, 530), Answer::Insert(Pages { first: 520, end: 531 }));
 }
 
+/// A program may map the aperture at any address: what is one block of it can be in two page tables.
+#[test]
+fn neighbours_come_along_only_inside_the_page_table_of_the_touch() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 1024, LossPolicy::Zeros);
+    bench.say(present(id, 0, 1024));
+    let mapping = Pages { first: 0, end: 1024 };
+    let mut touch = |page, slot| bench.driver.touch(&Touch::in_one_table(serial, page, mapping, slot), false);
+    // The table's last entry is page 539's.
+    assert_eq!(touch(530, 502), Answer::Insert(Pages { first: 512, end: 540 }));
+    assert_eq!(touch(540, 0), Answer::Insert(Pages { first: 540, end: 576 }));
+    assert_eq!(
+        touch(3, 100),
+        Answer::Insert(Pages { first: 0, end: 64 }),
+        "its first are not the aperture's"
+    );
+    assert_eq!(touch(530, 18), Answer::Insert(Pages { first: 512, end: 576 }), "aligned as the aperture is");
+    let huge = Touch::in_one_table(serial, 530, mapping, 18);
+    assert_eq!(bench.driver.touch(&huge, true), Answer::InsertHuge(512));
+}
+
 #[test]
 fn two_mib_are_inserted_at_once_only_when_whole_and_aligned() {
     let (mut bench, id, serial) = Bench::with_lease(3, 512, 1024, LossPolicy::Zeros);

@@ -24,8 +24,21 @@ pub struct Touch {
     pub serial: u64,
     /// The page.
     pub page: u32,
-    /// All pages of the mapping.
+    /// All pages of the mapping that the touch may map.
     pub mapping: Pages,
+}
+
+impl Touch {
+    /// A touch whose page table has one entry for each of so many pages; the touched one's is at `slot`. Pages
+    /// that have their entries in another table are left to touches of their own: making one takes memory.
+    #[must_use]
+    pub fn in_one_table(serial: u64, page: u32, mapping: Pages, slot: u32) -> Self {
+        let first = page.saturating_sub(slot);
+        // Where the table begins before the aperture does, less of it is the aperture's.
+        let left = FRAMES_PER_2MIB.saturating_sub(slot);
+        let table = Pages { first, end: page.saturating_add(left) };
+        Self { serial, page, mapping: mapping.common(table) }
+    }
 }
 
 /// What is to be done about a touch.

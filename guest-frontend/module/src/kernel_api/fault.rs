@@ -64,11 +64,8 @@ impl<'a> Fault<'a> {
 
     /// What it means to the core; `None` if it is beyond what an aperture can have.
     pub fn touch(&self) -> Option<Touch> {
-        Some(Touch {
-            serial: self.name().serial,
-            page: u32::try_from(self.raw.page).ok()?,
-            mapping: self.mapping()?,
-        })
+        let page = u32::try_from(self.raw.page).ok()?;
+        Some(Touch::in_one_table(self.name().serial, page, self.mapping()?, self.raw.slot))
     }
 
     /// Whether the locks may be let go of to wait.

@@ -16,6 +16,7 @@ pub struct RawFault {
     pub may_wait: u32,
     pub is_retry: u32,
     pub must_not_wait: u32,
+    pub slot: u32,
 }
 
 /// `struct xenlend_map`
