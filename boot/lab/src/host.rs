@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The conversation between the host and dom0's agent, over a virtio serial port.
+//!
+//! The host leads. When dom0's daemons are up the agent says [`ToHost::Ready`] and is silent until the host
+//! has said what to do: [`ToDom0::Guests`], after which it is ready again, or files and then
+//! [`ToDom0::Script`]. While it is silent, no message is on its way in either direction, so that the host may
+//! save the machine, and go on with a restored one over another socket.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// The name of the port.
 pub const PORT_NAME: &str = "xenlend.lab";
 
-/// Where dom0's image keeps the run's job, as JSON-free postcard of [`Job`].
-pub const JOB_PATH: &str = "/lab/job";
-
-/// Where dom0's image keeps the run's script.
+/// Where the run's script is in dom0, among the files that the host sends.
 pub const SCRIPT_PATH: &str = "/lab/script";
 
 /// Exit status of a run that the lab itself could not carry out.
@@ -18,7 +22,7 @@ pub const STATUS_LAB_FAILED: i32 = 125;
 /// Exit status of a run that was ended at its timeout.
 pub const STATUS_TIMEOUT: i32 = 124;
 
-/// What one run is to do in dom0.
+/// The guests of one run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     /// Number of guests, named g1 to gN.
@@ -45,6 +49,8 @@ pub enum ToHost {
         /// Its name.
         name: String,
     },
+    /// Everything that was asked for is up, and the host has the next word: nothing is sent until then.
+    Ready,
     /// More of a log; `first` starts it.
     Log {
         /// The log's file name.
@@ -87,6 +93,18 @@ pub enum ToHost {
 /// What the host tells dom0's agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToDom0 {
+    /// Bring these guests up.
+    Guests(Job),
+    /// The next bytes of a cpio archive with files for dom0; it is unpacked when the script is to run.
+    Files {
+        /// At most [`crate::frame::CHUNK`] of them.
+        data: Vec<u8>,
+    },
+    /// Run the script, which came with the files.
+    Script {
+        /// The host's time since 1970: a machine that was saved has the time of its saving.
+        now: Duration,
+    },
     /// The picture was taken, or not.
     ScreenshotDone {
         /// As in the request.

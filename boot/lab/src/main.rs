@@ -6,6 +6,7 @@ mod child;
 mod collect;
 mod dom0_agent;
 mod domains;
+mod files;
 mod guest_agent;
 mod guest_exec;
 mod log_stream;

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use xenlend_lab::frame;
@@ -33,6 +33,17 @@ impl Port {
         if let Err(error) = frame::send(&mut *file, message) {
             eprintln!("lab-agent: the host does not listen: {error}");
         }
+    }
+
+    /// Says that everything is up, and waits for the host's next order. Nobody else sends anything meanwhile:
+    /// the machine may be saved, and a restored one begins with whole messages.
+    ///
+    /// # Errors
+    /// The host has gone, or wants no more.
+    pub fn ready(&self, orders: &mpsc::Receiver<ToDom0>) -> Result<ToDom0> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frame::send(&mut *file, &ToHost::Ready)?;
+        orders.recv().context("no more words from the host")
     }
 
     /// Says that a point of the boot was reached.

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# killed-anywhere.sh ROUNDS SEED: two vCPUs write to pages that come and go, and the broker is destroyed at some moment:
+# killed-anywhere.sh ROUNDS: two vCPUs write to pages that come and go, and the broker is destroyed at some moment:
 # both programs end by a fault at their address, so no vCPU waits for ever; to Xen nothing is lent any more.
 . /usr/lib/xenlend-scenarios/common.sh
 fresh_guest
 revoked() { xenlend status --json | sed -n 's/.*"revoked_pages": \([0-9]*\).*/\1/p'; }
 domain=$(xl domid "$guest")
 # When: after so many pages more have been taken away.
-awk -v rounds="$1" -v seed="$2" 'BEGIN { srand(seed); while (rounds--) print int(rand() * 120) }' >moments
+awk -v rounds="$1" -v seed="$SEED" 'BEGIN { srand(seed); while (rounds--) print int(rand() * 120) }' >moments
 round=0
 while read -r moment <&4; do
     round=$((round + 1))

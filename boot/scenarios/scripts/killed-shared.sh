@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# killed-shared.sh ROUNDS SEED: three unikernels write to pages that come and go, all lent by one broker, which is
+# killed-shared.sh ROUNDS: three unikernels write to pages that come and go, all lent by one broker, which is
 # destroyed at some moment: each ends by a page fault there, so no vCPU waits for ever, and to Xen nothing is lent any
 # more.
 . /usr/lib/xenlend-scenarios/common.sh
@@ -21,7 +21,7 @@ done
 said() { tail -c +$(($(cat "work/$1.console") + 1)) $console/guest-"$1".log; }
 revoked() { to u2 status | sed -n 's/^revoked_pages=//p'; }
 # When: after so many pages more have been taken away from the second.
-awk -v rounds="$1" -v seed="$2" 'BEGIN { srand(seed); while (rounds--) print int(rand() * 120) }' >moments
+awk -v rounds="$1" -v seed="$SEED" 'BEGIN { srand(seed); while (rounds--) print int(rand() * 120) }' >moments
 round=0
 while read -r moment <&4; do
     round=$((round + 1))

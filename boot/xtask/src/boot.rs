@@ -42,7 +42,9 @@ pub struct Boot {
     pub panic: Option<&'static str>,
     /// Why it runs after all others, if so: it takes long, or has not passed often.
     pub open: Option<&'static str>,
-    /// What runs, in this order.
+    /// Why its scenarios run one after the other in a boot of their own, and not each in a copy of a saved machine.
+    pub whole: Option<&'static str>,
+    /// What runs; where a boot is whole, in this order.
     pub scenarios: &'static [Scenario],
 }
 
@@ -127,6 +129,7 @@ pub const PLAIN: Boot = Boot {
     timeout_s: 300,
     panic: None,
     open: None,
+    whole: None,
     scenarios: &[],
 };
 

@@ -186,6 +186,7 @@ fn lab(
         guest_config: Vec::new(),
         aperture: "256M".to_owned(),
         device: Vec::new(),
+        from_snapshot: false,
         quiet: true,
         parts: arguments.parts.clone(),
     })

@@ -97,6 +97,7 @@ fn measure(workspace: &Workspace, xen: Flavour, parts: &Parts, folder: &Path) ->
             guest_config: Vec::new(),
             aperture: "256M".to_owned(),
             device: Vec::new(),
+            from_snapshot: false,
             quiet: true,
             parts: parts.clone(),
         },

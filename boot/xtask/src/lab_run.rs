@@ -2,30 +2,29 @@
 //! `cargo xtask lab run`: boots the lab, runs a script in its dom0, brings back what it left.
 
 use std::io::Write as _;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use clap::value_parser;
-use xenlend_lab::host::{Job, JOB_PATH, SCRIPT_PATH};
+use xenlend_lab::host::{Job, SCRIPT_PATH};
 
-use crate::command::succeed;
 use crate::cpio::Cpio;
 use crate::digest::remove;
 use crate::hypervisor::Flavour;
-use crate::lab_up;
+use crate::lab_machine::{Lab, Plan};
+use crate::live::Live;
 use crate::parts::{Part, Parts};
-use crate::preflight::QEMU;
-use crate::qemu::Machine;
+use crate::qemu::{Settings, Start};
 use crate::report::Report;
-use crate::running::{RunFolder, MONITOR};
-use crate::session::{listen, Event, Outcome, Session};
+use crate::running::RunFolder;
+use crate::session::Outcome;
+use crate::snapshots::{copy, Snapshots, LOGS, MEMORY, NO_INITRAMFS, STATE};
 use crate::workspace::Workspace;
 
 /// The command's options.
 #[derive(Debug, Clone, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command")]
 pub struct Arguments {
     /// Shell script to run in dom0
     #[arg(long, value_name = "FILE")]
@@ -81,6 +80,10 @@ pub struct Arguments {
     /// Device added to the emulated machine, as QEMU's -device takes it
     #[arg(long, value_name = "DEVICE")]
     pub device: Vec<String>,
+    /// Begin with a saved machine whose guests are up, which the first such run makes; the time limit then counts
+    /// from there
+    #[arg(long)]
+    pub from_snapshot: bool,
     /// Do not show what the script prints
     #[arg(long)]
     pub quiet: bool,
@@ -106,7 +109,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<i32> {
     Ok(outcome.status)
 }
 
-/// Carries one run out; what the script prints is handed over as it comes.
+/// Carries one run out in a lab of its own; what the script prints is handed over as it comes.
 ///
 /// # Errors
 /// As above.
@@ -115,21 +118,22 @@ pub fn carry_out(
     arguments: &Arguments,
     print: &mut dyn FnMut(&[u8]),
 ) -> Result<Outcome> {
-    let script = std::fs::read(&arguments.script)
-        .with_context(|| format!("the script {} cannot be read", arguments.script.display()))?;
-    let mut dom0 = additions(&arguments.dom0_file)?;
-    let guest = additions(&arguments.guest_file)?;
-    if !arguments.no_broker && arguments.guests > 0 {
-        for part in [Part::Broker, Part::Cli, Part::Module] {
-            if !arguments.parts.has(part) {
-                bail!("guests get a broker each, which needs {part:?}: add --no-broker, or do not skip it");
-            }
-        }
-    }
-    let (root, images) = lab_up::prepare(workspace, &arguments.parts)?;
-    let xen = arguments.xen.ensure(workspace, &root)?;
+    let files = files_of(arguments)?;
+    carry_out_in(&Lab::prepare(workspace, &arguments.parts)?, arguments, &files, print)
+}
 
-    let folder = arguments.out.clone().unwrap_or_else(|| workspace.lab().join("run"));
+/// Carries one run out in a lab that is ready.
+///
+/// # Errors
+/// Wrong arguments, or a machine that does not start.
+pub fn carry_out_in(
+    lab: &Lab<'_>,
+    arguments: &Arguments,
+    files: &RunFiles,
+    print: &mut dyn FnMut(&[u8]),
+) -> Result<Outcome> {
+    let plan = plan(lab, arguments, &files.guests)?;
+    let folder = arguments.out.clone().unwrap_or_else(|| lab.workspace.lab().join("run"));
     let folder = std::path::absolute(&folder)?;
     if arguments.out.is_none() {
         remove(&folder)?;
@@ -137,8 +141,81 @@ pub fn carry_out(
     let logs = folder.join("logs");
     remove(&logs)?;
     remove(&folder.join(Report::FILE))?;
-    std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let timeout = Duration::from_secs(arguments.timeout);
+    let start;
+    let (outcome, key) = if arguments.from_snapshot {
+        let snapshots = Snapshots::of(lab);
+        let saved = snapshots.obtain(&plan, &folder)?;
+        copy(&saved.join(LOGS), &logs)?;
+        start = Instant::now();
+        let run = RunFolder::create()?;
+        let memory = saved.join(MEMORY);
+        let none = saved.join(NO_INITRAMFS);
+        let mut live = Live::start(&plan.machine, run, &none, Start::Resume(&memory), &logs)?;
+        let mut session = live.session(&folder, timeout, print);
+        let key = snapshots.key(&plan)?;
+        if let Err(error) = session.resume(&saved.join(STATE)) {
+            snapshots.discard(&key, saved)?;
+            return Err(
+                error.context(format!("the saved machine {key} is of no use and was removed: try again"))
+            );
+        }
+        // It has opened what it still needs of the files.
+        drop(saved);
+        (session.run_script(&files.dom0)?, Some(key))
+    } else {
+        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        let run = RunFolder::create()?;
+        let initramfs = run.join("dom0.cpio");
+        lab.write_initramfs(&plan, &initramfs)?;
+        start = Instant::now();
+        let mut live = Live::start(&plan.machine, run, &initramfs, Start::Boot, &logs)?;
+        let mut session = live.session(&folder, timeout, print);
+        let outcome = match session.until_ready()? {
+            None => session.bring_up(&plan.job)?,
+            over => over,
+        };
+        (outcome.map_or_else(|| session.run_script(&files.dom0), Ok)?, None)
+    };
+    Report::of(&outcome, start.elapsed(), &folder, lab, &plan, key).write(&folder)?;
+    Ok(outcome)
+}
 
+/// Files of a run that are no part of the images.
+pub struct RunFiles {
+    /// An archive for dom0, with the script.
+    dom0: Vec<u8>,
+    /// An archive for the guests; nothing if there are none.
+    guests: Vec<u8>,
+}
+
+/// Reads what the arguments name.
+///
+/// # Errors
+/// A file that cannot be read, or a part that is wanted and skipped.
+pub fn files_of(arguments: &Arguments) -> Result<RunFiles> {
+    let script = std::fs::read(&arguments.script)
+        .with_context(|| format!("the script {} cannot be read", arguments.script.display()))?;
+    let mut dom0 = additions(&arguments.dom0_file)?;
+    dom0.file(SCRIPT_PATH, 0o644, &script);
+    let guests =
+        if arguments.guest_file.is_empty() { Vec::new() } else { additions(&arguments.guest_file)?.finish() };
+    if !arguments.no_broker && arguments.guests > 0 {
+        for part in [Part::Broker, Part::Cli, Part::Module] {
+            if !arguments.parts.has(part) {
+                bail!("guests get a broker each, which needs {part:?}: add --no-broker, or do not skip it");
+            }
+        }
+    }
+    Ok(RunFiles { dom0: dom0.finish(), guests })
+}
+
+/// The machine that the arguments ask for, whose guests have the files of this archive besides.
+///
+/// # Errors
+/// A Xen that cannot be built.
+pub fn plan(lab: &Lab<'_>, arguments: &Arguments, guest_files: &[u8]) -> Result<Plan> {
     let job = Job {
         guests: arguments.guests,
         vcpus: arguments.vcpus,
@@ -148,59 +225,15 @@ pub fn carry_out(
         guest_config: arguments.guest_config.clone(),
         broker: !arguments.no_broker,
     };
-    dom0.file(JOB_PATH, 0o644, &postcard::to_stdvec(&job)?);
-    dom0.file(SCRIPT_PATH, 0o644, &script);
-    let mut guests = images.guest;
-    guests.push(guest.finish());
-    dom0.file("/usr/lib/lab/guest.cpio", 0o644, &guests.concat());
-    let mut parts = images.dom0;
-    parts.push(dom0.finish());
-
-    let run = RunFolder::create()?;
-    let initramfs = run.join("dom0.cpio");
-    std::fs::write(&initramfs, parts.concat()).with_context(|| initramfs.display().to_string())?;
-    drop(parts);
-    let link = run.join("link");
-    let listener = UnixListener::bind(&link).with_context(|| link.display().to_string())?;
-    let machine = Machine {
-        xen: &xen.image,
-        policy: xen.policy.as_deref(),
-        kernel: &images.kernel,
-        initramfs: &initramfs,
+    let settings = Settings {
         cpus: arguments.pcpus,
         guest_memory_mib: arguments.guests * arguments.guest_memory,
         guests: arguments.guests,
-        xen_cmdline: &arguments.xen_cmdline,
-        dom0_cmdline: &arguments.dom0_cmdline,
-        devices: &arguments.device,
-        link: &link,
-        monitor: run.join(MONITOR),
-        heartbeat: run.join("heartbeat"),
+        xen_cmdline: arguments.xen_cmdline.clone(),
+        dom0_cmdline: arguments.dom0_cmdline.clone(),
+        devices: arguments.device.clone(),
     };
-    let (events, received) = channel();
-    let (ended, end) = channel();
-    listen(listener, events.clone());
-    let start = Instant::now();
-    let mut running = machine.start(&logs.join("serial.log"), &logs.join("qemu.log"), ended)?;
-    std::thread::spawn(move || {
-        // One word, when the machine has ended; nobody listens when the run was over before.
-        if end.recv().is_ok() {
-            let _ = events.send(Event::Ended);
-        }
-    });
-    let session = Session {
-        folder: &folder,
-        monitor: machine.monitor.clone(),
-        machine: &mut running,
-        start,
-        timeout: Duration::from_secs(arguments.timeout),
-        print,
-    };
-    let outcome = session.run(&received)?;
-    let qemu = succeed(std::process::Command::new(QEMU).arg("--version"))?;
-    let qemu = qemu.lines().next().unwrap_or_default().to_owned();
-    Report::of(&outcome, start.elapsed(), &folder, &root, xen.version, qemu).write(&folder)?;
-    Ok(outcome)
+    lab.plan(arguments.xen, settings, job, guest_files.to_vec())
 }
 
 /// What is added to the guests' command line.

@@ -23,19 +23,28 @@ const XEN_MIB: u32 = 320;
 /// What a guest takes besides its own memory, in MiB.
 const GUEST_EXTRA_MIB: u32 = 48;
 
+/// No machine has less memory, in MiB, so that most have the same and can begin as one saved dom0.
+const LEAST_MIB: u32 = 2304;
+
 /// Leaves the kernel's tests of its own cryptography out, which take seconds in the emulator.
 const QUICK_BOOT: &str = "cryptomgr.notests initcall_blacklist=jent_mod_init,crypto_kdf108_init";
 
 /// The machine that is wanted.
-pub struct Machine<'a> {
+#[derive(Debug, Clone)]
+pub struct Machine {
     /// Xen's image.
-    pub xen: &'a Path,
+    pub xen: PathBuf,
     /// The policy that Xen's Flask is to enforce, if it has Flask.
-    pub policy: Option<&'a Path>,
+    pub policy: Option<PathBuf>,
     /// dom0's kernel.
-    pub kernel: &'a Path,
-    /// dom0's initramfs.
-    pub initramfs: &'a Path,
+    pub kernel: PathBuf,
+    /// What a run may choose.
+    pub settings: Settings,
+}
+
+/// What a run may choose of its machine.
+#[derive(Debug, Clone)]
+pub struct Settings {
     /// Emulated CPUs.
     pub cpus: u32,
     /// Memory of all guests, in MiB, and their number.
@@ -43,17 +52,37 @@ pub struct Machine<'a> {
     /// Number of guests.
     pub guests: u32,
     /// Added to Xen's command line.
-    pub xen_cmdline: &'a str,
+    pub xen_cmdline: String,
     /// Added to dom0's command line.
-    pub dom0_cmdline: &'a str,
+    pub dom0_cmdline: String,
     /// More devices, as QEMU's -device takes them.
-    pub devices: &'a [String],
+    pub devices: Vec<String>,
+}
+
+/// The files of one run of a machine.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// dom0's initramfs.
+    pub initramfs: PathBuf,
     /// Where QEMU finds the socket for the link to dom0's agent.
-    pub link: &'a Path,
+    pub link: PathBuf,
     /// Where QEMU offers its monitor.
     pub monitor: PathBuf,
     /// Where it offers another, which serves one at a time, for the heartbeat.
     pub heartbeat: PathBuf,
+}
+
+/// How a machine comes to life.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// It is switched on.
+    Boot,
+    /// It is switched on, its memory in this new file, so that it can be saved.
+    BootToSave(&'a Path),
+    /// It goes on as it was saved, its memory in this file, which it changes; it waits for its state.
+    ResumeToSave(&'a Path),
+    /// It goes on as it was saved with the memory in this file, which stays as it is; it waits for its state.
+    Resume(&'a Path),
 }
 
 /// A running machine. It ends when this is dropped.
@@ -63,25 +92,32 @@ pub struct Running {
     _heartbeat: Heartbeat,
 }
 
-impl Machine<'_> {
-    /// Starts it. What the serial line says goes to the file; the end of the machine is told.
+impl Machine {
+    /// Starts it. What the serial line says is added to the file; the end of the machine is told.
     ///
     /// # Errors
     /// QEMU does not start.
-    pub fn start(&self, serial_log: &Path, errors: &Path, ended: Sender<()>) -> Result<Running> {
+    pub fn start(
+        &self,
+        files: &Files,
+        start: Start<'_>,
+        serial_log: &Path,
+        errors: &Path,
+        ended: Sender<()>,
+    ) -> Result<Running> {
+        let log = File::options().create(true).append(true).open(serial_log);
+        let mut log = log.with_context(|| serial_log.display().to_string())?;
         // Should this program die, the kernel ends QEMU with it.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", QEMU]).args(self.arguments());
+        command.args(["--pdeathsig", "KILL", QEMU]).args(self.arguments(files, start));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(errors).with_context(|| errors.display().to_string())?);
         let mut child = command.spawn().context("QEMU does not start")?;
-        let log = File::create(serial_log).with_context(|| serial_log.display().to_string());
         let (Some(serial), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             anyhow::bail!("QEMU has no serial line")
         };
-        let heartbeat = Heartbeat::start(self.heartbeat.clone());
+        let heartbeat = Heartbeat::start(files.heartbeat.clone());
         let running = Running { child, serial, _heartbeat: heartbeat };
-        let mut log = log?;
         std::thread::spawn(move || {
             let mut output = output;
             let mut buffer = [0; 4096];
@@ -96,34 +132,50 @@ impl Machine<'_> {
         Ok(running)
     }
 
+    /// Its memory, in MiB.
+    pub fn memory_mib(&self) -> u32 {
+        let Settings { guest_memory_mib, guests, .. } = self.settings;
+        let guests = guest_memory_mib + guests * GUEST_EXTRA_MIB;
+        (DOM0_MIB + XEN_MIB + guests).max(LEAST_MIB)
+    }
+
     /// QEMU's command line.
-    fn arguments(&self) -> Vec<String> {
-        let memory = DOM0_MIB + XEN_MIB + self.guest_memory_mib + self.guests * GUEST_EXTRA_MIB;
-        let cpus = self.cpus;
+    pub fn arguments(&self, files: &Files, start: Start<'_>) -> Vec<String> {
+        let memory = self.memory_mib();
+        let settings = &self.settings;
+        let cpus = settings.cpus;
         let xen = format!(
             "console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={cpus} asid=0 sched=credit spec-ctrl=eager-fpu \
              guest_loglvl=warning conring_size=1m no-real-mode {}{}",
             if self.policy.is_some() { "flask=enforcing " } else { "" },
-            self.xen_cmdline
+            settings.xen_cmdline
         );
-        let policy =
-            self.policy.map_or(String::new(), |path| format!(",{}", escaped(&path.display().to_string())));
+        let policy = self
+            .policy
+            .as_ref()
+            .map_or(String::new(), |path| format!(",{}", escaped(&path.display().to_string())));
         let modules = format!(
             "{} console=hvc0 rdinit=/init loglevel=5 {} {},{}{policy}",
             escaped(&self.kernel.display().to_string()),
             escaped(QUICK_BOOT),
-            escaped(self.dom0_cmdline),
-            escaped(&self.initramfs.display().to_string())
+            escaped(&settings.dom0_cmdline),
+            escaped(&files.initramfs.display().to_string())
         );
         // A PVH dom0's frames are not the machine's: what its devices reach, they reach through the IOMMU.
-        let virtio = if self.xen_cmdline.split_whitespace().any(|word| word.starts_with("dom0=pvh")) {
+        let virtio = if settings.xen_cmdline.split_whitespace().any(|word| word.starts_with("dom0=pvh")) {
             ",iommu_platform=on,disable-legacy=on"
         } else {
             ""
         };
+        let (kept, share, waits) = match start {
+            Start::Boot => (None, "", false),
+            Start::BootToSave(path) => (Some(path), "on", false),
+            Start::ResumeToSave(path) => (Some(path), "on", true),
+            Start::Resume(path) => (Some(path), "off", true),
+        };
         let mut arguments: Vec<String> = [
             "-machine",
-            "q35",
+            if kept.is_some() { "q35,memory-backend=memory" } else { "q35" },
             "-accel",
             "tcg",
             "-nodefaults",
@@ -140,16 +192,17 @@ impl Machine<'_> {
             &format!("virtio-gpu-pci{virtio}"),
             "-device",
             &format!("virtio-serial-pci{virtio}"),
-            "-chardev",
-            &format!("socket,id=link,path={}", escaped(&self.link.display().to_string())),
-            "-device",
-            &format!("virtserialport,chardev=link,name={PORT_NAME}"),
             "-serial",
             "stdio",
             "-qmp",
-            &format!("unix:{},server=on,wait=off", escaped(&self.monitor.display().to_string())),
+            &format!("unix:{},server=on,wait=off", escaped(&files.monitor.display().to_string())),
             "-qmp",
-            &format!("unix:{},server=on,wait=off", escaped(&self.heartbeat.display().to_string())),
+            &format!("unix:{},server=on,wait=off", escaped(&files.heartbeat.display().to_string())),
+            // Behind the monitors: when it has connected they are there.
+            "-chardev",
+            &format!("socket,id=link,path={}", escaped(&files.link.display().to_string())),
+            "-device",
+            &format!("virtserialport,chardev=link,name={PORT_NAME}"),
             "-smp",
             &cpus.to_string(),
             "-m",
@@ -163,14 +216,24 @@ impl Machine<'_> {
         ]
         .map(str::to_owned)
         .to_vec();
-        for device in self.devices {
+        if let Some(path) = kept {
+            let path = escaped(&path.display().to_string());
+            arguments.extend([
+                "-object".to_owned(),
+                format!("memory-backend-file,id=memory,mem-path={path},size={memory}M,share={share}"),
+            ]);
+        }
+        if waits {
+            arguments.extend(["-incoming".to_owned(), "defer".to_owned()]);
+        }
+        for device in &settings.devices {
             arguments.extend(["-device".to_owned(), device.clone()]);
         }
         arguments
     }
 }
 
-/// A comma separates boot modules, and two of them are a comma.
+/// A comma separates QEMU's options and boot modules, and two of them are a comma.
 fn escaped(text: &str) -> String {
     text.replace(',', ",,")
 }

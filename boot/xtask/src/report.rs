@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::build_root::BuildRoot;
+use crate::lab_machine::{Lab, Plan};
 use crate::session::Outcome;
 
 /// What Xen says when the emulator, not the product, may have failed, each under its name in the
@@ -53,9 +53,9 @@ pub struct Report {
     pub exit_status: i32,
     /// Why the lab failed, if it did.
     pub trouble: Option<String>,
-    /// From power-on to the end, in seconds.
+    /// From power-on to the end, in seconds; from the restore where a saved machine went on.
     pub seconds: f64,
-    /// When each point of the boot was reached, in milliseconds since power-on.
+    /// When each point was reached, in milliseconds since power-on or restore.
     pub boot_ms: BTreeMap<String, u64>,
     /// The emulator's processor time at those points, in milliseconds.
     pub boot_cpu_ms: BTreeMap<String, u64>,
@@ -63,6 +63,8 @@ pub struct Report {
     pub emulator_faults: BTreeMap<&'static str, usize>,
     /// What ran.
     pub versions: BTreeMap<&'static str, String>,
+    /// The key of the saved machine that went on, if one did.
+    pub snapshot: Option<String>,
 }
 
 impl Report {
@@ -74,9 +76,9 @@ impl Report {
         outcome: &Outcome,
         seconds: Duration,
         folder: &Path,
-        root: &BuildRoot,
-        xen: String,
-        qemu: String,
+        lab: &Lab<'_>,
+        plan: &Plan,
+        snapshot: Option<String>,
     ) -> Self {
         let logs = folder.join("logs");
         let read = |name: &str| {
@@ -99,8 +101,18 @@ impl Report {
                 .map(|stage| (stage.name.clone(), stage.cpu.as_millis() as u64))
                 .collect(),
             emulator_faults: faults_in(&said, &guest_consoles(&logs)),
-            versions: BTreeMap::from([("xen", xen), ("kernel", root.kernel.clone()), ("qemu", qemu)]),
+            versions: BTreeMap::from([
+                ("xen", plan.xen_version.clone()),
+                ("kernel", lab.root.kernel.clone()),
+                ("qemu", lab.qemu.clone()),
+            ]),
+            snapshot,
         }
+    }
+
+    /// What the emulator may have spoiled.
+    pub fn faults(&self) -> BTreeMap<&'static str, usize> {
+        self.emulator_faults.iter().filter(|(_, count)| **count > 0).map(|(name, n)| (*name, *n)).collect()
     }
 
     /// Writes it.

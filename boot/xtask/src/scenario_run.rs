@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs the scenarios of one boot: all in one script, whose marks say how each went.
+//! Runs scenarios in one machine: all in one script, whose marks say how each went.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::boot::{Boot, Driver, Scenario};
+use crate::lab_machine::{Lab, Plan};
 use crate::lab_run::{self, Arguments};
 use crate::parts::Parts;
 use crate::report::Report;
@@ -41,33 +42,38 @@ pub struct Outcome {
     pub time: Duration,
 }
 
-/// Runs the chosen scenarios of a boot; tells each outcome as soon as it is known.
+/// Scenarios to be run.
+pub struct Run<'a> {
+    /// What is booted.
+    pub boot: &'a Boot,
+    /// What runs in it.
+    pub scenarios: &'a [Scenario],
+    /// Whether it goes on from a saved machine instead of a boot; one scenario alone does.
+    pub restored: bool,
+    /// Makes machines differ that begin alike.
+    pub seed: u32,
+}
+
+/// The machine that a boot wants.
 ///
 /// # Errors
-/// A lab that cannot be built or started.
-pub fn run(
-    workspace: &Workspace,
-    boot: &Boot,
-    chosen: &[Scenario],
-    parts: &Parts,
-    folder: &Path,
-    mut tell: impl FnMut(&Outcome),
-) -> Result<()> {
-    crate::digest::remove(folder)?;
-    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    let script = folder.join("script.sh");
-    std::fs::write(&script, script_of(chosen, boot)).with_context(|| script.display().to_string())?;
-    let scripts = workspace.root.join("boot/scenarios/scripts");
-    let arguments = Arguments {
-        script,
+/// Its hypervisor cannot be built.
+pub fn plan(lab: &Lab<'_>, boot: &Boot, parts: &Parts) -> Result<Plan> {
+    lab_run::plan(lab, &arguments(boot, parts), &[])
+}
+
+/// A boot as the lab's command takes it, but for script and folder.
+fn arguments(boot: &Boot, parts: &Parts) -> Arguments {
+    Arguments {
+        script: PathBuf::new(),
         guests: boot.guests,
         vcpus: boot.vcpus,
         pcpus: boot.pcpus,
         guest_memory: boot.guest_memory_mib,
-        dom0_file: vec![format!("{}:{SCRIPTS}", scripts.display())],
+        dom0_file: Vec::new(),
         guest_file: Vec::new(),
         timeout: boot.timeout_s,
-        out: Some(folder.to_owned()),
+        out: None,
         xen: boot.xen,
         no_broker: !boot.broker,
         xen_cmdline: boot.xen_cmdline.to_owned(),
@@ -77,12 +83,40 @@ pub fn run(
         aperture: boot.aperture.to_owned(),
         guest_config: boot.guest_config(),
         device: boot.devices.iter().map(|&device| device.to_owned()).collect(),
+        from_snapshot: false,
         quiet: true,
         parts: parts.clone(),
+    }
+}
+
+/// Runs scenarios; tells each outcome as soon as it is known.
+///
+/// # Errors
+/// A lab that cannot be started.
+pub fn run(
+    lab: &Lab<'_>,
+    run: &Run<'_>,
+    parts: &Parts,
+    folder: &Path,
+    mut tell: impl FnMut(&Outcome),
+) -> Result<()> {
+    let &Run { boot, scenarios: chosen, restored, .. } = run;
+    crate::digest::remove(folder)?;
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let script = folder.join("script.sh");
+    std::fs::write(&script, script_of(run)).with_context(|| script.display().to_string())?;
+    let scripts = lab.workspace.root.join("boot/scenarios/scripts");
+    let arguments = Arguments {
+        script,
+        dom0_file: vec![format!("{}:{SCRIPTS}", scripts.display())],
+        out: Some(folder.to_owned()),
+        from_snapshot: restored,
+        ..arguments(boot, parts)
     };
+    let files = lab_run::files_of(&arguments)?;
     let marks = RefCell::new(Marks::default());
     let start = Instant::now();
-    let outcome = lab_run::carry_out(workspace, &arguments, &mut |data| {
+    let outcome = lab_run::carry_out_in(lab, &arguments, &files, &mut |data| {
         for (name, status, milliseconds) in marks.borrow_mut().read(data) {
             let Some(scenario) = chosen.iter().find(|scenario| scenario.name == name) else { continue };
             if boot.panic.is_some() {
@@ -138,18 +172,28 @@ pub fn folder_of(workspace: &Workspace, boot: &Boot) -> PathBuf {
     workspace.lab().join("test").join(boot.name)
 }
 
-/// The script of a boot.
-fn script_of(scenarios: &[Scenario], boot: &Boot) -> String {
+/// The script of a run. Saved machines go on all alike, so the seed decides how many pages of dom0's memory are taken
+/// before anything else is, and what its random numbers are.
+fn script_of(run: &Run<'_>) -> String {
+    let &Run { boot, scenarios, restored, seed } = run;
     let kind = if boot.xen.is_lend_aware() { "lend" } else { "stock" };
-    let mut script = format!("export XEN_KIND={kind} DRIVER={}\n", boot.driver.word());
+    let mut script = format!("export XEN_KIND={kind} DRIVER={} SEED={seed}\n", boot.driver.word());
+    script.push_str(
+        "echo \"seed $SEED\"\n\
+         dd if=/dev/zero of=/dev/shm/ballast bs=4096 count=$((SEED % 1024)) 2>/dev/null\n\
+         echo \"$SEED\" >/dev/urandom\n",
+    );
     script.push_str(
         "export OUT_ROOT=$OUT\n\
          now() { read -r up _ </proc/uptime; echo \"${up%.*}${up#*.}0\"; }\n\
          scenario() {\n\
          name=$1 file=$2\n\
-         shift 2\n\
-         export OUT=$OUT_ROOT/$name\n\
-         mkdir -p \"$OUT\"\n\
+         shift 2\n",
+    );
+    // The folder of a run that has one scenario alone is that scenario's.
+    let _ = writeln!(script, "export OUT=$OUT_ROOT{}", if restored { "" } else { "/$name" });
+    script.push_str(
+        "mkdir -p \"$OUT\"\n\
          start=$(now)\n\
          (cd \"$OUT\" && sh -eu \"$file\" \"$@\") >\"$OUT/output.log\" 2>&1\n\
          status=$?\n",
@@ -193,7 +237,7 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{script_of, Boot, Driver, Marks};
+    use super::{script_of, Boot, Driver, Marks, Run};
     use crate::boot::{show, PLAIN};
     use crate::hypervisor::Flavour;
 
@@ -213,8 +257,8 @@ mod tests {
     fn every_scenario_is_called_with_its_arguments() {
         let scenarios = [show("a_thing_holds", "x/y.sh", &["1", "two words"])];
         let boot = Boot { xen: Flavour::Lend, driver: Driver::Unzapped, ..PLAIN };
-        let script = script_of(&scenarios, &boot);
-        assert!(script.starts_with("export XEN_KIND=lend DRIVER=unzapped\n"));
+        let script = script_of(&Run { boot: &boot, scenarios: &scenarios, restored: false, seed: 7 });
+        assert!(script.starts_with("export XEN_KIND=lend DRIVER=unzapped SEED=7\n"));
         assert!(script.contains("scenario a_thing_holds /usr/lib/xenlend-scenarios/x/y.sh '1' 'two words'\n"));
     }
 }

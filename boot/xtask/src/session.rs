@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The host's side of one run: takes what dom0's agent sends until the run is over.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{bail, Context, Result};
 use xenlend_lab::frame;
@@ -59,15 +58,32 @@ pub struct Session<'a> {
     /// Where its files go.
     pub folder: &'a Path,
     /// QEMU's monitor.
-    pub monitor: PathBuf,
+    pub monitor: &'a Path,
     /// The machine.
     pub machine: &'a mut Running,
-    /// When it was switched on.
+    /// What happens.
+    pub events: &'a Receiver<Event>,
+    /// When the machine was switched on, or restored.
     pub start: Instant,
-    /// When it has to be over.
+    /// For how long it may go on.
     pub timeout: Duration,
     /// Takes what the script prints.
     pub print: &'a mut dyn FnMut(&[u8]),
+    /// The link to dom0's agent.
+    pub peer: Option<UnixStream>,
+    /// Points of the boot so far.
+    pub stages: Vec<Stage>,
+}
+
+/// Why a session waits no more.
+#[derive(Debug)]
+pub enum Reached {
+    /// dom0's agent has connected.
+    Connected,
+    /// Everything is up, and the agent waits for an order.
+    Ready,
+    /// The run is over.
+    Over(Outcome),
 }
 
 /// Listens for dom0's agent in a thread of its own.
@@ -85,73 +101,107 @@ pub fn listen(listener: UnixListener, events: Sender<Event>) {
 }
 
 impl Session<'_> {
-    /// Takes events until the run is over.
+    /// Sends files, among which is the script, has it run, and waits for its end.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub fn run(mut self, events: &Receiver<Event>) -> Result<Outcome> {
-        let mut outcome = Outcome { status: STATUS_LAB_FAILED, trouble: None, stages: Vec::new() };
-        let mut peer = None;
+    pub fn run_script(&mut self, archive: &[u8]) -> Result<Outcome> {
+        for piece in archive.chunks(frame::CHUNK) {
+            self.tell(&ToDom0::Files { data: piece.to_vec() });
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock")?;
+        self.tell(&ToDom0::Script { now });
+        loop {
+            if let Reached::Over(outcome) = self.wait()? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Tells dom0's agent something. If it does not listen any more, whoever waits then learns what has become of
+    /// the machine.
+    pub fn tell(&mut self, message: &ToDom0) {
+        let told = self.peer.as_mut().map(|peer| frame::send(peer, message));
+        if let Some(Err(error)) = told {
+            eprintln!("dom0 does not listen: {error}");
+        }
+    }
+
+    /// Takes events until something is reached.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn wait(&mut self) -> Result<Reached> {
         let mut deadline = self.start + self.timeout;
         let mut aborting = false;
-        let mut started = HashSet::new();
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
-            match events.recv_timeout(wait) {
-                Ok(Event::Connected(stream)) => peer = Some(stream),
+            match self.events.recv_timeout(wait) {
+                Ok(Event::Connected(stream)) => {
+                    self.peer = Some(stream);
+                    return Ok(Reached::Connected);
+                }
+                Ok(Event::Said(ToHost::Ready)) => return Ok(Reached::Ready),
                 Ok(Event::Said(ToHost::Exit { status, trouble })) => {
-                    (outcome.status, outcome.trouble) = (status, trouble);
-                    break;
+                    self.end();
+                    return Ok(self.over(status, trouble));
                 }
                 Ok(Event::Said(ToHost::Stage { name })) => {
                     let cpu = self.machine.cpu_time();
-                    outcome.stages.push(Stage { name, at: self.start.elapsed(), cpu });
+                    self.stages.push(Stage { name, at: self.start.elapsed(), cpu });
                 }
-                Ok(Event::Said(message)) => self.take(message, peer.as_mut(), &mut started)?,
+                Ok(Event::Said(message)) => self.take(message)?,
                 Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => {
-                    outcome.trouble = Some(format!(
+                    let why = format!(
                         "the emulated machine ended before the run was over (last words in {}/logs/serial.log)",
                         self.folder.display()
-                    ));
-                    break;
+                    );
+                    let status = if aborting { STATUS_TIMEOUT } else { STATUS_LAB_FAILED };
+                    self.machine.end();
+                    return Ok(self.over(status, Some(why)));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    (outcome.status, outcome.trouble) =
-                        (STATUS_TIMEOUT, Some(format!("not over after {} s", self.timeout.as_secs())));
-                    let told = peer.as_mut().is_some_and(|peer| frame::send(peer, &ToDom0::Abort).is_ok());
+                    let told =
+                        self.peer.as_mut().is_some_and(|peer| frame::send(peer, &ToDom0::Abort).is_ok());
                     if aborting || !told {
                         self.machine.print_state();
                         std::thread::sleep(LAST_WORDS);
-                        break;
+                        self.end();
+                        let why = format!("not over after {} s", self.timeout.as_secs());
+                        return Ok(self.over(STATUS_TIMEOUT, Some(why)));
                     }
                     aborting = true;
                     deadline = Instant::now() + GRACE;
                 }
             }
         }
-        self.machine.end();
-        Ok(outcome)
     }
 
-    /// Takes what is neither a stage nor the end.
-    fn take(
-        &mut self,
-        message: ToHost,
-        peer: Option<&mut UnixStream>,
-        started: &mut HashSet<String>,
-    ) -> Result<()> {
+    /// Ends the machine, and waits until its serial line's log is whole.
+    fn end(&mut self) {
+        self.machine.end();
+        self.await_end();
+    }
+
+    /// Waits until the machine has ended and its serial line's log is whole.
+    pub fn await_end(&mut self) {
+        while !matches!(self.events.recv_timeout(LAST_WORDS), Ok(Event::Ended) | Err(_)) {}
+    }
+
+    /// The run's end.
+    fn over(&mut self, status: i32, trouble: Option<String>) -> Reached {
+        Reached::Over(Outcome { status, trouble, stages: std::mem::take(&mut self.stages) })
+    }
+
+    /// Takes what nobody waits for.
+    fn take(&mut self, message: ToHost) -> Result<()> {
         match message {
             ToHost::Log { name, data, first } => {
-                let name = format!("logs/{}", plain(&name)?.display());
-                // What an earlier run left under that name is not this run's.
-                let new = started.insert(name.clone());
-                self.write(&name, &data, first || new)
+                self.write(&format!("logs/{}", plain(&name)?.display()), &data, first)
             }
             ToHost::Script { data } => {
                 (self.print)(&data);
-                let name = "logs/script.log".to_owned();
-                let new = started.insert(name.clone());
-                self.write(&name, &data, new)
+                self.write("logs/script.log", &data, false)
             }
             ToHost::Output { path, data, first } => {
                 self.write(&plain(&path)?.to_string_lossy(), &data, first)
@@ -159,12 +209,10 @@ impl Session<'_> {
             ToHost::Screenshot { id, name } => {
                 let taken = self.take_picture(&name);
                 let trouble = taken.err().map(|error| format!("{error:#}"));
-                match peer {
-                    Some(peer) => Ok(frame::send(peer, &ToDom0::ScreenshotDone { id, trouble })?),
-                    None => Ok(()),
-                }
+                self.tell(&ToDom0::ScreenshotDone { id, trouble });
+                Ok(())
             }
-            ToHost::Stage { .. } | ToHost::Exit { .. } => Ok(()),
+            ToHost::Stage { .. } | ToHost::Ready | ToHost::Exit { .. } => Ok(()),
         }
     }
 
@@ -174,7 +222,7 @@ impl Session<'_> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
-        Qmp::connect(&self.monitor)?.screendump(&path)?;
+        Qmp::connect(self.monitor)?.screendump(&path)?;
         let bytes = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
         if bytes == 0 {
             bail!("the emulator left {} empty", path.display());

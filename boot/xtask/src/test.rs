@@ -2,27 +2,22 @@
 //! `cargo xtask test`: the checks of the host, and the scenarios on real Xen: a core of them, or all.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::boot::{Boot, Scenario};
+use crate::boot::Boot;
 use crate::build_root::{BuildRoot, HYPERVISOR};
 use crate::hypervisor::Flavour;
+use crate::lab_machine::Lab;
 use crate::parts::Parts;
 use crate::results::Results;
-use crate::scenario_run::{self, Outcome, Verdict};
 use crate::tally::Tally;
 use crate::test_choice::{Extent, Forms, Kinds, Which};
 use crate::test_demo::Demo;
-use crate::test_queue::Queue;
 use crate::workspace::Workspace;
-use crate::{host_checks, lab_up, preflight, test_choice, test_skips};
-
-/// How often a boot is run again when the emulator may have spoiled it.
-const REPEATS: u32 = 4;
+use crate::{host_checks, lanes, preflight, test_choice, test_skips};
 
 /// The command's options.
 #[derive(Debug, clap::Args)]
@@ -47,6 +42,8 @@ pub struct Arguments {
     /// Do not run the scenarios in the lab
     #[arg(long, conflicts_with = "no_host")]
     no_lab: bool,
+    #[command(flatten)]
+    lanes: lanes::Options,
     #[command(flatten)]
     parts: Parts,
 }
@@ -128,43 +125,19 @@ fn check_lab(
     let chosen =
         test_choice::entries(&boots, arguments.which(), arguments.extent.long || arguments.extent.full);
     // Built once, here: a failing build is no scenario's fault.
-    let (root, _) = lab_up::prepare(workspace, &arguments.parts)?;
+    let lab = Lab::prepare(workspace, &arguments.parts)?;
     let mut versions = BTreeMap::new();
     let ensure = |flavour: Flavour| {
-        versions.insert(flavour, flavour.ensure(workspace, &root)?.version);
+        versions.insert(flavour, flavour.ensure(workspace, &lab.root)?.version);
         Ok(())
     };
     let chosen = test_skips::that_can_run(chosen, ensure, tally)?;
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let queue = Queue::new(chosen, processors);
-    let (send, results) = channel();
-    std::thread::scope(|scope| {
-        for _ in 0..processors {
-            let (queue, send) = (&queue, send.clone());
-            scope.spawn(move || {
-                while let Some((boot, scenarios, taken)) = queue.next() {
-                    // The receiver outlives all senders.
-                    let _ = send.send(check_boot(workspace, boot, &scenarios, &arguments.parts));
-                    queue.give_back(taken);
-                }
-            });
+    lanes::run(&lab, chosen, &arguments.parts, &arguments.lanes, |boot, name, seconds, verdict| {
+        tally.count(name, seconds, verdict);
+        if let (Some(record), Some(xen)) = (record.as_deref_mut(), versions.get(&boot.xen)) {
+            record.note(name, xen, verdict);
         }
-        drop(send);
-        for result in results {
-            for (name, seconds, verdict) in &result.verdicts {
-                tally.count(name, *seconds, verdict);
-                let boot = boots.iter().find(|boot| name.split(": ").next() == Some(boot.name));
-                let xen = boot.and_then(|boot| versions.get(&boot.xen));
-                if let (Some(record), Some(xen)) = (record.as_deref_mut(), xen) {
-                    record.note(name, xen, verdict);
-                }
-            }
-            for note in &result.notes {
-                println!("      {note}");
-            }
-        }
-    });
-    Ok(())
+    })
 }
 
 /// The demo, as it is and with a flipped byte, side by side.
@@ -200,50 +173,4 @@ fn check_demo(
             }
         }
     });
-}
-
-/// What came of one boot.
-struct BootResult {
-    verdicts: Vec<(String, f64, Verdict)>,
-    notes: Vec<String>,
-}
-
-/// One boot's scenarios. A boot in which a scenario failed and the emulator reported faults of its own
-/// proves nothing: it is run again, and that is said.
-fn check_boot(workspace: &Workspace, boot: &Boot, chosen: &[Scenario], parts: &Parts) -> BootResult {
-    let folder = scenario_run::folder_of(workspace, boot);
-    let mut notes = Vec::new();
-    let mut attempt = 0;
-    let outcomes = loop {
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        let run = scenario_run::run(workspace, boot, chosen, parts, &folder, |outcome| {
-            outcomes.push(outcome.clone());
-        });
-        if let Err(error) = run {
-            let verdict = Verdict::Failed(format!("the lab: {error:#}"));
-            let fail = |scenario: &Scenario| (boot.title(scenario.name), 0.0, verdict.clone());
-            return BootResult { verdicts: chosen.iter().map(fail).collect(), notes };
-        }
-        let failed = outcomes.iter().any(|outcome| outcome.verdict != Verdict::Passed);
-        let faults = scenario_run::emulator_faults(&folder);
-        if !failed || faults.is_empty() || attempt == REPEATS {
-            if failed {
-                notes.push(format!("logs of {} are in {}", boot.name, folder.display()));
-            } else if let Err(error) = crate::digest::remove(&folder) {
-                notes.push(format!("{error:#}"));
-            }
-            break outcomes;
-        }
-        attempt += 1;
-        let kept = folder.with_file_name(format!("{}.void{attempt}", boot.name));
-        let moved = crate::digest::remove(&kept).and_then(|()| Ok(std::fs::rename(&folder, &kept)?));
-        let where_to = moved.map_or_else(|error| format!("{error:#}"), |()| kept.display().to_string());
-        notes.push(format!(
-            "{} met faults of the emulator ({faults:?}), was void and ran again (its logs: {where_to})",
-            boot.name
-        ));
-    };
-    let verdict =
-        |outcome: &Outcome| (boot.title(outcome.name), outcome.time.as_secs_f64(), outcome.verdict.clone());
-    BootResult { verdicts: outcomes.iter().map(verdict).collect(), notes }
 }
