@@ -7,20 +7,22 @@ mod support;
 use support::{
     extents, force, invalidate, page_in, present, request, Pair, APERTURE_PAGES, CALLER, OTHER_CALLER, USER,
 };
-use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
     AccessOperation, AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS,
 };
 use xenlend_protocol::refusal::Refusal;
+use xenlend_protocol::ring::{Priority, SendError};
 use xenlend_shim_core::events;
 use xenlend_shim_core::invalidation::Standing;
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::lendable::FrameKind;
 use xenlend_shim_core::link::{
-    Awaited, Completion, InvalidateStart, NotSent, PageInRefusal, Posted, Reason, State,
+    Awaited, Completion, InvalidateStart, NotSent, PageInRefusal, Posted, PresentStanding, Reason, State,
 };
 use xenlend_shim_core::regions::{Caller, Plan, ProcessId, RegionError};
+use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
 #[test]
 fn nothing_but_welcome_opens_a_link() {
@@ -90,6 +92,63 @@ fn only_one_present_is_unanswered() {
     let page_in = page_in(&mut pair, lease, 0);
     pair.link.post_present(&page_in, &extents(0, 5, 1), None);
     assert_eq!(pair.link.post_present(&page_in, &extents(1, 6, 1), None), Posted::Over);
+}
+
+#[test]
+fn a_second_answer_to_a_present_changes_nothing_and_is_a_breach() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let page_in = page_in(&mut pair, lease, 0);
+    pair.link.post_present(&page_in, &extents(0, 5, 1), None);
+    let Some(ToBroker::Present { ticket, .. }) = pair.next() else { panic!() };
+    pair.say(FromBroker::Presented { ticket, outcome: PresentOutcome::Stale });
+    assert_eq!(pair.link.needs_force(), None);
+    let added = PresentOutcome::Added { entries_2mib: 0, entries_4kib: 1 };
+    pair.say(FromBroker::Presented { ticket, outcome: added });
+    assert_eq!(pair.link.present_standing(), PresentStanding::Answered(PresentOutcome::Stale));
+    assert_eq!(pair.link.needs_force(), Some(Reason::Breach));
+}
+
+#[test]
+fn a_lookup_notices_an_entry_that_is_of_another_frame() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    present(&mut pair, lease, 5, 100, 2);
+    let page_in = page_in(&mut pair, lease, 9);
+    let mut window = Window::new(vec![0; WINDOW_PAGES]);
+    let mut look_up = |frames: [u64; 3]| {
+        window.reset(page_in.first, page_in.count, page_in.page);
+        for (page, mfn) in [5, 6, 9].into_iter().zip(frames) {
+            window.put(AperturePage(page), Mfn(mfn), FrameKind::Ram);
+        }
+        let stale = pair.link.forget_present(&page_in, &mut window);
+        (stale, [5, 6, 9].map(|page| window.get(AperturePage(page)).is_some()))
+    };
+    // What is present in the same frame is not presented again; what is not goes first.
+    assert_eq!(look_up([100, 101, 7]), (None, [false, false, true]));
+    assert_eq!(look_up([100, 102, 7]).0, Some(AperturePage(6)));
+    assert_eq!(look_up([99, 101, 7]).0, Some(AperturePage(5)));
+}
+
+#[test]
+fn a_broker_that_waits_for_room_is_told_when_there_is_some() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 1024, USER);
+    let access = |id| {
+        let (page, operation) = (AperturePage(0), AccessOperation::Read { length: 8 });
+        FromBroker::Access { id, lease, page, offset: 0, operation, wants_page: false }
+    };
+    let mut id = 0;
+    while pair.sent.send(&access(id), Priority::Normal) != Err(SendError::Full) {
+        id += 1;
+    }
+    let _ = pair.link.take_effects();
+    // One is taken, and nothing is said about it: the notice is for the room alone.
+    assert_eq!(pair.link.drain(1).messages, 1);
+    assert!(pair.link.take_effects().notify, "it has said that it waits");
+    assert_eq!(pair.sent.send(&access(id), Priority::Normal), Ok(()));
+    assert_eq!(pair.link.drain(1).messages, 1);
+    assert!(!pair.link.take_effects().notify, "it does not wait any more");
 }
 
 #[test]

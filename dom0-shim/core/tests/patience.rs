@@ -152,6 +152,7 @@ impl Bench {
                     (matches!(started, InvalidateStart::Force(_)), Awaited::Place)
                 }
             };
+            assert!(now <= 20 * DEADLINE, "{wait:?}, {broker:?} every {period} ms: no end");
             if found || self.pair.link.needs_force().is_some() {
                 return (now, found && self.pair.link.needs_force().is_none());
             }

@@ -33,7 +33,7 @@ pub struct Pair {
     pub link: TestLink,
     pub to_broker: PlainMemory,
     received: Consumer<PlainMemory>,
-    sent: Producer<PlainMemory>,
+    pub sent: Producer<PlainMemory>,
 }
 
 /// Who makes the region calls.
