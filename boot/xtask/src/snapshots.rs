@@ -123,6 +123,7 @@ impl<'a> Snapshots<'a> {
                 Outcome { status, trouble, .. } => {
                     let logs = failed.join(LOGS);
                     crate::digest::remove(&logs)?;
+                    std::fs::create_dir_all(failed).with_context(|| failed.display().to_string())?;
                     copy(&partial.join(LOGS), &logs)?;
                     let why = trouble
                         .unwrap_or_else(|| format!("status {status}, faults of the emulator: {faults:?}"));
