@@ -76,9 +76,9 @@ impl Arguments {
 }
 
 /// The link itself.
-pub fn sound_link(link: &mut ServedLink) -> &mut Link {
+pub fn sound_link(link: &ServedLink) -> &Link {
     #[cfg(feature = "faults")]
-    return &mut link.inner;
+    return &link.inner;
     #[cfg(not(feature = "faults"))]
     link
 }

@@ -8,7 +8,7 @@ use xenlend_protocol::ring::shared_page::{Direction, SharedRing};
 use xenlend_protocol::ring::RingMemory;
 use xenlend_xen_abi::event_channel::Port;
 
-use crate::memory::window::WindowFrame;
+use crate::window::WindowFrame;
 use crate::xen::{event_channel, sched, shared_info, time};
 
 /// Bytes of the data area changed at a time.

@@ -11,7 +11,9 @@ use xenlend_protocol::message::{FromBroker, Rights, ToBroker};
 use xenlend_protocol::refusal::BreachKind;
 
 use crate::attack::{wait_for_pace, Attack};
+use crate::departure::Server;
 use crate::start_error::StartError;
+use crate::turn::LenderEnd;
 use crate::xen::lender_link::Link;
 
 /// Removals that [`Fault::AckFirst`] can put off at a time; what does not fit is done at once.
@@ -163,6 +165,24 @@ impl<H: Hypervisor> Hypervisor for FaultyHypervisor<H> {
     }
 }
 
+impl<H: Server> Server for FaultyHypervisor<H> {
+    fn disable(&self) -> Result<(), u16> {
+        self.inner.disable()
+    }
+
+    fn destroy(&self) -> Result<(), u16> {
+        self.inner.destroy()
+    }
+
+    fn can_dismiss(&self) -> bool {
+        self.inner.can_dismiss()
+    }
+
+    fn is_dismissed(&self, errno: u16) -> bool {
+        self.inner.is_dismissed(errno)
+    }
+}
+
 /// A link that may stop at an `Invalidate`, or attack.
 pub struct FaultyLink {
     /// The sound one.
@@ -217,5 +237,15 @@ impl LenderLink for FaultyLink {
             }
         }
         received
+    }
+}
+
+impl LenderEnd for FaultyLink {
+    fn finish_turn(&mut self) {
+        self.inner.finish_turn();
+    }
+
+    fn is_connected(&self) -> bool {
+        self.inner.is_connected()
     }
 }

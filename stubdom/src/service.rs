@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One borrower's share of the domain: its broker, its links, its server. A bounded piece of work in each turn.
+//! One borrower's share of the domain: its broker, its links, its server.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec as HeapVec;
 use core::hint::black_box;
 
 use heapless::Vec;
-use xenlend_lending::broker::{Broker, ConfigError, LinkState, Turn};
+use xenlend_lending::broker::{Broker, ConfigError, LinkState};
 use xenlend_lending::lending_table::PageSlot;
 use xenlend_lending::vcpu_slot::VcpuSlot;
 use xenlend_xen_abi::dm_op::IO_RANGE_MEMORY;
@@ -19,11 +19,12 @@ use xenlend_xen_abi::{DomainId, PAGE_SIZE};
 
 use crate::arguments::{self, Arguments};
 use crate::config::Config;
-use crate::departure::Departure;
+use crate::event_loop;
 use crate::log;
-use crate::memory::window::{Window, WindowFrame};
 use crate::start_error::StartError;
 use crate::trace::{record, Event};
+use crate::turn::{News, Step, Turns};
+use crate::window::{Window, WindowFrame};
 use crate::xen::borrower_link::BorrowerRings;
 use crate::xen::domctl::BorrowerControl;
 use crate::xen::foreign_memory::ForeignMemory;
@@ -34,13 +35,6 @@ use crate::xen::lend_aware_hypervisor::LendAwareHypervisor;
 use crate::xen::lender_link::Link;
 use crate::xen::stock_hypervisor::StockHypervisor;
 use crate::xen::{dm_op, event_channel, grant_table, physmap, time};
-
-/// Messages of the lender in one turn: what an invalidation may have to wait for.
-const MESSAGES_PER_TURN: u32 = 32;
-/// Steps for the borrower in one turn, each of one message and at most 1536 pages looked at.
-const BORROWER_STEPS: u32 = 32;
-/// How often the lender's end of the event channel is looked at, in nanoseconds: Xen does not tell.
-const LENDER_CHECK_NS: u64 = 1_000_000_000;
 
 /// What one borrower takes of the window. Whoever leaves gives it back.
 #[derive(Clone, Copy)]
@@ -60,20 +54,7 @@ pub struct Service {
     lender_frames: [WindowFrame; 3],
     request_frame: WindowFrame,
     grants: Vec<Mapping, 3>,
-    departure: Departure,
-    state: LinkState,
-    next_check: u64,
-}
-
-/// What a turn of it came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// There is more to do.
-    Busy,
-    /// Nothing until an event, or this system time (0: none).
-    Rests(u64),
-    /// It has left its borrower; why.
-    Left(&'static str),
+    turns: Turns,
 }
 
 impl Place {
@@ -120,11 +101,6 @@ fn storage<T: Default>(count: usize) -> Result<Box<[T]>, StartError> {
     values.try_reserve_exact(count).map_err(|_| StartError::Memory("too little for so large an aperture"))?;
     values.resize_with(count, T::default);
     Ok(values.into_boxed_slice())
-}
-
-/// Bytes of the heap that the pages of an aperture take.
-pub fn table_bytes(pages: u32) -> usize {
-    size_of::<PageSlot>().saturating_mul(pages as usize)
 }
 
 /// Frees storage of a [`Tables`].
@@ -198,7 +174,7 @@ impl Service {
         black_box(&mut room);
         for (reference, page) in config.rings.into_iter().zip(lender_frames) {
             let mapping = grant_table::map(config.lender, reference, page)
-                .map_err(|refused| StartError::refused_grant(reference, refused))?;
+                .map_err(|refused| refused.at_start(reference))?;
             // Always room: there are three.
             let _ = opened.grants.push(mapping);
         }
@@ -224,7 +200,6 @@ impl Service {
         drop(room);
         Ok(Box::new(Self {
             borrower: config.borrower,
-            state: broker.link_state(),
             broker,
             hypervisor: arguments.hypervisor(hypervisor),
             link: arguments.link(link),
@@ -232,78 +207,42 @@ impl Service {
             lender_frames,
             request_frame,
             grants: core::mem::take(&mut opened.grants),
-            departure: Departure::default(),
-            next_check: 0,
+            turns: Turns::default(),
         }))
     }
 
-    /// The borrower.
-    pub fn borrower(&self) -> DomainId {
-        self.borrower
-    }
-
-    /// The ports to wait for: at most [`ports_of`] its vCPUs.
-    pub fn ports(&mut self) -> impl Iterator<Item = Port> + '_ {
+    /// The ports to wait for: at most `ports_of` its vCPUs.
+    pub fn ports(&self) -> impl Iterator<Item = Port> + '_ {
         let requests = arguments::sound_hypervisor(&self.hypervisor).requests();
-        let lender = arguments::sound_link(&mut self.link).port();
+        let lender = arguments::sound_link(&self.link).port();
         requests.ports().iter().copied().chain([lender]).chain(self.rings.port())
     }
 
-    /// Does what there is to do, within bounds for each side.
-    pub fn turn(&mut self) -> Step {
-        let Self { broker, hypervisor, link, rings, .. } = self;
-        arguments::start_turn(hypervisor);
-        let before = broker.borrower_state();
-        let lender = broker.serve_lender(hypervisor, link, MESSAGES_PER_TURN);
-        let requests = broker.serve_requests(hypervisor, link);
-        let borrowers = broker.serve_borrower(hypervisor, link, rings, BORROWER_STEPS);
-        rings.finish_turn();
-        let sound_link = arguments::sound_link(link);
-        sound_link.finish_turn();
-
-        let now = time::now_ns().unwrap_or(0);
-        if self.state != LinkState::LenderGone && now >= self.next_check {
-            self.next_check = now + LENDER_CHECK_NS;
-            if !sound_link.is_connected() {
-                record(Event::LenderGone, now, 0);
-                broker.lender_gone(hypervisor);
+    fn tell(&self, news: News, now: u64) {
+        match news {
+            News::LenderGone => record(Event::LenderGone, now, 0),
+            News::Link(state) => {
+                record(Event::LinkChanged, now, 0);
+                log!("link of domain {}: {state:?}", self.borrower);
+                if !matches!(state, LinkState::AwaitingHello | LinkState::Connected) {
+                    log!("revocations: {}", arguments::sound_link(&self.link).revocations());
+                }
             }
-        }
-        let changed = broker.link_state() != self.state;
-        if changed {
-            self.state = broker.link_state();
-            record(Event::LinkChanged, now, 0);
-            log!("link of domain {}: {:?}", self.borrower, self.state);
-            if !matches!(self.state, LinkState::AwaitingHello | LinkState::Connected) {
-                log!("revocations: {}", sound_link.revocations());
+            News::Borrower(state) => {
+                record(Event::BorrowerChanged, now, 0);
+                log!("domain {} as the borrower: {state:?}", self.borrower);
             }
+            News::CannotLeave(errno) => log!("cannot leave the borrower: Xen's error {errno}"),
         }
-        if broker.borrower_state() != before {
-            record(Event::BorrowerChanged, now, 0);
-            log!("domain {} as the borrower: {:?}", self.borrower, broker.borrower_state());
-        }
-        // A link that has just ended leaves requests that the next turn finishes.
-        if changed || [lender, requests].contains(&Turn::More) {
-            return Step::Busy;
-        }
-        // Not for the borrower's link to hold up.
-        self.departure.advance(broker, hypervisor);
-        if let Departure::Left(why) = self.departure {
-            return Step::Left(why);
-        }
-        if borrowers == Turn::More {
-            return Step::Busy;
-        }
-        Step::Rests(self.departure.next_look(self.state, now).unwrap_or(self.next_check))
     }
 
     /// Lets go of what this domain still holds of a borrower that it has left, and of the lender for it. Gives the
     /// place back, unless a page cannot be taken away from it.
     pub fn leave(self) -> Option<Place> {
-        let Self { broker, hypervisor, mut link, rings, lender_frames, request_frame, grants, .. } = self;
+        let Self { broker, hypervisor, link, rings, lender_frames, request_frame, grants, .. } = self;
         let borrower_frames = rings.into_frames();
         let requests_gone = arguments::sound_hypervisor(&hypervisor).requests().let_go();
-        event_channel::close(arguments::sound_link(&mut link).port());
+        event_channel::close(arguments::sound_link(&link).port());
         let mut lender_gone = true;
         for grant in grants {
             lender_gone &= grant_table::unmap(grant).is_ok();
@@ -315,16 +254,32 @@ impl Service {
     }
 }
 
+impl event_loop::Service for Box<Service> {
+    fn borrower(&self) -> DomainId {
+        self.borrower
+    }
+
+    fn turn(&mut self) -> Step {
+        let now = time::now_ns().unwrap_or(0);
+        let Service { broker, hypervisor, link, rings, turns, .. } = &mut **self;
+        arguments::start_turn(hypervisor);
+        let (step, news) = turns.turn(broker, hypervisor, link, rings, now);
+        for what in news {
+            self.tell(what, now);
+        }
+        step
+    }
+
+    fn port_count(&self) -> usize {
+        self.ports().count()
+    }
+}
+
 fn misconfigured(error: ConfigError) -> StartError {
     match error {
         ConfigError::Aperture => StartError::Configuration("aperture not at a multiple of 2 MiB"),
         ConfigError::VcpuCount => StartError::Configuration("no vCPU, or more than 126"),
     }
-}
-
-/// The most ports that a borrower of so many vCPUs can take: one each, and one for either link.
-pub fn ports_of(vcpus: u16) -> usize {
-    usize::from(vcpus) + 2
 }
 
 /// The borrower's vCPUs: Xen knows best; xenstore's number is for a Xen that cannot say.

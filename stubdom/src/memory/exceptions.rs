@@ -66,32 +66,37 @@ extern "C" {
 
 /// Puts the handlers in place.
 ///
-/// # Safety
-/// Called once, before anything else uses these tables.
-pub unsafe fn install() {
-    let task = TASK.get() as u64;
+/// # Panics
+/// If it has been called before.
+pub fn install() {
+    const ONCE: &str = "the exceptions' handlers are put in place once";
+    let stack = STACK.take().expect(ONCE);
+    let task = TASK.take().expect(ONCE);
+    let segments = SEGMENTS.take().expect(ONCE);
+    let gates = GATES.take().expect(ONCE);
+
+    task.interrupt_stacks[0] = &raw mut *stack as u64 + STACK_BYTES as u64;
+    let task = &raw mut *task as u64;
     let limit = size_of::<TaskState>() as u64 - 1;
-    let segments = SEGMENTS.get();
-    let gates = GATES.get();
-    // SAFETY: nobody else reaches the statics yet; the selectors below name the descriptors written here,
-    // and the code and data descriptors equal those in use.
+    // Available 64-bit task state, present.
+    segments[3] = limit | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56;
+    segments[4] = task >> 32;
+    for (gate, vector) in gates.iter_mut().zip(0..) {
+        let stub = &raw const exception_stubs as u64 + vector * STUB_BYTES;
+        // Interrupt gate, present, first interrupt stack.
+        *gate = [
+            stub & 0xffff | CODE_SELECTOR << 16 | 1 << 32 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48,
+            stub >> 32,
+        ];
+    }
+    let (segments, gates) = (&raw mut *segments as u64, &raw mut *gates as u64);
+    // SAFETY: the processor alone uses the four statics from here on, since nobody else can get them; the
+    // selectors below name the descriptors written here, and the code and data descriptors equal those in use.
     unsafe {
-        (*TASK.get()).interrupt_stacks[0] = STACK.get() as u64 + STACK_BYTES as u64;
-        // Available 64-bit task state, present.
-        (*segments)[3] = limit | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56;
-        (*segments)[4] = task >> 32;
-        for vector in 0..VECTORS {
-            let stub = &raw const exception_stubs as u64 + vector as u64 * STUB_BYTES;
-            // Interrupt gate, present, first interrupt stack.
-            (*gates)[vector] = [
-                stub & 0xffff | CODE_SELECTOR << 16 | 1 << 32 | 0x8e << 40 | (stub >> 16 & 0xffff) << 48,
-                stub >> 32,
-            ];
-        }
-        let pointer = TablePointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: segments as u64 };
+        let pointer = TablePointer { limit: size_of::<[u64; 5]>() as u16 - 1, base: segments };
         asm!("lgdt [{}]", in(reg) &raw const pointer, options(nostack, preserves_flags));
         asm!("ltr {:x}", in(reg) TASK_SELECTOR, options(nostack, preserves_flags));
-        let pointer = TablePointer { limit: size_of::<[[u64; 2]; VECTORS]>() as u16 - 1, base: gates as u64 };
+        let pointer = TablePointer { limit: size_of::<[[u64; 2]; VECTORS]>() as u16 - 1, base: gates };
         asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack, preserves_flags));
     }
 }

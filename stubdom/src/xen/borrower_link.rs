@@ -15,7 +15,8 @@ use xenlend_xen_abi::DomainId;
 use super::event_channel;
 use super::grant_table::{self, Mapping};
 use crate::log;
-use crate::memory::window::WindowFrame;
+use crate::turn::BorrowerEnd;
+use crate::window::WindowFrame;
 use crate::work;
 
 /// The link with the borrower.
@@ -50,15 +51,6 @@ impl BorrowerRings {
     pub fn into_frames(mut self) -> Option<[WindowFrame; 3]> {
         self.detach();
         (!self.is_stuck).then_some(self.frames)
-    }
-
-    /// Notifies the borrower if this turn gave it a message, or the room that it waits for.
-    pub fn finish_turn(&mut self) {
-        let Some(attached) = &mut self.attached else { return };
-        let wanted = attached.from_borrower.take_wakeup();
-        if core::mem::take(&mut attached.sent) || wanted {
-            event_channel::notify(attached.port);
-        }
     }
 
     fn map_all(&mut self, references: [u32; 3]) -> Result<[Mapping; 3], AttachFailure> {
@@ -144,5 +136,15 @@ impl BorrowerLink for BorrowerRings {
             work::message();
         }
         received
+    }
+}
+
+impl BorrowerEnd for BorrowerRings {
+    fn finish_turn(&mut self) {
+        let Some(attached) = &mut self.attached else { return };
+        let wanted = attached.from_borrower.take_wakeup();
+        if core::mem::take(&mut attached.sent) || wanted {
+            event_channel::notify(attached.port);
+        }
     }
 }

@@ -7,9 +7,9 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use xenlend_xen_abi::{DomainId, PAGE_SIZE};
 
 use super::physmap;
-use crate::memory::window::{Window, WindowFrame};
 use crate::start_error::StartError;
 use crate::trace::{record, Event};
+use crate::window::{Window, WindowFrame};
 
 /// Pages kept.
 const VIEWS: usize = 8;

@@ -6,7 +6,8 @@ use xenlend_xen_abi::hypercall::GRANT_TABLE_OP;
 use xenlend_xen_abi::{errno, DomainId};
 
 use super::hypercall::call;
-use crate::memory::window::WindowFrame;
+use crate::start_error::StartError;
+use crate::window::WindowFrame;
 
 /// A granted page that is shown at a frame of the window.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,16 @@ pub enum Refused {
     Call(u16),
     /// The grant: `GNTST_*`.
     Grant(i16),
+}
+
+impl Refused {
+    /// Why the start ends, if it is a grant of the lender.
+    pub fn at_start(self, reference: u32) -> StartError {
+        match self {
+            Self::Call(errno) => StartError::Call { purpose: "map a grant", errno },
+            Self::Grant(status) => StartError::Grant { reference, status },
+        }
+    }
 }
 
 /// Shows a granted page at a frame of the window.

@@ -13,6 +13,7 @@ use super::dm_op;
 use super::ioreq_server::IoreqServer;
 use super::lend_aware_hypervisor::LendAwareHypervisor;
 use super::stock_hypervisor::StockHypervisor;
+use crate::departure::Server;
 use crate::start_error::StartError;
 
 /// Asks Xen which kind it is.
@@ -61,15 +62,22 @@ impl XenHypervisor {
             Self::LendAware(aware) => &aware.requests,
         }
     }
+}
 
-    /// Whether Xen can take the server off by itself.
-    pub fn can_dismiss(&self) -> bool {
+impl Server for XenHypervisor {
+    fn disable(&self) -> Result<(), u16> {
+        self.requests().disable()
+    }
+
+    fn destroy(&self) -> Result<(), u16> {
+        self.requests().destroy()
+    }
+
+    fn can_dismiss(&self) -> bool {
         matches!(self, Self::LendAware(_))
     }
 
-    /// Whether this answer to a call on its server says that Xen has removed the server, since this domain is
-    /// not the borrower's broker any more, or there is no borrower any more.
-    pub fn is_dismissed(&self, errno: u16) -> bool {
+    fn is_dismissed(&self, errno: u16) -> bool {
         self.can_dismiss() && matches!(errno, ENOENT | EPERM | ESRCH)
     }
 }

@@ -18,8 +18,8 @@ use xenlend_xen_abi::ioreq::{
 use xenlend_xen_abi::{DomainId, PAGE_SIZE};
 
 use super::{dm_op, event_channel, physmap};
-use crate::memory::window::WindowFrame;
 use crate::start_error::StartError;
+use crate::window::WindowFrame;
 
 fn failed(purpose: &'static str) -> impl Fn(u16) -> StartError {
     move |errno| StartError::Call { purpose, errno }

@@ -12,7 +12,8 @@ use xenlend_xen_abi::event_channel::Port;
 use super::event_channel;
 #[cfg(feature = "faults")]
 use crate::attack::Pages;
-use crate::memory::window::WindowFrame;
+use crate::turn::LenderEnd;
+use crate::window::WindowFrame;
 use crate::work;
 
 /// The link with the lender.
@@ -52,14 +53,6 @@ impl Link {
         }
     }
 
-    /// Notifies the lender if this turn gave it a message, or the room that it waits for.
-    pub fn finish_turn(&mut self) {
-        let wanted = self.from_lender.take_wakeup();
-        if core::mem::take(&mut self.sent) || wanted {
-            event_channel::notify(self.port);
-        }
-    }
-
     /// What the acknowledgements so far have taken.
     pub fn revocations(&self) -> &RevocationWork {
         &self.revocations
@@ -68,11 +61,6 @@ impl Link {
     /// The port to wait for.
     pub fn port(&self) -> Port {
         self.port
-    }
-
-    /// Whether the lender still holds its end of the event channel.
-    pub fn is_connected(&self) -> bool {
-        event_channel::is_connected(self.port)
     }
 }
 
@@ -105,5 +93,18 @@ impl LenderLink for Link {
             Err(_) => {}
         }
         received
+    }
+}
+
+impl LenderEnd for Link {
+    fn finish_turn(&mut self) {
+        let wanted = self.from_lender.take_wakeup();
+        if core::mem::take(&mut self.sent) || wanted {
+            event_channel::notify(self.port);
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        event_channel::is_connected(self.port)
     }
 }

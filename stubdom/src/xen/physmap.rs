@@ -10,7 +10,7 @@ use xenlend_xen_abi::memory::{
 use xenlend_xen_abi::{errno, DomainId, DOMID_SELF};
 
 use super::hypercall::operate;
-use crate::memory::window::WindowFrame;
+use crate::window::WindowFrame;
 
 /// Shows the shared info page.
 ///

@@ -8,8 +8,8 @@ use xenlend_xen_abi::event_channel::Port;
 use xenlend_xen_abi::shared_info::{vcpu_time_info, PENDING_OFFSET, PENDING_WORDS, VCPU0_TIME_OFFSET};
 
 use super::physmap;
-use crate::memory::window::Window;
 use crate::start_error::StartError;
+use crate::window::Window;
 
 /// Where it is; 0 before it is shown.
 static PAGE: AtomicUsize = AtomicUsize::new(0);

@@ -14,11 +14,11 @@ use xenlend_xen_abi::xenstore::{
 use xenlend_xen_abi::{errno, PAGE_SIZE};
 
 use super::{event_channel, hvm_param, sched, shared_info, time};
+use crate::config::{Nodes, VALUE_BYTES};
 use crate::memory::page_table::{Access, PageTables};
+use crate::more_borrowers::XenstoreLink;
 use crate::start_error::StartError;
 
-/// Longest value read, in bytes.
-pub const VALUE_BYTES: usize = 256;
 /// Longest message sent, in bytes.
 const REQUEST_BYTES: usize = HEADER_BYTES + 512;
 /// How long xenstored may take for one request, in nanoseconds: it may be busy with every other domain.
@@ -42,16 +42,6 @@ impl Xenstore {
         let base = frame * PAGE_SIZE;
         tables.map(base, base + PAGE_SIZE, Access::Data)?;
         Ok(Self { base: base as usize, port: port as Port, next_request: 1 })
-    }
-
-    /// Reads a node.
-    ///
-    /// # Errors
-    /// If there is no such node, or xenstored does not answer.
-    pub fn read(&mut self, path: &'static str) -> Result<Vec<u8, VALUE_BYTES>, StartError> {
-        let deadline = Self::deadline()?;
-        self.ask(MessageType::Read, &[path.as_bytes(), b"\0"], deadline)?
-            .map_err(|errno| StartError::Xenstore { path, errno })
     }
 
     /// Writes a node.
@@ -79,36 +69,6 @@ impl Xenstore {
     /// The port on which xenstored tells of answers and of room.
     pub fn port(&self) -> Port {
         self.port
-    }
-
-    /// Sends a request if there is room for all of it. Gives its number.
-    pub fn send(&mut self, kind: MessageType, parts: &[&[u8]]) -> Option<u32> {
-        let id = self.next_request;
-        let mut request = [0; REQUEST_BYTES];
-        let length = Header::encode_message(kind, id, 0, parts, &mut request).ok()?;
-        if self.room() < length {
-            return None;
-        }
-        for &byte in request.get(..length)? {
-            self.put_one(byte);
-        }
-        self.next_request = self.next_request.wrapping_add(1);
-        event_channel::notify(self.port);
-        Some(id)
-    }
-
-    /// Takes what has come of the next message. True if that is whole.
-    pub fn receive<const N: usize>(&mut self, message: &mut Reassembly<N>) -> bool {
-        let mut taken = false;
-        // A length that cannot be: nothing more is understood.
-        while message.missing_bytes().is_ok_and(|missing| missing > 0) && self.arrived() > 0 {
-            message.feed(self.take_one());
-            taken = true;
-        }
-        if taken {
-            event_channel::notify(self.port);
-        }
-        message.missing_bytes() == Ok(0)
     }
 
     /// Bytes that a request may have now; none if the indices cannot be.
@@ -235,5 +195,43 @@ impl Xenstore {
     fn byte(&self, area: usize, index: u32) -> &AtomicU8 {
         // SAFETY: as for `index`, with a byte of the area.
         unsafe { AtomicU8::from_ptr((self.base + area + (index % RING_BYTES) as usize) as *mut u8) }
+    }
+}
+
+impl Nodes for Xenstore {
+    fn read(&mut self, path: &'static str) -> Result<Vec<u8, VALUE_BYTES>, StartError> {
+        let deadline = Self::deadline()?;
+        self.ask(MessageType::Read, &[path.as_bytes(), b"\0"], deadline)?
+            .map_err(|errno| StartError::Xenstore { path, errno })
+    }
+}
+
+impl XenstoreLink for Xenstore {
+    fn send(&mut self, kind: MessageType, parts: &[&[u8]]) -> Option<u32> {
+        let id = self.next_request;
+        let mut request = [0; REQUEST_BYTES];
+        let length = Header::encode_message(kind, id, 0, parts, &mut request).ok()?;
+        if self.room() < length {
+            return None;
+        }
+        for &byte in request.get(..length)? {
+            self.put_one(byte);
+        }
+        self.next_request = self.next_request.wrapping_add(1);
+        event_channel::notify(self.port);
+        Some(id)
+    }
+
+    fn receive<const N: usize>(&mut self, message: &mut Reassembly<N>) -> bool {
+        let mut taken = false;
+        // A length that cannot be: nothing more is understood.
+        while message.missing_bytes().is_ok_and(|missing| missing > 0) && self.arrived() > 0 {
+            message.feed(self.take_one());
+            taken = true;
+        }
+        if taken {
+            event_channel::notify(self.port);
+        }
+        message.missing_bytes() == Ok(0)
     }
 }

@@ -5,12 +5,32 @@
 //! every later touch of the aperture wait for ever. Only this domain may take it off.
 
 use xenlend_lending::broker::{Broker, LinkState};
+use xenlend_lending::hypervisor::Hypervisor;
 
-use crate::arguments::{self, ServedHypervisor};
-use crate::log;
-
-/// When to look again whether the last vCPU has taken its answer: Xen sends no event for that.
+/// When to look again whether the last vCPU has taken its answer, in nanoseconds: Xen sends no event for that.
 const LOOK_NS: u64 = 10_000_000;
+
+/// The broker's ioreq server on the borrower.
+pub trait Server {
+    /// No new requests from now on.
+    ///
+    /// # Errors
+    /// Xen's error number.
+    fn disable(&self) -> Result<(), u16>;
+
+    /// Takes it off the borrower; no vCPU may have a request in it.
+    ///
+    /// # Errors
+    /// Xen's error number.
+    fn destroy(&self) -> Result<(), u16>;
+
+    /// Whether Xen can take the server off by itself.
+    fn can_dismiss(&self) -> bool;
+
+    /// Whether this answer to a call says that Xen has removed the server, since this domain is not the
+    /// borrower's broker any more, or there is no borrower any more.
+    fn is_dismissed(&self, errno: u16) -> bool;
+}
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,36 +40,34 @@ pub enum Departure {
     NotBegun,
     /// There are no new requests any more.
     Begun,
-    /// Xen refused a step: the domain stays and completes requests.
-    Refused,
+    /// Xen refused a step, with this error number: the domain stays and completes requests.
+    Refused(u16),
     /// Nothing of this domain is on the borrower any more; why.
     Left(&'static str),
 }
 
 impl Departure {
     /// Goes on as far as it can be done now.
-    pub fn advance(&mut self, broker: &Broker<'_>, hypervisor: &mut ServedHypervisor) {
+    pub fn advance(&mut self, broker: &Broker<'_>, hypervisor: &mut (impl Hypervisor + Server)) {
         if broker.link_state() != LinkState::LenderGone {
             return;
         }
         let finished = *self == Self::Begun && broker.is_finished(hypervisor);
-        let xen = arguments::sound_hypervisor(hypervisor);
         let step = match *self {
-            Self::NotBegun => xen.requests().disable().map(|()| Self::Begun),
-            Self::Begun if finished => xen.requests().destroy().map(|()| Self::Left("the lender is gone")),
+            Self::NotBegun => hypervisor.disable().map(|()| Self::Begun),
+            Self::Begun if finished => hypervisor.destroy().map(|()| Self::Left("the lender is gone")),
             // To be dismissed now would leave it waiting for what nobody does any more.
-            Self::Begun if xen.can_dismiss() => xen.requests().disable().map(|()| Self::Begun),
+            Self::Begun if hypervisor.can_dismiss() => hypervisor.disable().map(|()| Self::Begun),
             unchanged => Ok(unchanged),
         };
         *self = match step {
             Ok(next) => next,
             // The control domain has named another broker or none: Xen has taken the server off, and woken
             // whoever waited.
-            Err(errno) if xen.is_dismissed(errno) => Self::Left("the lender has dismissed this broker"),
-            Err(errno) => {
-                log!("cannot leave the borrower: Xen's error {errno}");
-                Self::Refused
+            Err(errno) if hypervisor.is_dismissed(errno) => {
+                Self::Left("the lender has dismissed this broker")
             }
+            Err(errno) => Self::Refused(errno),
         };
     }
 
@@ -57,7 +75,7 @@ impl Departure {
     pub fn next_look(self, state: LinkState, now: u64) -> Option<u64> {
         match self {
             Self::Begun => Some(now.saturating_add(LOOK_NS)),
-            Self::Refused | Self::Left(_) => Some(0),
+            Self::Refused(_) | Self::Left(_) => Some(0),
             Self::NotBegun => (state == LinkState::LenderGone).then_some(0),
         }
     }

@@ -6,10 +6,8 @@ use core::fmt;
 use xenlend_xen_abi::version::SUPPORTED;
 use xenlend_xen_abi::{errno, grant_table, DomainId};
 
-use crate::xen::grant_table::Refused;
-
 /// A start-up step that failed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
     /// No hypervisor that names itself Xen.
     NotXen,
@@ -86,16 +84,6 @@ pub enum StartError {
     NotForMore(&'static str),
     /// The lending logic refuses the configuration.
     Configuration(&'static str),
-}
-
-impl StartError {
-    /// A grant of the lender that Xen does not map.
-    pub fn refused_grant(reference: u32, refused: Refused) -> Self {
-        match refused {
-            Refused::Call(errno) => Self::Call { purpose: "map a grant", errno },
-            Refused::Grant(status) => Self::Grant { reference, status },
-        }
-    }
 }
 
 impl fmt::Display for StartError {

@@ -2,18 +2,30 @@
 //! What dom0 has written into this domain's xenstore directory before it was started. Only dom0 can write
 //! there; the borrower cannot.
 
+use heapless::Vec;
 use xenlend_protocol::joining::Joining;
 use xenlend_xen_abi::event_channel::Port;
 use xenlend_xen_abi::DomainId;
 
 use crate::start_error::StartError;
-use crate::xen::xenstore::Xenstore;
+
+/// Longest value read, in bytes.
+pub const VALUE_BYTES: usize = 256;
+
+/// Where the nodes are.
+pub trait Nodes {
+    /// Reads a node of this domain's directory.
+    ///
+    /// # Errors
+    /// If there is no such node, or xenstored does not answer.
+    fn read(&mut self, path: &'static str) -> Result<Vec<u8, VALUE_BYTES>, StartError>;
+}
 
 /// The one form of these nodes that this source reads.
 const PROTOCOL: u64 = 1;
 
 /// Whom to serve and where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The lender.
     pub lender: DomainId,
@@ -42,7 +54,7 @@ impl Config {
     ///
     /// # Errors
     /// If a node is missing or holds nonsense.
-    pub fn read(xenstore: &mut Xenstore) -> Result<Self, StartError> {
+    pub fn read(xenstore: &mut impl Nodes) -> Result<Self, StartError> {
         let path = "xenlend/protocol";
         if number(xenstore, path, u64::MAX)? != PROTOCOL {
             return Err(StartError::BadNode { path, wanted: "1" });
@@ -71,7 +83,7 @@ impl Config {
 }
 
 /// A node's number: decimal, or hexadecimal after `0x`.
-fn number(xenstore: &mut Xenstore, path: &'static str, limit: u64) -> Result<u64, StartError> {
+fn number(xenstore: &mut impl Nodes, path: &'static str, limit: u64) -> Result<u64, StartError> {
     let bytes = xenstore.read(path)?;
     let text = core::str::from_utf8(&bytes).unwrap_or_default();
     let value = match text.strip_prefix("0x") {

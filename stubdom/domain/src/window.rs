@@ -15,6 +15,7 @@ const HIGHEST: u64 = 1 << 30;
 pub const WINDOW_BYTES: u64 = 2 << 20;
 
 /// Frames of the window that have not been handed out.
+#[derive(Debug)]
 pub struct Window {
     next: u64,
     end: u64,

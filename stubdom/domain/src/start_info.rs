@@ -5,6 +5,7 @@
 
 use heapless::{String, Vec};
 use xenlend_xen_abi::start_info::{MemoryMapEntry, StartInfo, MAGIC, MEMMAP_TYPE_RAM, VERSION_WITH_MEMMAP};
+use zerocopy::FromBytes;
 
 use crate::start_error::StartError;
 
@@ -13,9 +14,18 @@ pub const COMMAND_LINE_BYTES: usize = 1024;
 /// Most entries of the memory map.
 const MEMORY_MAP_ENTRIES: usize = 32;
 /// What entry.s maps: nothing of the start info may lie beyond it.
-const MAPPED_BYTES: u64 = 1 << 30;
+pub const MAPPED_BYTES: u64 = 1 << 30;
+/// The largest structure that is read.
+const STRUCTURE_BYTES: usize = size_of::<StartInfo>();
+
+/// Memory as it is at entry.
+pub trait EntryMemory {
+    /// Copies the bytes at a physical address. They are behind page 0's first byte and below [`MAPPED_BYTES`].
+    fn read(&self, address: u64, bytes: &mut [u8]);
+}
 
 /// What the broker takes from the start info.
+#[derive(Debug)]
 pub struct Boot {
     /// The command line.
     pub command_line: String<COMMAND_LINE_BYTES>,
@@ -26,14 +36,10 @@ pub struct Boot {
 impl Boot {
     /// Reads the start info at a physical address.
     ///
-    /// # Safety
-    /// `address` is what Xen passed at entry, and the tables of entry.s are still in use.
-    ///
     /// # Errors
     /// If it is not a start info of version 1, or points outside what can be read.
-    pub unsafe fn read(address: u64) -> Result<Self, StartError> {
-        // SAFETY: as the caller promises; `read_at` checks the bounds.
-        let info: StartInfo = unsafe { read_at(address) }?;
+    pub fn read(memory: &impl EntryMemory, address: u64) -> Result<Self, StartError> {
+        let info: StartInfo = read_at(memory, address)?;
         if info.magic != MAGIC {
             return Err(StartError::StartInfo("no magic number"));
         }
@@ -43,15 +49,13 @@ impl Boot {
         let mut memory_map = Vec::new();
         for index in 0..u64::from(info.memmap_entries) {
             let entry_address = info.memmap_paddr.saturating_add(index * size_of::<MemoryMapEntry>() as u64);
-            // SAFETY: as above.
-            let entry: MemoryMapEntry = unsafe { read_at(entry_address) }?;
+            let entry: MemoryMapEntry = read_at(memory, entry_address)?;
             memory_map.push(entry).map_err(|_| StartError::StartInfo("more than 32 memory map entries"))?;
         }
         let mut command_line = String::new();
         if info.cmdline_paddr != 0 {
             for offset in 0.. {
-                // SAFETY: as above.
-                let byte: u8 = unsafe { read_at(info.cmdline_paddr.saturating_add(offset)) }?;
+                let byte: u8 = read_at(memory, info.cmdline_paddr.saturating_add(offset))?;
                 if byte == 0 {
                     break;
                 }
@@ -81,14 +85,14 @@ impl Boot {
 }
 
 /// Reads a value at a physical address.
-///
-/// # Safety
-/// The first GiB is mapped to itself.
-unsafe fn read_at<T: zerocopy::FromBytes>(address: u64) -> Result<T, StartError> {
+fn read_at<T: FromBytes>(memory: &impl EntryMemory, address: u64) -> Result<T, StartError> {
+    let outside = StartError::StartInfo("points outside the first GiB");
     let end = address.checked_add(size_of::<T>() as u64);
     if address == 0 || end.is_none_or(|end| end > MAPPED_BYTES) {
-        return Err(StartError::StartInfo("points outside the first GiB"));
+        return Err(outside);
     }
-    // SAFETY: the address is inside what is mapped; any bytes are a value of `T`.
-    Ok(unsafe { core::ptr::read_unaligned(address as *const T) })
+    let mut buffer = [0; STRUCTURE_BYTES];
+    let bytes = buffer.get_mut(..size_of::<T>()).ok_or(outside)?;
+    memory.read(address, bytes);
+    T::read_from_bytes(bytes).map_err(|_| outside)
 }
