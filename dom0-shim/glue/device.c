@@ -10,7 +10,7 @@
 #include "glue.h"
 
 /* The Rust core computes the same numbers from its own layouts. */
-static_assert(XENLEND_ATTACH == 0xC030C510);
+static_assert(XENLEND_ATTACH == 0xC038C510);
 static_assert(XENLEND_DETACH == 0x4008C511);
 static_assert(XENLEND_ALLOW_BAR == 0xC018C512);
 static_assert(XENLEND_BIND == 0x4008C513);

@@ -29,6 +29,9 @@
 #define XENLEND_MAX_REGIONS	64
 /* A label and the zeros behind it, one at least. */
 #define XENLEND_LABEL_BYTES	32
+/* Bytes of an aperture, unless the administrator allows more; and the most that may be allowed. */
+#define XENLEND_APERTURE_DEFAULT_LIMIT	(1ull << 30)
+#define XENLEND_APERTURE_MAX		(64ull << 30)
 
 /* --- for everybody ------------------------------------------------------- */
 
@@ -63,8 +66,9 @@ struct xenlend_capability {
  * yet. Errors: EPERM; ENXIO not under Xen or not privileged; EPROTO a Xen whose domctl
  * interface is unknown, or whose patches for lending are of another version; EEXIST borrower has a link; ENOENT no such domain; EOPNOTSUPP
  * the domain is no PVH/HVM guest, or stock Xen and no PV lender; EXDEV stock Xen, and the borrower may have
- * devices of the machine, which would reach what is lent; EINVAL aperture wrong (empty, above 4 GiB
- * of pages, not 2 MiB aligned, not 0 in reserved).
+ * devices of the machine, which would reach what is lent; EFBIG the aperture is larger than
+ * aperture_limit or XENLEND_APERTURE_MAX; EINVAL aperture wrong (empty, not 2 MiB aligned), an
+ * answer not 0.
  */
 struct xenlend_attach {
 	__u16 borrower;
@@ -76,6 +80,7 @@ struct xenlend_attach {
 	__u32 vcpus;			/* of the borrower */
 	__u32 ring_refs[XENLEND_RING_REFS];	/* out */
 	__u32 event_channel;		/* out: the lender's port, unbound, for the broker */
+	__u64 aperture_limit;		/* bytes; 0: XENLEND_APERTURE_DEFAULT_LIMIT */
 };
 
 /*

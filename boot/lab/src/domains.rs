@@ -73,7 +73,7 @@ pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
             let faults = triple_faults();
             children.succeed(Command::new("xl").args(["create", &path]))?;
             port.stage(&format!("{name} created"));
-            let attached = if job.broker { attach(&name, children, port) } else { Ok(()) };
+            let attached = if job.broker { attach(&name, job, children, port) } else { Ok(()) };
             match attached.and_then(|()| wait_until_ready(&listener, &name, children)) {
                 Ok(()) => break,
                 // With two processors the emulator kills a guest in 25 while it boots. That stays in the
@@ -92,8 +92,9 @@ pub fn start_guests(job: &Job, children: &Children, port: &Port) -> Result<()> {
 }
 
 /// Has a broker attached to a guest.
-fn attach(name: &str, children: &Children, port: &Port) -> Result<()> {
-    children.succeed(Command::new("xenlend").args(["up", name]))?;
+fn attach(name: &str, job: &Job, children: &Children, port: &Port) -> Result<()> {
+    let limit = ["--max-aperture", job.aperture.as_str()];
+    children.succeed(Command::new("xenlend").args(["up", name]).args(limit))?;
     port.stage(&format!("{name} broker up"));
     Ok(())
 }

@@ -41,7 +41,7 @@ grep -q memmap=4G g3.cfg || fail "it reserves something else: $(cat g3.cfg)"
 echo "shadow_memory = 24" >>g3.cfg
 xl create g3.cfg
 await_boot g3
-refused "more than half" xenlend up g3 --broker-of g1
+refused "more than half" xenlend up g3 --broker-of g1 --max-aperture 4G
 if xenlend status --json g3 >/dev/null 2>&1; then fail "something is left of it: $(xenlend status)"; fi
 # More than the broker has places, each of another size: what one has left is there for the next.
 for size in 2 4 6 8 10 12 14 16 18 20; do

@@ -7,6 +7,7 @@ use std::process;
 
 use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
+use xenlend::layout::Attach;
 use xenlend::{BarAddress, Device, Label, Region};
 use xenlend_touch::aperture::parse_number;
 use xenlend_touch::hunted;
@@ -102,6 +103,15 @@ enum Command {
     Hold,
     /// Allows a BAR's frames to be lent: device as SSSS:BB:DD.F
     AllowBar { domain: u16, device: String, bar: u8 },
+    /// Asks the module for a link between two domains, with an aperture at 256 GiB
+    Attach {
+        borrower: u16,
+        broker: u16,
+        #[arg(value_parser = parse_number)]
+        aperture_bytes: u64,
+        #[arg(value_parser = parse_number)]
+        limit_bytes: u64,
+    },
     /// Makes an area
     Area {
         name: String,
@@ -304,6 +314,18 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
             let frames =
                 Device::open()?.allow_bar(domain, bar_address(&device, bar)?).context("XENLEND_ALLOW_BAR")?;
             writeln!(out, "frames={frames}")?;
+        }
+        Command::Attach { borrower, broker, aperture_bytes, limit_bytes } => {
+            let request = Attach {
+                borrower,
+                broker,
+                aperture_address: 256 << 30,
+                aperture_size: aperture_bytes,
+                aperture_limit: limit_bytes,
+                vcpus: 1,
+                ..Attach::default()
+            };
+            Device::open()?.attach(request).context("XENLEND_ATTACH")?;
         }
         Command::Area { name, kind } => {
             let area = make(kind)?;

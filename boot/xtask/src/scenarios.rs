@@ -29,6 +29,15 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
+    // The tool, where it meets a guest that claims too much.
+    Boot {
+        name: "tool",
+        on_lend: Some("tool@lend"),
+        broker: false,
+        timeout_s: 900,
+        scenarios: &[show("a_guest_cannot_claim_more_than_is_allowed", "aperture-limit.sh", &[])],
+        ..PLAIN
+    },
     // A healthy broker, two vCPUs; dom0's kernel poisons what it frees.
     Boot {
         name: "lending",

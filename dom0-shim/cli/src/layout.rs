@@ -11,6 +11,10 @@ pub const RING_REFS: usize = 3;
 pub const MAX_REGIONS: u32 = 64;
 /// `XENLEND_LABEL_BYTES`: a label and the zeros behind it.
 pub const LABEL_BYTES: usize = 32;
+/// `XENLEND_APERTURE_DEFAULT_LIMIT`: bytes of an aperture, unless the administrator allows more.
+pub const APERTURE_DEFAULT_LIMIT: u64 = 1 << 30;
+/// `XENLEND_APERTURE_MAX`: the most that may be allowed, in bytes.
+pub const APERTURE_MAX: u64 = 64 << 30;
 /// `XENLEND_ATTACH_CHECK`: verify every acknowledgement.
 pub const ATTACH_CHECK: u32 = 1 << 0;
 /// `XENLEND_STATUS_LEND_AWARE`: Xen knows lent frames.
@@ -60,6 +64,7 @@ pub struct Attach {
     pub vcpus: u32,
     pub ring_refs: [u32; RING_REFS],
     pub event_channel: u32,
+    pub aperture_limit: u64,
 }
 
 /// `struct xenlend_xen`.
@@ -262,7 +267,7 @@ pub struct Status {
     pub counters: Counters,
 }
 
-const _: () = assert!(size_of::<Attach>() == 48);
+const _: () = assert!(size_of::<Attach>() == 56);
 const _: () = assert!(size_of::<Xen>() == 8);
 const _: () = assert!(size_of::<Detach>() == 8);
 const _: () = assert!(size_of::<AllowBar>() == 24);

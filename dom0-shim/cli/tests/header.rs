@@ -31,7 +31,8 @@ fn structure_beliefs() -> Beliefs {
             deadline_ms,
             vcpus,
             ring_refs,
-            event_channel
+            event_channel,
+            aperture_limit
         ]
     );
     believe_struct!(beliefs, Xen, "xenlend_xen", [borrower, reserved, flags]);
@@ -127,7 +128,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 57] = [
+    let pairs: [(&str, u64); 59] = [
         ("XENLEND_API_VERSION", layout::API_VERSION.into()),
         ("XENLEND_VERSION", number::VERSION.into()),
         ("XENLEND_CAPABILITY", number::CAPABILITY.into()),
@@ -156,6 +157,8 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_FRONTEND_IN_USE", layout::FRONTEND_IN_USE.into()),
         ("XENLEND_RING_REFS", layout::RING_REFS as u64),
         ("XENLEND_MAX_REGIONS", layout::MAX_REGIONS.into()),
+        ("XENLEND_APERTURE_DEFAULT_LIMIT", layout::APERTURE_DEFAULT_LIMIT),
+        ("XENLEND_APERTURE_MAX", layout::APERTURE_MAX),
         ("XENLEND_ATTACH_CHECK", layout::ATTACH_CHECK.into()),
         ("XENLEND_REGION_READONLY", layout::REGION_READONLY.into()),
         ("XENLEND_REGION_LOSS_FAULT", layout::REGION_LOSS_FAULT.into()),

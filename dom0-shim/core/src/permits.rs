@@ -38,9 +38,10 @@ pub struct Permits<S> {
     used: usize,
 }
 
-/// Places that a table for so many frames should have.
+/// Places that a table for so many frames should have: at most two thirds of them are taken.
 pub fn places_for(frames: u32) -> usize {
-    (frames as usize).saturating_mul(2).checked_next_power_of_two().unwrap_or(usize::MAX)
+    let frames = frames as usize;
+    frames.saturating_add(frames / 2).checked_next_power_of_two().unwrap_or(usize::MAX)
 }
 
 impl<S: DerefMut<Target = [Permit]>> Permits<S> {
@@ -52,6 +53,30 @@ impl<S: DerefMut<Target = [Permit]>> Permits<S> {
     /// Frames that are permitted.
     pub fn frames(&self) -> usize {
         self.used
+    }
+
+    /// Places of the table.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Goes on in another table of empty places, and gives back the one that has become useless: the old one, or
+    /// the new one if that is not larger.
+    pub fn move_to(&mut self, mut places: S) -> S {
+        if places.len() <= self.places.len() {
+            return places;
+        }
+        core::mem::swap(&mut self.places, &mut places);
+        for permit in places.iter().filter(|permit| permit.pages != 0) {
+            let mut at = self.home(permit.mfn);
+            while self.places.get(at).is_some_and(|place| place.pages != 0) {
+                at = self.after(at);
+            }
+            if let Some(place) = self.places.get_mut(at) {
+                *place = *permit;
+            }
+        }
+        places
     }
 
     /// Counts the leading frames of a run for one more page each, as far as they are alike.
@@ -219,6 +244,32 @@ mod tests {
         assert_eq!(permits.acquire(Mfn(0), 100), Ok(Step { frames: 7, changed: true }));
         assert_eq!(permits.acquire(Mfn(7), 1), Err(Full));
         assert_eq!(permits.acquire(Mfn(6), 1), Ok(Step { frames: 1, changed: false }));
+    }
+
+    #[test]
+    fn a_larger_table_holds_what_the_smaller_one_held() {
+        let mut permits = Permits::new(vec![Permit::default(); 8]);
+        permits.acquire(Mfn(100), 7).unwrap();
+        permits.acquire(Mfn(103), 2).unwrap();
+        assert_eq!(permits.move_to(vec![Permit::default(); 32]).len(), 8);
+        assert_eq!((permits.places(), permits.frames()), (32, 7));
+        assert_eq!(permits.acquire(Mfn(107), 24), Ok(Step { frames: 24, changed: true }));
+        assert_eq!(permits.withdraw(Mfn(103), 2), Step { frames: 2, changed: false });
+        assert_eq!(permits.withdraw(Mfn(100), 31), Step { frames: 31, changed: true });
+        assert_eq!(permits.frames(), 0);
+        // There is no way back: what is permitted has to fit.
+        assert_eq!(permits.move_to(vec![Permit::default(); 32]).len(), 32);
+        assert_eq!(permits.move_to(vec![Permit::default(); 8]).len(), 8);
+        assert_eq!(permits.places(), 32);
+    }
+
+    #[test]
+    fn a_table_for_what_is_lent_is_within_what_the_kernel_allocates() {
+        use crate::uapi::APERTURE_MAX;
+        let bytes = |frames: u64| places_for(u32::try_from(frames).unwrap()) * size_of::<Permit>();
+        // The kernel warns of more than this at once, and may be told to panic then.
+        assert!(i32::try_from(bytes(APERTURE_MAX / 4096 + 1024)).is_ok());
+        assert!(places_for(1024) > 1024 && places_for(262_144 + 1024) > 262_144 + 1024);
     }
 
     proptest! {

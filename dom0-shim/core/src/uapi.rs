@@ -17,7 +17,7 @@ const fn request(direction: u32, number: u32, bytes: usize) -> u32 {
 }
 
 /// Bytes of `struct xenlend_attach`.
-pub const ATTACH_BYTES: usize = 48;
+pub const ATTACH_BYTES: usize = 56;
 /// Bytes of `struct xenlend_detach`, of `struct xenlend_bind`, of `struct xenlend_xen`, and of
 /// `struct xenlend_version`.
 pub const DOMAIN_BYTES: usize = 8;
@@ -68,6 +68,10 @@ pub const XEN: u32 = request(READ | WRITE, 0x20, DOMAIN_BYTES);
 pub const VERSION: u32 = request(READ | WRITE, 0x21, DOMAIN_BYTES);
 /// `XENLEND_CAPABILITY`
 pub const CAPABILITY: u32 = request(READ | WRITE, 0x22, CAPABILITY_BYTES);
+/// `XENLEND_APERTURE_DEFAULT_LIMIT`
+pub const APERTURE_DEFAULT_LIMIT: u64 = 1 << 30;
+/// `XENLEND_APERTURE_MAX`: the tables of so many pages are within what the kernel allocates at once (2 GiB).
+pub const APERTURE_MAX: u64 = 64 << 30;
 
 /// `XENLEND_ATTACH_CHECK`
 pub const ATTACH_CHECK: u32 = 1 << 0;
@@ -101,6 +105,8 @@ pub struct Attach {
     pub ring_refs: [u32; 3],
     /// Out: port for the broker.
     pub event_channel: u32,
+    /// The largest aperture that the administrator allows, in bytes; 0 for the default.
+    pub aperture_limit: u64,
 }
 
 /// `struct xenlend_allow_bar`
@@ -227,7 +233,15 @@ impl Attach {
             vcpus: u32_at(bytes, 28),
             ring_refs: [u32_at(bytes, 32), u32_at(bytes, 36), u32_at(bytes, 40)],
             event_channel: u32_at(bytes, 44),
+            aperture_limit: u64_at(bytes, 48),
         }
+    }
+
+    /// Whether the aperture is within the limits: the administrator's and the module's own. A guest may have
+    /// chosen its size.
+    pub fn is_within_limit(&self) -> bool {
+        let limit = if self.aperture_limit == 0 { APERTURE_DEFAULT_LIMIT } else { self.aperture_limit };
+        self.aperture_size <= limit.min(APERTURE_MAX)
     }
 
     /// Writes the fields that are answers.
@@ -398,7 +412,7 @@ mod tests {
     #[test]
     fn requests_have_the_numbers_of_the_header() {
         // The module's glue asserts the same numbers against the header itself.
-        assert_eq!(ATTACH, 0xC030_C510);
+        assert_eq!(ATTACH, 0xC038_C510);
         assert_eq!(DETACH, 0x4008_C511);
         assert_eq!(ALLOW_BAR, 0xC018_C512);
         assert_eq!(BIND, 0x4008_C513);
@@ -427,8 +441,24 @@ mod tests {
         attach.ring_refs = [1, 2, 3];
         attach.event_channel = 9;
         attach.encode_answer(&mut bytes);
-        assert_eq!(bytes[..32], [0xAA; 32]);
+        assert_eq!((&bytes[..32], &bytes[48..]), (&[0xAA; 32][..], &[0xAA; 8][..]));
         assert_eq!(Attach::decode(&bytes), attach);
+    }
+
+    #[test]
+    fn no_aperture_is_larger_than_the_administrator_or_the_module_allows() {
+        let within = |aperture_size, aperture_limit| {
+            let attach = Attach::decode(&[0; ATTACH_BYTES]);
+            Attach { aperture_size, aperture_limit, ..attach }.is_within_limit()
+        };
+        assert!(within(1 << 30, 0) && !within((1 << 30) + 1, 0));
+        assert!(within(4 << 30, 4 << 30) && !within((4 << 30) + 1, 4 << 30));
+        assert!(!within(2 << 30, 1));
+        for claimed in [127 << 30, 128 << 30, 16 << 40, u64::MAX] {
+            assert!(!within(claimed, 0), "{claimed:#x}");
+            assert!(!within(claimed, u64::MAX), "{claimed:#x}, whatever is allowed");
+        }
+        assert!(within(64 << 30, u64::MAX));
     }
 
     #[test]

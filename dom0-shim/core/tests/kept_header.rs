@@ -65,6 +65,7 @@ fn what_an_old_program_asks_is_understood() {
     assert_eq!((attach.borrower, attach.broker, attach.flags), (7, 8, uapi::ATTACH_CHECK));
     assert_eq!((attach.aperture_address, attach.aperture_size), (0x10_0000_0000, 0x1000_0000));
     assert_eq!((attach.deadline_ms, attach.vcpus, attach.ring_refs), (5, 6, [0; 3]));
+    assert!(attach.aperture_limit == 0 && attach.is_within_limit());
     for (name, call) in [
         ("detach", Call::Detach),
         ("bind", Call::Bind),

@@ -14,7 +14,7 @@ use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
 use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
 
-use crate::errno::{Errno, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EXDEV};
+use crate::errno::{Errno, EFBIG, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EXDEV};
 use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
 use crate::kernel_api::event_channel::{Handler, Port};
@@ -33,8 +33,6 @@ const DEFAULT_DEADLINE_MS: u32 = 3000;
 const MAX_VCPUS: u32 = 128;
 const EVENTS: usize = 256;
 const APERTURE_ALIGNMENT: u64 = FRAMES_PER_2MIB as u64 * PAGE_SIZE;
-/// A page number has 32 bits.
-const MAX_APERTURE: u64 = (u32::MAX as u64) * PAGE_SIZE;
 
 /// `XENLEND_ATTACH`; fills in the answers.
 #[inline(never)] // keeps its frame off the other calls' stacks
@@ -67,15 +65,16 @@ fn check_request(request: &Attach) -> Result<(), Errno> {
         && aligned
         && end.is_some()
         && request.aperture_size > 0
-        && request.aperture_size <= MAX_APERTURE
         && (1..=MAX_VCPUS).contains(&request.vcpus)
         && request.flags & !ATTACH_CHECK == 0
         && request.borrower != request.broker;
-    if sane {
-        Ok(())
-    } else {
-        Err(EINVAL)
+    if !sane {
+        return Err(EINVAL);
     }
+    if !request.is_within_limit() {
+        return Err(EFBIG);
+    }
+    Ok(())
 }
 
 fn check_domain(hypervisor: Hypervisor, dom_id: u16) -> Result<(), Errno> {

@@ -37,6 +37,8 @@ pub const EEXIST: Errno = Errno(17);
 pub const EXDEV: Errno = Errno(18);
 /// Invalid argument.
 pub const EINVAL: Errno = Errno(22);
+/// Too large.
+pub const EFBIG: Errno = Errno(27);
 /// No such request.
 pub const ENOTTY: Errno = Errno(25);
 /// No space left.

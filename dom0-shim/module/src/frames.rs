@@ -10,11 +10,13 @@ use xenlend_shim_core::bars::FrameRun;
 use xenlend_shim_core::frames::{Counts, Frames as AnyFrames, LendAware};
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::mirror::Run;
+use xenlend_shim_core::permits::Permit;
 use xenlend_shim_core::regions::Aperture;
 use xenlend_shim_core::removal::{self, Found};
 
 use crate::errno::{Errno, ENOENT, ESRCH};
 use crate::hypervisor::Hypervisor;
+use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::xen;
 use crate::log_warning;
 use crate::permissions::Permissions;
@@ -56,7 +58,7 @@ impl Frames {
             frames.name_parties(broker).map_err(Errno)?;
             return Ok(Self::LendAware(frames));
         }
-        let mut permissions = Permissions::new(hypervisor, borrower, broker, aperture.pages())?;
+        let mut permissions = Permissions::new(hypervisor, borrower, broker)?;
         hypervisor.set_target(broker, borrower)?;
         permissions.give_dummy(xen::physical_address_bits())?;
         Ok(Self::Stock(Stock { permissions, hypervisor, borrower, first_gfn, counts: Counts::default() }))
@@ -67,6 +69,22 @@ impl Frames {
         match self {
             Self::Stock(stock) => stock,
             Self::LendAware(frames) => frames,
+        }
+    }
+
+    /// How large a table has to be before so many pages may be lent; `None` if there is one.
+    pub fn places_missing(&self, pages: u32) -> Option<usize> {
+        match self {
+            Self::Stock(stock) => stock.permissions.places_missing(pages),
+            Self::LendAware(_) => None,
+        }
+    }
+
+    /// Takes that table. What comes back is to be freed when the mutex is free again.
+    pub fn grow(&mut self, places: KernelSlice<Permit>) -> KernelSlice<Permit> {
+        match self {
+            Self::Stock(stock) => stock.permissions.grow(places),
+            Self::LendAware(_) => places,
         }
     }
 

@@ -10,6 +10,7 @@ use xenlend_protocol::refusal::Refusal;
 use xenlend_shim_core::link::{Awaited, NotSent, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::patience::{For, Patience};
+use xenlend_shim_core::permits::Permit;
 use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
@@ -71,6 +72,7 @@ fn create(
         LinkState::Connecting | LinkState::Forced => return Err(EAGAIN),
         _ => return Err(ENOLINK),
     }
+    make_room(link, new.count)?;
     let pages = KernelSlice::new(new.count as usize, || 0).ok_or(ENOMEM)?;
     let chunks = KernelSlice::new(chunk_count(new.first, new.count), || 0).ok_or(ENOMEM)?;
     let mirror = Mirror::<KernelMemory>::new(new.first, pages, chunks);
@@ -117,6 +119,19 @@ fn create(
         take_out(link, new.lease);
     }
     Err(error)
+}
+
+/// Takes memory for the permissions of so many pages more: the tables grow with what is lent, not with the
+/// aperture, which a guest may have chosen. Nobody else adds regions meanwhile.
+fn make_room(link: &Link, more: u32) -> Result<(), Errno> {
+    let pages = link.locked(|state| state.core.lent_pages()).saturating_add(more);
+    let missing = link.frames.lock().places_missing(pages);
+    if let Some(places) = missing {
+        let places = KernelSlice::new(places, Permit::default).ok_or(ENOMEM)?;
+        let old = link.frames.lock().grow(places);
+        drop(old);
+    }
+    Ok(())
 }
 
 fn errno_of(refusal: Refusal) -> Errno {

@@ -14,6 +14,9 @@ use crate::hypervisor::Hypervisor;
 use crate::kernel_api::memory::KernelSlice;
 use crate::log_warning;
 
+/// A page-in acquires before it knows which pages fall out: one window more than the pages that are lent.
+const SPARE_FRAMES: u32 = 1024;
+
 /// The permissions of one link. The dummy frame's go with it.
 pub struct Permissions {
     hypervisor: Hypervisor,
@@ -26,11 +29,9 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// For an aperture of so many pages.
-    pub fn new(hypervisor: Hypervisor, borrower: u16, broker: u16, pages: u32) -> Result<Self, Errno> {
-        // A page-in acquires before it knows which pages fall out: one window more.
-        let places = places_for(pages.saturating_add(1024));
-        let places = KernelSlice::new(places, Permit::default).ok_or(ENOMEM)?;
+    /// For a link at which nothing is lent yet.
+    pub fn new(hypervisor: Hypervisor, borrower: u16, broker: u16) -> Result<Self, Errno> {
+        let places = KernelSlice::new(places_for(SPARE_FRAMES), Permit::default).ok_or(ENOMEM)?;
         Ok(Self {
             hypervisor,
             borrower,
@@ -39,6 +40,17 @@ impl Permissions {
             for_good: heapless::Vec::new(),
             dummy: None,
         })
+    }
+
+    /// Places that the table must have before so many pages may be lent; `None` if it has them.
+    pub fn places_missing(&self, pages: u32) -> Option<usize> {
+        let places = places_for(pages.saturating_add(SPARE_FRAMES));
+        (places > self.ram.places()).then_some(places)
+    }
+
+    /// Moves what is permitted to a larger table. Gives back the old one: it is freed outside the mutex.
+    pub fn grow(&mut self, places: KernelSlice<Permit>) -> KernelSlice<Permit> {
+        self.ram.move_to(places)
     }
 
     /// Gives both domains one frame for good, so that their sets are never empty: Xen flushes

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use xenlend::layout::APERTURE_MAX;
 
 use super::frontend_nodes::parse_digits;
 use super::guest::Guest;
@@ -13,8 +14,6 @@ use super::memmap::{parse_bytes, reservations, Stretch};
 
 /// Base and size are multiples of this: 2 MiB entries need it.
 const ALIGNMENT: u64 = 2 << 20;
-/// The module numbers pages of the aperture with 32 bits.
-const MAX_SIZE: u64 = (u32::MAX as u64 + 1) << 12;
 const PAGE_SHIFT: u32 = 12;
 const FOUR_GIB: u64 = 1 << 32;
 
@@ -80,12 +79,30 @@ pub enum ApertureRefusal {
     NotReserved { guest: String, aperture: Aperture, windows: String },
     #[error("guest {guest}: the aperture {aperture} is not aligned to 2 MiB")]
     Unaligned { guest: String, aperture: Aperture },
-    #[error(
-        "guest {guest}: the aperture {aperture} is empty, above 16 TiB, or ends behind the last address"
-    )]
+    #[error("guest {guest}: the aperture {aperture} is empty, or ends behind the last address")]
     Size { guest: String, aperture: Aperture },
+    #[error(
+        "guest {guest}: the aperture {aperture} has {}, and no more than {} are allowed",
+        in_words(aperture.size),
+        in_words(*limit)
+    )]
+    TooLarge { guest: String, aperture: Aperture, limit: u64 },
     #[error("guest {guest}: the aperture {aperture} overlaps {what}")]
     Overlap { guest: String, aperture: Aperture, what: &'static str },
+}
+
+/// Bytes for people, rounded up to what an aperture can have.
+fn in_words(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// The limit as an option: bytes, or with K, M, G, T.
+pub fn parse_limit(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text).ok_or_else(|| format!("{text:?} is no number of bytes"))?;
+    if !(ALIGNMENT..=APERTURE_MAX).contains(&bytes) {
+        return Err(format!("expected 2M to {}M", APERTURE_MAX >> 20));
+    }
+    Ok(bytes)
 }
 
 impl ApertureRefusal {
@@ -101,6 +118,15 @@ impl ApertureRefusal {
             Self::BadClaim { .. } => {
                 "load the guest's driver anew, or reserve an aperture on the guest's command line".to_owned()
             }
+            Self::TooLarge { aperture, .. } if aperture.size <= APERTURE_MAX => format!(
+                "`--max-aperture {}` allows it, if the guest is to have so much; or have the guest reserve or claim a \
+                 smaller one",
+                in_words(aperture.size).replace(" MiB", "M")
+            ),
+            Self::TooLarge { .. } => format!(
+                "have the guest reserve or claim a smaller one: `--max-aperture` can allow up to {}",
+                in_words(APERTURE_MAX)
+            ),
             Self::Overlap { .. } | Self::Unaligned { .. } | Self::Size { .. } => {
                 "reserve another window behind the guest's memory, such as memmap=64M$0x200000000".to_owned()
             }
@@ -132,8 +158,22 @@ fn parse_claim(text: &str) -> Option<Aperture> {
 }
 
 /// Chooses the aperture of this guest: what its command line reserves, `requested` of it or the only window;
-/// or what its driver has claimed of the guest's free address space.
+/// or what its driver has claimed of the guest's free address space. Whoever has chosen it, it has `limit` bytes at
+/// most.
 pub fn choose(
+    guest: &Guest,
+    requested: Option<Aperture>,
+    claim: Option<&str>,
+    limit: u64,
+) -> Result<Aperture, ApertureRefusal> {
+    let aperture = find(guest, requested, claim)?;
+    if aperture.size > limit {
+        return Err(ApertureRefusal::TooLarge { guest: guest.name.clone(), aperture, limit });
+    }
+    Ok(aperture)
+}
+
+fn find(
     guest: &Guest,
     requested: Option<Aperture>,
     claim: Option<&str>,
@@ -176,7 +216,7 @@ pub fn choose(
 
 fn check_size(guest: &Guest, aperture: Aperture) -> Result<(), ApertureRefusal> {
     let stretch = aperture.stretch();
-    if stretch.end().is_none() || stretch.size == 0 || stretch.size > MAX_SIZE {
+    if stretch.end().is_none() || stretch.size == 0 {
         return Err(ApertureRefusal::Size { guest: guest.name.clone(), aperture });
     }
     Ok(())
@@ -215,6 +255,15 @@ mod tests {
 
     fn guest(command_line: &str) -> Guest {
         Guest { command_line: Some(command_line.to_owned()), ..pvh() }
+    }
+
+    /// Without a limit of the administrator's.
+    fn choose(
+        guest: &Guest,
+        requested: Option<Aperture>,
+        claim: Option<&str>,
+    ) -> Result<Aperture, ApertureRefusal> {
+        super::choose(guest, requested, claim, APERTURE_MAX)
     }
 
     fn requested(text: &str) -> Aperture {
@@ -257,8 +306,6 @@ mod tests {
             let result = choose(&guest(line), None, None);
             assert!(matches!(result, Err(ApertureRefusal::Unaligned { .. })), "{line}: {result:?}");
         }
-        let result = choose(&guest("memmap=32T$0x200000000"), None, None);
-        assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
         let result = choose(&guest("memmap=2M$8G"), Some(requested("8G:0")), None);
         assert!(matches!(result, Err(ApertureRefusal::Size { .. })), "{result:?}");
     }
@@ -317,9 +364,44 @@ mod tests {
         assert!(matches!(refused("0x4000001 512"), ApertureRefusal::Unaligned { .. }));
         assert!(matches!(refused("0x4000000 1"), ApertureRefusal::Unaligned { .. }));
         assert!(matches!(refused("0x4000000 0"), ApertureRefusal::Size { .. }));
-        assert!(matches!(refused("0x4000000 4294967297"), ApertureRefusal::Size { .. }));
         // The administrator's reservation is not the guest's to change.
         let line = guest("memmap=64M$0x200000000");
         assert_eq!(choose(&line, None, Some("0x4000000 65536")).unwrap().address, 0x2_0000_0000);
+    }
+
+    #[test]
+    fn nobody_has_an_aperture_above_the_limit() {
+        let (claims, line) = (guest("console=hvc0"), guest("memmap=2G$0x200000000"));
+        let refused = |guest: &Guest, claim: Option<&str>, limit| {
+            let refusal = super::choose(guest, None, claim, limit).unwrap_err();
+            assert!(matches!(refusal, ApertureRefusal::TooLarge { .. }), "{refusal}");
+            (refusal.to_string(), refusal.remedy())
+        };
+        // 127 GiB, 16 TiB, and a page more than there are numbers.
+        for pages in ["33292288", "4294967296", "4294967808"] {
+            for limit in [1 << 30, APERTURE_MAX] {
+                let claim = format!("0x4000000 {pages}");
+                let (text, remedy) = refused(&claims, Some(&claim), limit);
+                assert!(text.contains(&format!("no more than {} MiB", limit >> 20)), "{text}");
+                assert!(remedy.contains("smaller") && remedy.contains("65536 MiB"), "{remedy}");
+            }
+        }
+        let (text, remedy) = refused(&line, None, 1 << 30);
+        assert!(text.contains("has 2048 MiB, and no more than 1024 MiB"), "{text}");
+        assert!(remedy.contains("`--max-aperture 2048M`"), "{remedy}");
+        let part = Some(requested("8G:1G"));
+        assert_eq!(super::choose(&line, part, None, 1 << 30).map(|aperture| aperture.size), Ok(1 << 30));
+        assert_eq!(super::choose(&line, None, None, 2 << 30).map(|aperture| aperture.size), Ok(2 << 30));
+    }
+
+    #[test]
+    fn the_limit_is_a_number_of_bytes_that_the_module_allows() {
+        assert_eq!(
+            (parse_limit("1G"), parse_limit("64G"), parse_limit("2M")),
+            (Ok(1 << 30), Ok(64 << 30), Ok(2 << 20))
+        );
+        for text in ["", "0", "1M", "65537M", "16T", "x"] {
+            assert!(parse_limit(text).is_err(), "{text}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand};
 use xenlend::BarAddress;
 
-use super::aperture::Aperture;
+use super::aperture::{parse_limit, Aperture};
 use super::paths::BROKER_IMAGE;
 
 /// Lends this domain's memory to Xen guests.
@@ -63,6 +63,9 @@ pub struct UpArguments {
     /// The aperture, if the guest reserves several windows or is to get a part of one
     #[arg(long, value_name = "BASE:SIZE")]
     pub aperture: Option<Aperture>,
+    /// The largest aperture that the guest may reserve or claim; at most 64G
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = parse_limit)]
+    pub max_aperture: u64,
     /// Verify every acknowledgement of the broker
     #[arg(long)]
     pub check: bool,
@@ -175,12 +178,13 @@ mod tests {
     #[test]
     fn everything_that_up_takes_is_taken() {
         let line = "xenlend up g1 --bar 00:01.0/0 --bar 0000:00:02.0/2 --aperture 0x200000000:64M --check \
-                    --deadline 500 --broker-image /b --broker-args=-x --timeout 5";
+                    --max-aperture 4G --deadline 500 --broker-image /b --broker-args=-x --timeout 5";
         let Command::Up(up) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!()
         };
         assert_eq!((up.guest.as_str(), up.bars.len(), up.check, up.deadline), ("g1", 2, true, 500));
         assert_eq!(up.aperture, Some(Aperture { address: 0x2_0000_0000, size: 64 << 20 }));
+        assert_eq!(up.max_aperture, 4 << 30);
         assert_eq!((up.broker_args.as_str(), up.timeout, up.broker_of), ("-x", 5, None));
         let Command::Up(up) =
             Arguments::try_parse_from(["xenlend", "up", "g2", "--broker-of", "g1"]).unwrap().command
@@ -188,11 +192,13 @@ mod tests {
             panic!()
         };
         assert_eq!(up.broker_of.as_deref(), Some("g1"));
+        assert_eq!(up.max_aperture, xenlend::layout::APERTURE_DEFAULT_LIMIT);
         for line in [
             "xenlend",
             "xenlend up",
             "xenlend up g1 --bar x",
             "xenlend up g1 --timeout 0",
+            "xenlend up g1 --max-aperture 65G",
             "xenlend up g2 --broker-of g1 --broker-args x",
             "xenlend down",
         ] {

@@ -70,6 +70,7 @@ fn run_up(arguments: UpArguments) -> Result<(), Failure> {
         guest: guest.clone(),
         bars: arguments.bars.into_iter().map(|bar| (bar.text, bar.address)).collect(),
         aperture: arguments.aperture,
+        max_aperture: arguments.max_aperture,
         check: arguments.check,
         deadline_ms: arguments.deadline,
         broker_of,

@@ -53,6 +53,8 @@ pub struct FakeHost {
     /// What the broker answers to frontends, in order; then it takes them.
     pub attach_answers: VecDeque<Result<Option<FrontendRefusal>, rustix::io::Errno>>,
     pub next_domid: u16,
+    /// What the module was last asked to link.
+    pub attached: Option<Attach>,
 }
 
 impl FakeHost {
@@ -74,6 +76,7 @@ impl FakeHost {
             vanish_after_load: false,
             attach_answers: VecDeque::new(),
             next_domid: 8,
+            attached: None,
         }
     }
 
@@ -263,6 +266,7 @@ impl Host for FakeHost {
         self.assert_new_or_shared(request.broker);
         assert!(!self.world.links.contains_key(&request.borrower));
         self.world.links.insert(request.borrower, request.broker);
+        self.attached = Some(request);
         Ok(Attached { ring_refs: [8, 9, 10], event_channel: 33 })
     }
 

@@ -64,6 +64,7 @@ fn meaning(call: &str, error: &io::Error) -> &'static str {
         ("XENLEND_ATTACH", Some(Errno::XDEV)) => {
             "the guest may have host devices, which could reach lent memory by DMA on this Xen"
         }
+        ("XENLEND_ATTACH", Some(Errno::FBIG)) => "the aperture is larger than the module allows",
         ("XENLEND_ATTACH", Some(Errno::INVAL)) => "the module does not accept this aperture",
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV)) => "there is no such PCI device",
         ("XENLEND_ALLOW_BAR", Some(Errno::INVAL)) => "that is no memory BAR of the device",
@@ -128,6 +129,7 @@ fn module_remedy(call: &str, error: &io::Error) -> String {
         ("XENLEND_ATTACH", Some(Errno::XDEV)) => {
             "remove pci= and passthrough= from the guest's xl file and start it again"
         }
+        ("XENLEND_ATTACH", Some(Errno::FBIG)) => "have the guest reserve or claim a smaller one",
         ("XENLEND_ALLOW_BAR", Some(Errno::NODEV | Errno::INVAL)) => {
             "`lspci -v` shows the devices and their memory; --bar takes SSSS:BB:DD.F/N"
         }

@@ -31,6 +31,8 @@ pub struct UpRequest {
     pub bars: Vec<(String, BarAddress)>,
     /// The aperture; default: the only one that the guest reserves.
     pub aperture: Option<Aperture>,
+    /// The largest that it may be, in bytes.
+    pub max_aperture: u64,
     /// Whether the module is to verify every acknowledgement.
     pub check: bool,
     /// Deadline on the broker's progress in milliseconds; 0: the module's default.
@@ -90,7 +92,7 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         let patience = if request.broker_of.is_some() { Duration::ZERO } else { request.timeout };
         host.await_node(&claim_path(guest.domid), patience)?
     };
-    let aperture = choose(&guest, request.aperture, claim.as_deref())?;
+    let aperture = choose(&guest, request.aperture, claim.as_deref(), request.max_aperture)?;
 
     let mut record = Record {
         version: VERSION,
@@ -218,6 +220,7 @@ fn build<H: Host>(
         flags: if request.check { ATTACH_CHECK } else { 0 },
         aperture_address: record.aperture.address,
         aperture_size: record.aperture.size,
+        aperture_limit: request.max_aperture,
         deadline_ms: request.deadline_ms,
         vcpus: guest.vcpus,
         ..Attach::default()

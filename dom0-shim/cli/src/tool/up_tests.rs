@@ -21,6 +21,7 @@ pub fn request() -> UpRequest {
         guest: "g1".to_owned(),
         bars: vec![("0000:00:01.0/0".to_owned(), bar)],
         aperture: None,
+        max_aperture: 1 << 30,
         check: false,
         deadline_ms: 0,
         broker_of: None,
@@ -198,6 +199,31 @@ fn wrong_guests_are_refused_before_anything_is_made() {
     let failure = refused(Guest { name: "other".to_owned(), ..pvh() }, Life::Alive);
     assert!(matches!(failure, Failure::NoSuchGuest(_)));
     assert_eq!(failure.exit_status(), NOTHING_SUCH);
+}
+
+#[test]
+fn a_guest_that_claims_more_than_is_allowed_makes_dom0_do_nothing() {
+    // Pages of 127 GiB and of 16 TiB; the guest may write anything there.
+    for (pages, limit) in [("33292288", 1 << 30), ("4294967296", 1 << 30), ("33292288", 64 << 30)] {
+        let mut host = FakeHost::new();
+        host.world.guests[0].command_line = Some("console=hvc0".to_owned());
+        host.world
+            .nodes
+            .insert("/local/domain/7/data/xenlend-aperture".to_owned(), format!("0x4000000 {pages}"));
+        let before = host.world.clone();
+        let failure = up(&mut host, &UpRequest { max_aperture: limit, ..request() }).unwrap_err();
+        assert!(failure.to_string().contains(&format!("no more than {} MiB", limit >> 20)), "{failure}");
+        assert_eq!(failure.exit_status(), FAILED);
+        assert_eq!(host.effects(), [""; 0]);
+        assert_eq!(host.world, before);
+    }
+}
+
+#[test]
+fn the_module_is_told_the_limit() {
+    let mut host = FakeHost::new();
+    up(&mut host, &UpRequest { max_aperture: 2 << 30, ..request() }).unwrap();
+    assert_eq!(host.attached.unwrap().aperture_limit, 2 << 30);
 }
 
 #[test]

@@ -361,13 +361,19 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         (self.events.end(), now)
     }
 
+    /// Pages of all regions together.
+    pub fn lent_pages(&self) -> u32 {
+        // No two overlap, so they are at most those of the aperture.
+        self.regions.iter().map(|region| region.count).fold(0, u32::saturating_add)
+    }
+
     /// `struct xenlend_status` of now.
     pub fn status(&self) -> Status {
         let mut counters = self.counters;
         for region in self.regions.iter() {
             add(&mut counters.present_pages, u64::from(region.mirror.present_pages()));
-            add(&mut counters.lent_bytes, u64::from(region.count).saturating_mul(4096));
         }
+        add(&mut counters.lent_bytes, u64::from(self.lent_pages()).saturating_mul(4096));
         counters.borrower_attached = self.frontend_status();
         counters.revoke_ns_max = self.revocations.max();
         counters.revoke_ns_p50 = self.revocations.quantile(500);

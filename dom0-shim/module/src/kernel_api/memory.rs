@@ -19,9 +19,13 @@ unsafe impl<T: Send> Send for KernelSlice<T> {}
 unsafe impl<T: Sync> Sync for KernelSlice<T> {}
 
 impl<T> KernelSlice<T> {
-    /// Allocates, and makes each value; `None` if memory is short. May sleep.
+    /// Allocates, and makes each value; `None` if memory is short, or if that is 2 GiB or more. May sleep.
     pub fn new(count: usize, mut make: impl FnMut() -> T) -> Option<Self> {
         let bytes = count.max(1).checked_mul(size_of::<T>().max(1))?;
+        // The kernel warns of more than that at once, and an administrator may have it panic then.
+        if i32::try_from(bytes).is_err() {
+            return None;
+        }
         // The kernel aligns to 8 at least, and to a power-of-two size up to a page.
         if align_of::<T>() > 8 {
             return None;
