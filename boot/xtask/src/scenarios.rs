@@ -29,13 +29,16 @@ pub const BOOTS: &[Boot] = &[
         ],
         ..PLAIN
     },
-    // The tool, where it meets a guest that claims too much.
+    // The tool, and what others may do to it: a guest that claims too much, a stranger of a broker's name.
     Boot {
         name: "tool",
         on_lend: Some("tool@lend"),
         broker: false,
         timeout_s: 900,
-        scenarios: &[show("a_guest_cannot_claim_more_than_is_allowed", "aperture-limit.sh", &[])],
+        scenarios: &[
+            show("a_guest_cannot_claim_more_than_is_allowed", "aperture-limit.sh", &[]),
+            show("domains_are_known_by_their_uuids_and_not_by_name", "strangers.sh", &[]),
+        ],
         ..PLAIN
     },
     // A healthy broker, two vCPUs; dom0's kernel poisons what it frees.

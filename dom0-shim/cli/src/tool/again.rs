@@ -12,9 +12,12 @@ use super::domain::Life;
 use super::guest::Guest;
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
+use super::identity::Domain;
 use super::log_line;
 use super::real_host::RealHost;
 use super::record::{Phase, Record};
+use super::take_away::others_of;
+use super::whom::{alive, uuid_of};
 use super::xenstore::Xenstore;
 
 /// The watch that fires when a domain has been made.
@@ -29,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Does what was asked for the guest's next domain, if there is one: that of `record` has ended.
 pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
-    let mut host = RealHost::new(&record.guest);
+    let mut host = RealHost::default();
     let failed = |error| HostError::Xenstore { operation: "watch", path: DOMAIN_COMES.to_owned(), error };
     let mut store = Xenstore::open().map_err(failed)?;
     // The one that ends may keep the name for a while.
@@ -38,7 +41,10 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
     }
     let deadline = Instant::now() + PATIENCE;
     log_line::write(&format!("waiting for another domain of guest {}", record.guest));
-    while !follows(record, host.find_guest(&record.guest)?.as_ref()) {
+    let next = loop {
+        if let Some(next) = next_domain(&mut host, record)? {
+            break next;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             log_line::write("none came: leaving");
@@ -46,9 +52,9 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
         }
         wait_for(&[&store], Some(left.min(LOOK_AGAIN))).map_err(failed)?;
         store.fired().map_err(failed)?;
-    }
+    };
     let other = whom_to_join(&mut host, record, arguments)?;
-    let arguments = joining(arguments, other);
+    let arguments = joining(&naming(arguments, &record.guest, &next.name), other);
     // Another process: this one has watched a guest that is no more. What it says goes to the log.
     let status = Command::new("/proc/self/exe").args(arguments).stdin(Stdio::null()).status();
     log_line::write(&match status {
@@ -62,18 +68,19 @@ pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
 /// was named, if it is up. Else the guest has a broker for itself, which is better than none.
 fn whom_to_join<H: Host>(host: &mut H, record: &Record, arguments: &[String]) -> Outcome<Option<String>> {
     let mut wanted = Vec::new();
-    if let Some(broker) = record.broker_domid.filter(|_| record.lend_aware) {
+    if let Some(broker) = record.broker().filter(|_| record.lend_aware) {
         if host.life(broker).is_ok_and(Life::can_run) {
-            wanted = host.others_of(broker, &record.guest)?;
+            wanted = others_of(host, broker.uuid, record.guest_uuid)?;
         }
     }
-    wanted.extend(named(arguments).map(str::to_owned));
-    for other in wanted {
-        if host.load_record(&other)?.is_some_and(|found| found.phase == Phase::Up) {
-            return Ok(Some(other));
+    if let Some(name) = named(arguments) {
+        if let Ok(uuid) = uuid_of(host, name) {
+            wanted.extend(host.load_record(uuid)?);
         }
     }
-    Ok(None)
+    let domains = host.domains()?;
+    let mut up = wanted.into_iter().filter(|found| found.phase == Phase::Up);
+    Ok(up.find_map(|found| alive(&domains, found.borrower()).map(|domain| domain.name.clone())))
 }
 
 /// The guest whose broker was asked for.
@@ -100,14 +107,30 @@ fn joining(arguments: &[String], other: Option<String>) -> Vec<String> {
     result
 }
 
-/// Whether this is another domain than the one that has ended.
-fn follows(record: &Record, found: Option<&Guest>) -> bool {
-    found.is_some_and(|guest| guest.domid != record.guest_domid)
+/// The arguments with the guest's name of now. It may have been renamed since.
+fn naming(arguments: &[String], before: &str, now: &str) -> Vec<String> {
+    let named = |argument: &String| if argument == before { now.to_owned() } else { argument.clone() };
+    arguments.iter().map(named).collect()
+}
+
+/// The domain that follows the one that has ended: another number, the same UUID. One that only has its name is
+/// another guest. xl knows it when it has written its configuration.
+fn next_domain<H: Host>(host: &mut H, record: &Record) -> Outcome<Option<Guest>> {
+    let domains = host.domains()?;
+    let is_next = |domain: &&Domain| {
+        domain.identity.uuid == record.guest_uuid
+            && domain.identity.domid != record.guest_domid
+            && domain.life.exists()
+    };
+    match domains.iter().find(is_next) {
+        Some(next) => host.find_guest(&next.identity.domid.to_string()),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::guest::tests::pvh;
+    use super::super::guest::tests::{pvh, uuid};
     use super::super::record::tests::up;
     use super::super::shared_tests::three_borrowers;
     use super::super::{down::down, fake_host::FakeHost};
@@ -119,7 +142,7 @@ mod tests {
 
     /// What the guest's next domain is brought up with, having been brought up so.
     fn next(host: &mut FakeHost, guest: &str, arguments: &str) -> String {
-        let record = host.world.records[guest].clone();
+        let record = host.record(guest);
         down(host, guest).unwrap();
         let arguments = words(arguments);
         let other = whom_to_join(host, &record, &arguments).unwrap();
@@ -141,14 +164,20 @@ mod tests {
         let broker_dead = |host: &mut FakeHost| host.world.lives.insert(100, Life::Crashed);
         broker_dead(&mut host);
         assert_eq!(next(&mut host, "g2", "up g2 --broker-of g1"), "up g2 --broker-of=g1");
-        host.world.records.get_mut("g1").unwrap().phase = Phase::BrokerGone;
+        host.record_mut("g1").phase = Phase::BrokerGone;
         assert_eq!(next(&mut host, "g3", "up g3 --broker-of g1"), "up g3");
     }
 
     #[test]
-    fn only_another_domain_follows() {
-        assert!(!follows(&up(), None));
-        assert!(!follows(&up(), Some(&pvh())), "the one that ends has the name for a while");
-        assert!(follows(&up(), Some(&Guest { domid: 9, ..pvh() })));
+    fn only_the_guest_itself_under_another_number_follows() {
+        let mut host = FakeHost::new();
+        let next = |host: &mut FakeHost| next_domain(host, &up()).unwrap().map(|guest| guest.domid);
+        assert_eq!(next(&mut host), None, "the one that ends is there for a while");
+        host.kill_guest();
+        host.add(Guest { domid: 9, uuid: uuid(0x99), ..pvh() });
+        assert_eq!(next(&mut host), None, "a stranger of its name");
+        host.add(Guest { domid: 20, name: "renamed".to_owned(), ..pvh() });
+        assert_eq!(next(&mut host), Some(20));
+        assert_eq!(naming(&words("up g1 --check"), "g1", "renamed"), words("up renamed --check"));
     }
 }

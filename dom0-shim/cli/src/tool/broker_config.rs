@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use super::identity::Uuid;
+
 /// The file with its blanks.
 const TEMPLATE: &str = include_str!("../../../../boot/xl/broker.cfg");
 /// What a guest's name may consist of: it becomes part of file names and of a domain's name.
@@ -14,13 +16,17 @@ const MAX_NAME: usize = 64;
 pub struct BrokerConfig {
     /// Name of the guest.
     pub guest: String,
+    /// Its UUID.
+    pub guest_uuid: Uuid,
+    /// What the broker's domain is known by.
+    pub uuid: Uuid,
     /// The unikernel.
     pub image: PathBuf,
     /// Its command line.
     pub arguments: String,
 }
 
-/// Name of the broker's domain.
+/// What the broker's domain is called: for people, and for nothing else.
 pub fn broker_name(guest: &str) -> String {
     format!("xenlend-{guest}")
 }
@@ -44,6 +50,7 @@ impl BrokerConfig {
             text.push_str(before);
             text.push_str(&match blank {
                 "GUEST" => escaped(&self.guest),
+                "UUID" => self.uuid.to_string(),
                 "IMAGE" => escaped(&self.image.to_string_lossy()),
                 _ => escaped(&self.arguments),
             });
@@ -75,11 +82,14 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::guest::tests::uuid;
     use super::*;
 
     fn config(arguments: &str) -> String {
         let image = PathBuf::from("/usr/libexec/xen/boot/xenlend-stubdom");
-        BrokerConfig { guest: "g1".to_owned(), image, arguments: arguments.to_owned() }.text()
+        let (guest_uuid, uuid) = (uuid(7), uuid(8));
+        BrokerConfig { guest: "g1".to_owned(), guest_uuid, uuid, image, arguments: arguments.to_owned() }
+            .text()
     }
 
     #[test]
@@ -89,6 +99,7 @@ mod tests {
             text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
         for expected in [
             "name = \"xenlend-g1\"",
+            "uuid = \"00000000-0000-0000-0000-000000000008\"",
             "type = \"pvh\"",
             "kernel = \"/usr/libexec/xen/boot/xenlend-stubdom\"",
             "cmdline = \"log=debug\"",

@@ -12,11 +12,13 @@ use super::down::down;
 use super::failure::{Failure, OK};
 use super::host::Host;
 use super::host_error::HostError;
+use super::identity::Uuid;
 use super::lock::Lock;
 use super::preflight::Surroundings;
 use super::real_host::RealHost;
 use super::record::Record;
 use super::up::{await_claim, up, UpRequest};
+use super::whom::uuid_of;
 use super::{paths, record_file, status, supervise};
 
 /// Does what was asked; gives the exit status.
@@ -42,10 +44,23 @@ fn print(text: &str) {
     let _reader_gone = io::stdout().write_all(text.as_bytes());
 }
 
-fn take_lock(guest: &str) -> Result<Lock, Failure> {
+fn take_lock(guest: Uuid, name: &str) -> Result<Lock, Failure> {
     let path = paths::lock(guest);
-    let mut busy = || eprintln!("xenlend: waiting for another xenlend that is at work on guest {guest}");
+    let mut busy = || eprintln!("xenlend: waiting for another xenlend that is at work on guest {name}");
     Lock::take(&path, &mut busy).map_err(|error| HostError::File { operation: "lock", path, error }.into())
+}
+
+/// Locks the guest that is meant; gives its UUID too.
+fn lock_guest(name: &str) -> Result<(Uuid, Lock), Failure> {
+    let mut host = RealHost::default();
+    loop {
+        let uuid = uuid_of(&mut host, name)?;
+        let lock = take_lock(uuid, name)?;
+        // The name may have become another's while this one waited.
+        if uuid_of(&mut host, name)? == uuid {
+            return Ok((uuid, lock));
+        }
+    }
 }
 
 /// The name of a guest that may have been given by its number.
@@ -56,7 +71,7 @@ fn name_of(guest: &str) -> Result<String, Failure> {
     if guest.parse::<u16>().is_err() {
         return Ok(guest.to_owned());
     }
-    let found = RealHost::new(guest).find_guest(guest)?;
+    let found = RealHost::default().find_guest(guest)?;
     Ok(found.map_or_else(|| guest.to_owned(), |found| found.name))
 }
 
@@ -80,24 +95,29 @@ fn run_up(arguments: UpArguments) -> Result<(), Failure> {
         again,
     };
     if request.broker_of.is_some() {
-        await_claim(&mut RealHost::new(&guest), &request)?;
+        await_claim(&mut RealHost::default(), &request)?;
     }
-    // In one order for all: two that join each other's broker do not wait for each other.
-    let mut names: Vec<_> = request.broker_of.iter().chain([&guest]).collect();
-    names.sort();
-    names.dedup();
-    let lock = names.into_iter().map(|name| take_lock(name)).collect::<Result<Vec<_>, _>>()?;
-    let record = up(&mut RealHost::new(&guest), &request)?;
-    drop(lock);
+    let locks = lock_both(&guest, request.broker_of.as_deref())?;
+    let record = up(&mut RealHost::default(), &request)?;
+    drop(locks);
     let broker = record.broker_domid.unwrap_or_default();
     print(&format!("guest {guest} is up: broker is domain {broker}, aperture {}\n", record.aperture));
     Ok(())
 }
 
+/// In one order for all: two that join each other's broker do not wait for each other.
+fn lock_both(guest: &str, other: Option<&str>) -> Result<Vec<Lock>, Failure> {
+    let Some(other) = other.filter(|other| *other != guest) else { return Ok(vec![lock_guest(guest)?.1]) };
+    let mut host = RealHost::default();
+    let mut names = [(uuid_of(&mut host, guest)?, guest), (uuid_of(&mut host, other)?, other)];
+    names.sort_unstable();
+    names.into_iter().map(|(uuid, name)| take_lock(uuid, name)).collect()
+}
+
 fn run_down(guest: &str) -> Result<(), Failure> {
     let guest = name_of(guest)?;
-    let lock = take_lock(&guest)?;
-    let report = down(&mut RealHost::new(&guest), &guest)?;
+    let (_, lock) = lock_guest(&guest)?;
+    let report = down(&mut RealHost::default(), &guest)?;
     drop(lock);
     print(&format!("guest {guest} is down\n"));
     if let Some(broker) = report.dying_broker {
@@ -110,22 +130,22 @@ fn run_down(guest: &str) -> Result<(), Failure> {
 }
 
 fn run_status(json: bool, guest: Option<&str>) -> Result<(), Failure> {
-    let mut host = RealHost::new("");
+    let mut host = RealHost::default();
     let links = Device::open().and_then(|device| device.links()).map_err(|error| HostError::Module {
         call: "XENLEND_STATUS",
         borrower: 0,
         error,
     })?;
     let recorded = record_file::guests(&paths::records())?;
-    let mut reports = status::collect(&mut host, &recorded, &links, &mut |guest| take_lock(guest).map(drop))?;
+    let mut reports = status::collect(&mut host, &recorded, &links, &mut |guest| {
+        take_lock(guest, &guest.to_string()).map(drop)
+    })?;
     if let Some(guest) = guest {
         let guest = name_of(guest)?;
         reports.retain(|report| report.guest == guest);
         if reports.is_empty() {
-            return Err(match host.find_guest(&guest)? {
-                Some(_) => Failure::NotUp(guest),
-                None => Failure::NoSuchGuest(guest),
-            });
+            uuid_of(&mut host, &guest)?;
+            return Err(Failure::NotUp(guest));
         }
     }
     if json {
@@ -146,15 +166,15 @@ fn run_status(json: bool, guest: Option<&str>) -> Result<(), Failure> {
 /// For a link whose supervisor was killed.
 fn start_supervisor(guest: &str) -> Result<(), Failure> {
     let guest = name_of(guest)?;
-    let mut host = RealHost::new(&guest);
-    let _lock = take_lock(&guest)?;
-    let record = host.load_record(&guest)?.ok_or_else(|| Failure::NotUp(guest.clone()))?;
+    let mut host = RealHost::default();
+    let (uuid, _lock) = lock_guest(&guest)?;
+    let record = host.load_record(uuid)?.ok_or_else(|| Failure::NotUp(guest.clone()))?;
     match record.supervisor {
         Some(supervisor) if host.is_running(supervisor) => {
             print(&format!("guest {guest} has its supervisor: process {}\n", supervisor.pid));
         }
         _ => {
-            let supervisor = host.start_supervisor(&guest)?;
+            let supervisor = host.start_supervisor(&record)?;
             host.save_record(&Record { supervisor: Some(supervisor), ..record })?;
             print(&format!("guest {guest} has a supervisor again: process {}\n", supervisor.pid));
         }

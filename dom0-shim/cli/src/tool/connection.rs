@@ -14,6 +14,7 @@ use super::diagnosis::{diagnose, printable, BrokerNodes, ConsoleTail, Observatio
 use super::domain::Life;
 use super::host::Outcome;
 use super::host_error::HostError;
+use super::identity::Identity;
 use super::xenstore::Xenstore;
 use super::{paths, xl};
 
@@ -24,9 +25,10 @@ const CONSOLE_BYTES: usize = 4096;
 
 /// Ears on both sides, opened before the broker runs.
 pub struct Listener {
-    /// The guest after whom the broker is named.
+    /// The guest after whom the broker is named: its console's log is.
     named: String,
-    broker: u16,
+    borrower: Identity,
+    broker: Identity,
     /// Where it says how it is.
     folder: String,
     descriptor: BorrowerFd,
@@ -45,10 +47,9 @@ struct Heard {
 
 impl Listener {
     /// Starts to listen.
-    pub fn new(named: &str, borrower: u16, broker: u16, folder: String) -> Outcome<Self> {
-        let descriptor = Device::open()
-            .and_then(|device| device.bind(borrower))
-            .map_err(|error| HostError::Module { call: "XENLEND_BIND", borrower, error })?;
+    pub fn new(named: &str, borrower: Identity, broker: Identity, folder: String) -> Outcome<Self> {
+        let bind = |error| HostError::Module { call: "XENLEND_BIND", borrower: borrower.domid, error };
+        let descriptor = Device::open().and_then(|device| device.bind(borrower.domid)).map_err(bind)?;
         let failed = |operation, path: &str| {
             let path = path.to_owned();
             move |error| HostError::Xenstore { operation, path, error }
@@ -58,7 +59,7 @@ impl Listener {
             xenstore.watch(path).map_err(failed("watch", path))?;
         }
         let console_start = fs::metadata(paths::broker_console(named)).map_or(0, |log| log.len());
-        Ok(Self { named: named.to_owned(), broker, folder, descriptor, xenstore, console_start })
+        Ok(Self { named: named.to_owned(), borrower, broker, folder, descriptor, xenstore, console_start })
     }
 
     /// Waits for the connection.
@@ -98,7 +99,7 @@ impl Listener {
             error: nodes.error.or(heard.nodes.error.take()),
         };
         if fired.iter().any(|path| path == DOMAIN_ENDS) {
-            let lives = [self.broker, self.descriptor.borrower()].map(xl::life);
+            let lives = [self.broker, self.borrower].map(xl::life);
             heard.over |= lives.into_iter().any(|life| life.is_ok_and(|life| !life.can_run()));
         }
         Ok(())
@@ -107,9 +108,9 @@ impl Listener {
     fn explain(&self, heard: Heard, waited: Duration) -> super::diagnosis::NotConnected {
         let link = self.descriptor.status().ok();
         diagnose(Observations {
-            borrower: self.descriptor.borrower(),
-            broker: self.broker,
-            borrower_life: xl::life(self.descriptor.borrower()).unwrap_or(Life::Alive),
+            borrower: self.borrower.domid,
+            broker: self.broker.domid,
+            borrower_life: xl::life(self.borrower).unwrap_or(Life::Alive),
             broker_life: xl::life(self.broker).unwrap_or(Life::Alive),
             nodes: heard.nodes,
             module_connected: heard.module_connected,

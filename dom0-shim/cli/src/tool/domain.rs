@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whether a domain lives, and whether one of its vCPUs is stuck: the tables that xl prints.
 
+use std::str::FromStr;
+
+use super::identity::{Domain, Identity, Uuid};
+
 /// A domain's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -42,23 +46,34 @@ impl Life {
     }
 }
 
-/// Reads the line of domain `domid` in what `xl list` prints. The name may hold anything, so fields are
-/// counted from the right: ID, Mem, VCPUs, State, Time.
-pub fn parse_life(table: &str, domid: u16) -> Life {
-    let state = table.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().rev();
-        let (_time, state) = (fields.next()?, fields.next()?);
-        let id = fields.nth(2)?;
-        (id.parse() == Ok(domid) && state.len() == 6).then_some(state)
-    });
-    match state.map(str::as_bytes) {
-        None => Life::Gone,
-        Some([.., b'd']) => Life::Dying,
-        Some([_, _, _, b's', b'c', _]) => Life::Crashed,
-        Some([_, _, _, b's', ..]) => Life::ShutDown,
-        Some([_, _, b'p', ..]) => Life::Paused,
-        Some(_) => Life::Alive,
+/// Reads what `xl list -v` prints: Name, ID, Mem, VCPUs, State, Time, UUID and more. The name may hold anything, so
+/// the last field that is a UUID is looked for, and the others are counted from there.
+pub fn parse_domains(table: &str) -> Vec<Domain> {
+    table.lines().filter_map(parse_domain).collect()
+}
+
+fn parse_domain(line: &str) -> Option<Domain> {
+    let mut rest = line;
+    let mut fields = Vec::new();
+    // From the right; each with what stands before it.
+    while let Some(field) = rest.split_whitespace().next_back() {
+        rest = rest.trim_end().strip_suffix(field)?;
+        fields.push((field, rest));
     }
+    let at = fields.iter().position(|(field, _)| Uuid::from_str(field).is_ok())?;
+    let [(uuid, _), _time, (state, _), _vcpus, _memory, (id, name)] = fields.get(at..at + 6)? else {
+        return None;
+    };
+    let life = match state.as_bytes() {
+        [_, _, _, _, _, b'd'] => Life::Dying,
+        [_, _, _, b's', b'c', _] => Life::Crashed,
+        [_, _, _, b's', _, _] => Life::ShutDown,
+        [_, _, b'p', _, _, _] => Life::Paused,
+        [_, _, _, _, _, _] => Life::Alive,
+        _ => return None,
+    };
+    let identity = Identity { domid: id.parse().ok()?, uuid: uuid.parse().ok()? };
+    Some(Domain { identity, name: name.trim_end().to_owned(), life })
 }
 
 /// One line of `xl vcpu-list`.
@@ -104,26 +119,36 @@ mod tests {
     use super::*;
 
     const LIST: &str = "\
-Name                                        ID   Mem VCPUs\tState\tTime(s)
-Domain-0                                     0  1024     1     r-----      21.5
-g1                                           1   256     2     -b----       4.0
-my guest 5                                   5   256     2     --p---       4.0
-crashed                                      6   256     2     ---sc-       4.0
-off                                          8    16     1     ---s--       0.1
-(null)                                       9     0     1     --psrd       0.3
+Name                                        ID   Mem VCPUs\tState\tTime(s)   UUID                            Reason-Code\tSecurity Label
+Domain-0                                     0  1024     1     r-----      21.5 00000000-0000-0000-0000-000000000000        -                -
+g1                                           1   256     2     -b----       4.0 00000000-0000-0000-0000-000000000001        -                -
+my guest 5                                   5   256     2     --p---       4.0 00000000-0000-0000-0000-000000000005        -                -
+crashed                                      6   256     2     ---sc-       4.0 00000000-0000-0000-0000-000000000006        3                -
+off                                          8    16     1     ---s--       0.1 00000000-0000-0000-0000-000000000008        0 system_u:system_r:domU_t
+(null)                                       9     0     1     --psrd       0.3 00000000-0000-0000-0000-000000000009        1                -
+a 7 256 2 -b---- 1.0 00000000-0000-0000-0000-00000000000f        10   256     2     -b----       4.0 00000000-0000-0000-0000-00000000000a        -                -
 ";
 
     #[test]
-    fn life_is_read_from_the_state_column() {
-        let life = |domid| parse_life(LIST, domid);
-        assert_eq!(life(1), Life::Alive);
-        assert_eq!(life(5), Life::Paused);
-        assert_eq!(life(6), Life::Crashed);
-        assert_eq!(life(8), Life::ShutDown);
-        assert_eq!(life(9), Life::Dying);
-        assert_eq!(life(2), Life::Gone);
-        assert_eq!(life(256), Life::Gone, "the memory column is no id");
-        assert_eq!(parse_life("", 1), Life::Gone);
+    fn each_domain_has_a_number_a_uuid_a_name_and_a_life() {
+        let found = parse_domains(LIST);
+        let expected = [
+            (0, "Domain-0", Life::Alive),
+            (1, "g1", Life::Alive),
+            (5, "my guest 5", Life::Paused),
+            (6, "crashed", Life::Crashed),
+            (8, "off", Life::ShutDown),
+            (9, "(null)", Life::Dying),
+            (10, "a 7 256 2 -b---- 1.0 00000000-0000-0000-0000-00000000000f", Life::Alive),
+        ];
+        assert_eq!(found.len(), expected.len());
+        for (domain, (domid, name, life)) in found.iter().zip(expected) {
+            let uuid = format!("00000000-0000-0000-0000-0000000000{domid:02x}").parse().unwrap();
+            assert_eq!(domain.identity, Identity { domid, uuid });
+            assert_eq!((domain.name.as_str(), domain.life), (name, life));
+        }
+        assert_eq!(parse_domains(""), []);
+        assert_eq!(parse_domains("g1 1 256 2 -b---- 4.0"), [], "what an xl prints that shows no UUID");
     }
 
     const VCPUS: &str = "\

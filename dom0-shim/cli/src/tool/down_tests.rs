@@ -57,6 +57,7 @@ fn a_dead_broker_is_no_obstacle() {
     let mut host = host_with_link();
     host.world.lives.remove(&8);
     host.world.brokers.clear();
+    host.world.uuids.clear();
     host.world.nodes.clear();
     down(&mut host, "g1").unwrap();
     assert!(!host.has_called("await_departure"));
@@ -85,7 +86,7 @@ fn a_broker_that_cannot_leave_is_destroyed_and_its_remains_are_reported() {
 #[test]
 fn a_half_made_link_goes_whole() {
     let mut host = host_with_link();
-    let record = host.world.records.get_mut("g1").unwrap();
+    let record = host.record_mut("g1");
     (record.phase, record.broker_domid) = (Phase::Starting, None);
     down(&mut host, "g1").unwrap();
     assert_clean(&host);

@@ -28,6 +28,14 @@ pub enum Failure {
     NoSuchGuest(String),
     #[error("guest {0} is not up: it has no broker, no link and no record")]
     NotUp(String),
+    #[error("the guest that was called {old} is called {new} now")]
+    Renamed { old: String, new: String },
+    #[error("guest {guest} (domain {domid}) has the UUID of domain {other}, which has a link")]
+    SameUuid { guest: String, domid: u16, other: u16 },
+    #[error(
+        "guest {guest}: a broker would be called {name}, as domain {domid} is, which is none of this guest's"
+    )]
+    NameTaken { guest: String, name: String, domid: u16 },
     #[error("guest {guest} is up already: its broker is domain {broker}")]
     AlreadyUp { guest: String, broker: u16 },
     #[error("guest {0:?} cannot have a broker: its name holds a character that is not in A-Z a-z 0-9 . _ + @ -, starts with one of . - or is longer than 64")]
@@ -66,7 +74,7 @@ impl Failure {
     /// The exit status.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NoSuchGuest(_) | Self::NotUp(_) => NOTHING_SUCH,
+            Self::NoSuchGuest(_) | Self::NotUp(_) | Self::Renamed { .. } => NOTHING_SUCH,
             Self::AlreadyUp { .. } => ALREADY_UP,
             Self::UnusableName(_) | Self::JoinsItself(_) => USAGE,
             _ => FAILED,
@@ -78,6 +86,14 @@ impl Failure {
         let text = match self {
             Self::NoSuchGuest(_) => "`xl list` shows the guests".to_owned(),
             Self::NotUp(guest) => format!("`xenlend up {guest}` gives it a broker"),
+            Self::Renamed { new, .. } => format!("name it {new}"),
+            Self::SameUuid { .. } => {
+                "give each guest a UUID of its own: remove uuid= from its xl file, or change it, and start it again"
+                    .to_owned()
+            }
+            Self::NameTaken { domid, .. } => {
+                format!("`xl rename {domid} OTHER_NAME`; `xl destroy {domid}` if it is a broker that was left over")
+            }
             Self::AlreadyUp { guest, .. } => {
                 format!("nothing, or `xenlend down {guest}` first if its settings are to change")
             }

@@ -10,9 +10,13 @@ use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, R
 
 use super::broker_config::{broker_name, BrokerConfig};
 use super::domain::{Life, Vcpu};
-use super::guest::{tests::pvh, Guest};
+use super::guest::{
+    tests::{pvh, uuid},
+    Guest,
+};
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
+use super::identity::{Domain, Identity, Uuid};
 use super::nodes::{broker_folder, root, told, Node};
 use super::record::{Phase, Record, Supervisor};
 
@@ -24,12 +28,15 @@ pub const SUPERVISOR: Supervisor = Supervisor { pid: 4242, start_ticks: 17 };
 pub struct World {
     pub guests: Vec<Guest>,
     pub lives: BTreeMap<u16, Life>,
+    /// Brokers and other domains that are no guests, by name.
     pub brokers: BTreeMap<String, u16>,
+    /// The UUIDs of those, and of domains that have ended.
+    pub uuids: BTreeMap<u16, Uuid>,
     pub links: BTreeMap<u16, u16>,
     pub nodes: BTreeMap<String, String>,
     /// Borrowers whose frontend is attached.
     pub frontends: BTreeMap<u16, FrontendRings>,
-    pub records: BTreeMap<String, Record>,
+    pub records: BTreeMap<Uuid, Record>,
 }
 
 /// The effects on a [`World`].
@@ -83,7 +90,63 @@ impl FakeHost {
     /// Guest and its whole configuration vanish.
     pub fn kill_guest(&mut self) {
         self.world.guests.clear();
+        self.world.uuids.insert(7, uuid(7));
         self.world.lives.insert(7, Life::Dying);
+    }
+
+    /// One guest more.
+    pub fn add(&mut self, guest: Guest) {
+        self.world.lives.insert(guest.domid, Life::Alive);
+        self.world.uuids.remove(&guest.domid);
+        self.world.guests.push(guest);
+    }
+
+    /// A domain that is no guest of ours, with a UUID that ends in its number.
+    pub fn add_stranger(&mut self, name: &str, domid: u16) {
+        self.world.brokers.insert(name.to_owned(), domid);
+        self.world.uuids.insert(domid, uuid(domid));
+        self.world.lives.insert(domid, Life::Alive);
+    }
+
+    /// A domain that is no guest ends, and nobody is told.
+    pub fn destroy_quietly(&mut self, domid: u16) {
+        self.world.lives.remove(&domid);
+        self.world.uuids.remove(&domid);
+        self.world.brokers.retain(|_, broker| *broker != domid);
+    }
+
+    /// The record of the guest that was called so.
+    pub fn record(&self, guest: &str) -> Record {
+        self.world.records.values().find(|record| record.guest == guest).unwrap().clone()
+    }
+
+    /// The same, to be changed.
+    pub fn record_mut(&mut self, guest: &str) -> &mut Record {
+        self.world.records.values_mut().find(|record| record.guest == guest).unwrap()
+    }
+
+    /// Whether the guest that was called so has a record.
+    pub fn has_record(&self, guest: &str) -> bool {
+        self.world.records.values().any(|record| record.guest == guest)
+    }
+
+    fn all_domains(&self) -> Vec<Domain> {
+        let domain = |(domid, life): (&u16, &Life)| {
+            let guest = self.world.guests.iter().find(|guest| guest.domid == *domid);
+            let uuid = guest.map(|guest| guest.uuid).or(self.world.uuids.get(domid).copied());
+            let broker = self.world.brokers.iter().find(|(_, broker)| *broker == domid);
+            let name = guest.map(|guest| &guest.name).or(broker.map(|(name, _)| name));
+            Domain {
+                identity: Identity { domid: *domid, uuid: uuid.unwrap_or_default() },
+                name: name.cloned().unwrap_or("(null)".to_owned()),
+                life: *life,
+            }
+        };
+        self.world.lives.iter().map(domain).filter(|domain| domain.life != Life::Gone).collect()
+    }
+
+    fn at(&self, domid: u16) -> Option<Domain> {
+        self.all_domains().into_iter().find(|domain| domain.identity.domid == domid)
     }
 
     /// Forgets the calls so far.
@@ -103,8 +166,9 @@ impl FakeHost {
             "find_guest",
             "life",
             "vcpus",
-            "find_broker",
-            "others_of",
+            "domains",
+            "records",
+            "new_uuid",
             "find_created_broker",
             "load_record",
             "link",
@@ -139,12 +203,22 @@ impl FakeHost {
 impl Host for FakeHost {
     fn find_guest(&mut self, name: &str) -> Outcome<Option<Guest>> {
         self.step("find_guest")?;
-        Ok(self.world.guests.iter().find(|guest| guest.name == name).cloned())
+        let number = name.parse().ok();
+        let is_it = |guest: &&Guest| guest.name == name || Some(guest.domid) == number;
+        Ok(self.world.guests.iter().find(is_it).cloned())
     }
 
-    fn life(&mut self, domid: u16) -> Outcome<Life> {
+    fn domains(&mut self) -> Outcome<Vec<Domain>> {
+        self.step("domains")?;
+        Ok(self.all_domains())
+    }
+
+    fn life(&mut self, domain: Identity) -> Outcome<Life> {
         self.step("life")?;
-        Ok(self.world.lives.get(&domid).copied().unwrap_or(Life::Gone))
+        Ok(self
+            .at(domain.domid)
+            .filter(|found| found.identity == domain)
+            .map_or(Life::Gone, |found| found.life))
     }
 
     fn vcpus(&mut self, _domid: u16) -> Outcome<Vec<Vcpu>> {
@@ -153,30 +227,19 @@ impl Host for FakeHost {
         Ok(next)
     }
 
-    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>> {
-        self.step("find_broker")?;
-        Ok(self.world.brokers.get(&broker_name(guest)).copied())
-    }
-
-    fn others_of(&mut self, broker: u16, guest: &str) -> Outcome<Vec<String>> {
-        self.step("others_of")?;
-        let lives = |record: &Record| {
-            self.world.lives.get(&record.guest_domid).copied().unwrap_or(Life::Gone).exists()
-        };
-        let serves = |record: &&Record| {
-            record.broker_domid == Some(broker)
-                && record.guest != guest
-                && record.phase != Phase::BrokerGone
-                && lives(record)
-        };
-        Ok(self.world.records.values().filter(serves).map(|record| record.guest.clone()).collect())
+    fn new_uuid(&mut self) -> Outcome<Uuid> {
+        self.step("new_uuid")?;
+        Ok(uuid(0xa8 + self.next_domid))
     }
 
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
         self.step("create_broker")?;
         let domid = self.next_domid;
         self.next_domid += 1;
-        self.world.brokers.insert(broker_name(&config.guest), domid);
+        let name = broker_name(&config.guest);
+        assert!(self.all_domains().iter().all(|domain| domain.name != name), "xl takes no name twice");
+        self.world.brokers.insert(name, domid);
+        self.world.uuids.insert(domid, config.uuid);
         self.world.lives.insert(domid, Life::Paused);
         // xl can fail after it has made the domain.
         self.step("find_created_broker")?;
@@ -193,27 +256,34 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn destroy(&mut self, domid: u16) -> Outcome<()> {
+    fn destroy(&mut self, domain: Identity) -> Outcome<()> {
         self.step("destroy")?;
+        let domid = domain.domid;
+        if self.at(domid).is_none_or(|found| found.identity != domain) {
+            return Ok(());
+        }
         self.world.brokers.retain(|_, broker| *broker != domid);
         self.world.guests.retain(|guest| guest.domid != domid);
         self.world.lives.remove(&domid);
         if !self.brokers_leave && domid != 7 && self.world.lives.contains_key(&7) {
             self.world.lives.insert(domid, Life::Dying);
+        } else {
+            self.world.uuids.remove(&domid);
         }
         Ok(())
     }
 
-    fn await_departure(&mut self, broker: u16) -> Outcome<bool> {
+    fn await_departure(&mut self, broker: Identity) -> Outcome<bool> {
         self.step("await_departure")?;
         if self.brokers_leave {
-            self.world.lives.insert(broker, Life::ShutDown);
+            self.world.lives.insert(broker.domid, Life::ShutDown);
         }
         Ok(self.brokers_leave)
     }
 
-    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool> {
+    fn await_leave(&mut self, broker: Identity, borrower: u16) -> Outcome<bool> {
         self.step("await_leave")?;
+        let broker = broker.domid;
         assert!(!self.world.links.contains_key(&borrower), "its link has not ended");
         // It says nothing of a borrower of which it has not heard.
         let first = self.world.nodes.get(&told(broker, borrower, false));
@@ -222,24 +292,29 @@ impl Host for FakeHost {
         Ok(self.brokers_leave && heard)
     }
 
-    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {
+    fn load_record(&mut self, guest: Uuid) -> Outcome<Option<Record>> {
         self.step("load_record")?;
-        let record = self.world.records.get(guest).cloned();
+        let record = self.world.records.get(&guest).cloned();
         if self.vanish_after_load {
-            self.world.records.remove(guest);
+            self.world.records.remove(&guest);
         }
         Ok(record)
     }
 
+    fn records(&mut self) -> Outcome<Vec<Record>> {
+        self.step("records")?;
+        Ok(self.world.records.values().cloned().collect())
+    }
+
     fn save_record(&mut self, record: &Record) -> Outcome<()> {
         self.step("save_record")?;
-        self.world.records.insert(record.guest.clone(), record.clone());
+        self.world.records.insert(record.guest_uuid, record.clone());
         Ok(())
     }
 
-    fn remove_record(&mut self, guest: &str) -> Outcome<()> {
+    fn remove_record(&mut self, guest: Uuid) -> Outcome<()> {
         self.step("remove_record")?;
-        self.world.records.remove(guest);
+        self.world.records.remove(&guest);
         Ok(())
     }
 
@@ -324,11 +399,11 @@ impl Host for FakeHost {
         Ok(self.world.frontends.remove(&borrower).is_some())
     }
 
-    fn listen(&mut self, borrower: u16, broker: u16, joined: Option<&str>) -> Outcome<()> {
+    fn listen(&mut self, borrower: Identity, broker: Identity, _named: &str, joined: bool) -> Outcome<()> {
         self.step("listen")?;
-        self.assert_new_or_shared(broker);
-        if joined.is_some() {
-            let line = format!("{}/more/{borrower}", root(broker));
+        self.assert_new_or_shared(broker.domid);
+        if joined {
+            let line = format!("{}/more/{}", root(broker.domid), borrower.domid);
             assert!(!self.world.nodes.contains_key(&line), "an event could be missed");
         }
         Ok(())
@@ -338,7 +413,7 @@ impl Host for FakeHost {
         self.step("await_connection")
     }
 
-    fn start_supervisor(&mut self, _guest: &str) -> Outcome<Supervisor> {
+    fn start_supervisor(&mut self, _record: &Record) -> Outcome<Supervisor> {
         self.step("start_supervisor")?;
         Ok(SUPERVISOR)
     }

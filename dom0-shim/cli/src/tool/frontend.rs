@@ -12,6 +12,7 @@ use super::frontend_nodes::{
 };
 use super::host::{Host, Outcome};
 use super::record::Record;
+use super::watch::Next;
 
 /// Refusals after which only a new probe of the guest's driver (Initialising) begins anew.
 const MAX_REFUSALS: u32 = 3;
@@ -25,6 +26,8 @@ enum Step {
     Nothing,
     /// Check what the frontend claims, and attach it.
     Attach,
+    /// Let the frontend go, and say Closing: a guest that shuts down waits for that word.
+    Part,
     /// Let the frontend go, and say Closed.
     Close,
     /// Let it go and begin anew.
@@ -44,7 +47,8 @@ fn step(ours: u32, theirs: Option<u32>, may_restart: bool) -> Step {
         (CONNECTED | CLOSING | CLOSED, Some(INITIALISING)) => Step::Restart,
         // Who says Closed needs no word of ours any more.
         (_, Some(CLOSED)) if may_restart => Step::Restart,
-        (INIT_WAIT | CONNECTED | CLOSING, Some(CLOSING | CLOSED)) => Step::Close,
+        (INIT_WAIT | CONNECTED, Some(CLOSING)) => Step::Part,
+        (CONNECTED, Some(CLOSED)) | (CLOSING, Some(CLOSING | CLOSED)) => Step::Close,
         (CLOSING | CLOSED, _) => Step::Nothing,
         _ => Step::Refuse,
     }
@@ -69,22 +73,22 @@ enum Attached {
 }
 
 impl FrontendWatch {
-    /// Looks at both states and does what has to be done. True: again soon, since no event will tell.
+    /// Looks at both states and does what has to be done.
     pub fn turn<H: Host>(
         &mut self,
         host: &mut H,
         record: &Record,
         say: &mut dyn FnMut(String),
-    ) -> Outcome<bool> {
-        let Some(broker) = record.broker_domid else { return Ok(false) };
+    ) -> Outcome<Next> {
+        let Some(broker) = record.broker_domid else { return Ok(Next::Wait) };
         let nodes = FrontendNodes { guest: record.guest_domid, broker };
         let ours = host.read_node(&format!("{}/state", nodes.backend()))?;
-        let Some(ours) = parse_state(ours.as_deref()) else { return Ok(false) };
+        let Some(ours) = parse_state(ours.as_deref()) else { return Ok(Next::Wait) };
         let theirs = host.read_node(&format!("{}/state", nodes.frontend()))?;
         let theirs = parse_state(theirs.as_deref());
         if ours == INIT_WAIT && !self.clean {
             if !self.let_go(host, nodes, say) {
-                return Ok(true);
+                return Ok(Next::Sample);
             }
             self.clean = true;
         }
@@ -98,24 +102,31 @@ impl FrontendWatch {
                     host.remove_node(&format!("{}/error", nodes.backend()))?;
                     write_state(host, nodes, CONNECTED)?;
                 }
-                Attached::Later => return Ok(true),
+                Attached::Later => return Ok(Next::Sample),
                 Attached::No(reason) => self.refuse(host, nodes, &reason, say)?,
             },
+            Step::Part => {
+                if !self.let_go(host, nodes, say) {
+                    return Ok(Next::Sample);
+                }
+                write_state(host, nodes, CLOSING)?;
+                return Ok(Next::Soon);
+            }
             Step::Close => {
                 if !self.let_go(host, nodes, say) {
-                    return Ok(true);
+                    return Ok(Next::Sample);
                 }
                 write_state(host, nodes, CLOSED)?;
             }
             Step::Restart => {
                 if !self.let_go(host, nodes, say) {
-                    return Ok(true);
+                    return Ok(Next::Sample);
                 }
                 write_state(host, nodes, INIT_WAIT)?;
             }
             Step::Refuse => self.refuse(host, nodes, &Nonsense::State.text(), say)?,
         }
-        Ok(false)
+        Ok(Next::Wait)
     }
 
     fn attach<H: Host>(&mut self, host: &mut H, record: &Record, nodes: FrontendNodes) -> Outcome<Attached> {

@@ -7,7 +7,7 @@ use super::fake_host::{FakeHost, SUPERVISOR};
 use super::frontend::refusal;
 use super::up::up;
 use super::up_tests::request;
-use super::watch::{Next, Watch};
+use super::watch::{Next, Occasion, Watch};
 
 const FRONTEND: &str = "/local/domain/7/device/xenlend/0";
 const BACKEND: &str = "/local/domain/8/backend/xenlend/7/0";
@@ -31,7 +31,7 @@ impl Guest {
 
     /// The driver names everything and says Initialised.
     fn initialise(&mut self) {
-        let aperture = self.host.world.records["g1"].aperture;
+        let aperture = self.host.record("g1").aperture;
         self.write("protocol", "1");
         for (name, value) in [("ring-ref-0", "8"), ("ring-ref-1", "9"), ("ring-ref-2", "10")] {
             self.write(name, value);
@@ -44,14 +44,14 @@ impl Guest {
 
     fn turn(&mut self) -> (Next, String) {
         let mut log = String::new();
-        let next = self.watch.turn(&mut self.host, &mut |line| log.push_str(&line)).unwrap();
+        let next = self.watch.turn(&mut self.host, Occasion::Event, &mut |line| log.push_str(&line)).unwrap();
         (next, log)
     }
 
     /// The backend's state after a turn.
     fn state_after_turn(&mut self) -> String {
         let (next, _) = self.turn();
-        assert_eq!(next, Next::Wait);
+        assert!(matches!(next, Next::Wait | Next::Soon), "{next:?}");
         self.host.world.nodes[&format!("{BACKEND}/state")].clone()
     }
 
@@ -78,6 +78,7 @@ fn a_good_frontend_connects_closes_and_comes_again() {
         assert_eq!(guest.state_after_turn(), "4");
         assert_eq!(guest.host.effects(), [""; 0]);
         guest.write("state", "5");
+        assert_eq!(guest.turn().0, Next::Soon);
         assert_eq!(guest.state_after_turn(), "6", "its pages are its own again when it reads this");
         assert!(!guest.is_attached());
         assert_eq!(guest.state_after_turn(), "6", "until it has seen that");
@@ -91,7 +92,7 @@ fn the_pages_are_let_go_before_the_state_says_so() {
     let mut guest = Guest::new();
     guest.initialise();
     guest.turn();
-    for (state, said) in [("5", "6"), ("6", "2"), ("1", "2")] {
+    for (state, said) in [("5", "5"), ("6", "2"), ("1", "2")] {
         let mut guest = Guest::new();
         guest.initialise();
         guest.turn();
@@ -170,9 +171,9 @@ fn while_the_broker_cannot_be_asked_it_is_tried_again_without_a_word() {
     guest.initialise();
     assert_eq!(guest.state_after_turn(), "5");
     assert!(guest.error().unwrap().contains("does not answer"));
-    let record = guest.host.world.records["g1"].clone();
+    let record = guest.host.record("g1").clone();
     assert!(refusal(&mut guest.host, &record).unwrap().unwrap().contains("does not answer"));
-    let record = Guest::new().host.world.records["g1"].clone();
+    let record = Guest::new().host.record("g1").clone();
     assert_eq!(refusal(&mut Guest::new().host, &record).unwrap(), None);
 }
 
@@ -181,13 +182,32 @@ fn another_supervisor_goes_on_where_one_was_killed() {
     let mut guest = Guest::new();
     guest.initialise();
     assert_eq!(guest.state_after_turn(), "4");
-    guest.watch = Watch::new(&guest.host.world.records["g1"].clone(), SUPERVISOR.pid);
+    guest.watch = Watch::new(&guest.host.record("g1").clone(), SUPERVISOR.pid);
     guest.write("state", "4");
     assert_eq!(guest.state_after_turn(), "4");
     assert!(guest.is_attached());
     guest.write("state", "5");
-    assert_eq!(guest.state_after_turn(), "6");
+    assert_eq!(guest.state_after_turn(), "5");
     assert!(!guest.is_attached());
+}
+
+#[test]
+fn a_guest_that_shuts_down_reads_closing_and_waits_for_nothing_else() {
+    let mut guest = Guest::new();
+    guest.initialise();
+    guest.turn();
+    guest.write("state", "5");
+    // Its kernel waits for this word, five seconds, and looks at nothing else.
+    assert_eq!(guest.state_after_turn(), "5");
+    assert!(!guest.is_attached());
+    guest.write("state", "6");
+    assert_eq!(guest.state_after_turn(), "2");
+    // A driver that is unloaded waits for Closed instead, and says nothing meanwhile.
+    guest.initialise();
+    guest.turn();
+    guest.write("state", "5");
+    assert_eq!(guest.turn().0, Next::Soon);
+    assert_eq!(guest.state_after_turn(), "6");
 }
 
 #[test]
@@ -212,5 +232,5 @@ fn each_node_of_the_guest_is_read_once_a_turn() {
     guest.initialise();
     guest.turn();
     let reads = guest.host.calls.iter().filter(|call| *call == "read_node").count();
-    assert_eq!(reads, 2 + 7, "both states, and the seven claims");
+    assert_eq!(reads, 1 + 2 + 7, "what the broker is told, both states, and the seven claims");
 }

@@ -6,6 +6,8 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use super::identity::{Identity, Uuid};
+
 /// Start of the devices below 4 GiB in a PVH guest (libxl puts the ACPI tables there).
 const PVH_HOLE: u64 = 0xFC00_0000;
 /// The same in an HVM guest, if its xl file does not say otherwise.
@@ -30,6 +32,8 @@ pub struct Guest {
     pub name: String,
     /// Its domain id.
     pub domid: u16,
+    /// Its UUID.
+    pub uuid: Uuid,
     /// Its kind.
     pub kind: Kind,
     /// Virtual CPUs that it can have.
@@ -99,6 +103,11 @@ impl GuestRefusal {
 pub struct Unreadable(String);
 
 impl Guest {
+    /// Which domain it is.
+    pub fn identity(&self) -> Identity {
+        Identity { domid: self.domid, uuid: self.uuid }
+    }
+
     /// Whether it can borrow. A lend-aware Xen keeps what is lent from the guest's devices by itself.
     pub fn check(&self, lend_aware: bool) -> Result<(), GuestRefusal> {
         let name = self.name.clone();
@@ -148,6 +157,7 @@ pub fn parse(json: &str) -> Result<Option<Guest>, Unreadable> {
     Ok(Some(Guest {
         name: create["name"].as_str().ok_or_else(|| bad("no name"))?.to_owned(),
         domid: domid.ok_or_else(|| bad("no domid"))?,
+        uuid: create["uuid"].as_str().and_then(|uuid| uuid.parse().ok()).ok_or_else(|| bad("no uuid"))?,
         kind,
         // xl leaves out what has its default value.
         vcpus: build["max_vcpus"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
@@ -186,11 +196,17 @@ fn obstacles(config: &Value) -> Vec<Obstacle> {
 pub mod tests {
     use super::*;
 
+    /// A UUID that ends in this number.
+    pub fn uuid(number: u16) -> Uuid {
+        format!("00000000-0000-0000-0000-00000000{number:04x}").parse().unwrap()
+    }
+
     /// A guest that can borrow.
     pub fn pvh() -> Guest {
         Guest {
             name: "g1".to_owned(),
             domid: 7,
+            uuid: uuid(7),
             kind: Kind::Pvh,
             vcpus: 2,
             max_memory_bytes: 256 << 20,
@@ -203,7 +219,7 @@ pub mod tests {
     fn json(c_info: &str, b_info: &str, rest: &str) -> String {
         format!(
             r#"[ {{ "domid": 7, "config": {{
-                "c_info": {{ "name": "g1", "uuid": "x", "run_hotplug_scripts": "True", {c_info} }},
+                "c_info": {{ "name": "g1", "uuid": "00000000-0000-0000-0000-000000000007", "run_hotplug_scripts": "True", {c_info} }},
                 "b_info": {{ "max_vcpus": 2, "avail_vcpus": [0, 1], "max_memkb": 262144,
                     "cmdline": "console=hvc0 memmap=64M$0x200000000", {b_info} }}
                 {rest}, "on_reboot": "restart" }} }} ]"#
@@ -222,7 +238,8 @@ pub mod tests {
 
     #[test]
     fn defaults_that_xl_leaves_out_are_known() {
-        let text = r#"[{"domid": 3, "config": {"c_info": {"type": "pvh", "name": "a"},
+        let text = r#"[{"domid": 3, "config": {"c_info": {"type": "pvh", "name": "a",
+                       "uuid": "00000000-0000-0000-0000-000000000003"},
                        "b_info": {"max_memkb": 1024, "type.pvh": {}}}}]"#;
         let guest = parse(text).unwrap().unwrap();
         assert_eq!((guest.vcpus, guest.command_line.clone()), (1, None));
@@ -233,6 +250,7 @@ pub mod tests {
     fn what_xl_of_xen_4_20_prints_is_understood() {
         let guest = parse(include_str!("../../tests/xl-list-4.20.json")).unwrap().unwrap();
         assert_eq!((guest.name.as_str(), guest.domid, guest.kind), ("g1", 1, Kind::Pvh));
+        assert_eq!(guest.uuid.to_string(), "8d1de4e8-f136-4617-9880-191990aba82b");
         assert_eq!((guest.vcpus, guest.max_memory_bytes), (1, 256 << 20));
         assert!(guest.command_line.as_deref().unwrap().contains("memmap=256M$0x1000000000"));
         assert_eq!(guest.check(false), Ok(()));

@@ -12,6 +12,7 @@ use super::broker_config::BrokerConfig;
 use super::domain::{Life, Vcpu};
 use super::guest::Guest;
 use super::host_error::HostError;
+use super::identity::{Domain, Identity, Uuid};
 use super::nodes::Node;
 use super::record::{Record, Supervisor};
 
@@ -20,35 +21,37 @@ pub type Outcome<T> = Result<T, HostError>;
 
 /// The effects.
 pub trait Host {
-    /// What xl knows of a guest; `None` if there is no such domain.
+    /// What xl knows of a guest, by name or number; `None` if there is no such domain.
     fn find_guest(&mut self, name: &str) -> Outcome<Option<Guest>>;
-    /// Whether a domain lives.
-    fn life(&mut self, domid: u16) -> Outcome<Life>;
+    /// All domains, those too that are dying.
+    fn domains(&mut self) -> Outcome<Vec<Domain>>;
+    /// Whether a domain lives. A later one of its number is another.
+    fn life(&mut self, domain: Identity) -> Outcome<Life>;
     /// Its vCPUs.
     fn vcpus(&mut self, domid: u16) -> Outcome<Vec<Vcpu>>;
-    /// The domain of a guest's broker, by its name.
-    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>>;
-    /// Other guests that live and are recorded as served by this broker.
-    fn others_of(&mut self, broker: u16, guest: &str) -> Outcome<Vec<String>>;
+    /// A UUID that nobody has.
+    fn new_uuid(&mut self) -> Outcome<Uuid>;
     /// Makes the broker's domain, paused.
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16>;
     /// Lets it run.
     fn unpause(&mut self, domid: u16) -> Outcome<()>;
-    /// Destroys a domain; fine if there is none.
-    fn destroy(&mut self, domid: u16) -> Outcome<()>;
+    /// Destroys a domain; fine if it is gone.
+    fn destroy(&mut self, domain: Identity) -> Outcome<()>;
     /// Waits until the broker, whose link has ended, has taken its server off the borrower and left. False:
     /// it does not say that it does so (`xenlend/broker/feature-leave` in xenstore), or did not.
-    fn await_departure(&mut self, broker: u16) -> Outcome<bool>;
+    fn await_departure(&mut self, broker: Identity) -> Outcome<bool>;
 
     /// Waits until a broker that serves others too has left this borrower, whose link has ended. False: it did not.
-    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool>;
+    fn await_leave(&mut self, broker: Identity, borrower: u16) -> Outcome<bool>;
 
     /// The record of a guest.
-    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>>;
+    fn load_record(&mut self, guest: Uuid) -> Outcome<Option<Record>>;
+    /// All records that this program understands.
+    fn records(&mut self) -> Outcome<Vec<Record>>;
     /// Writes it.
     fn save_record(&mut self, record: &Record) -> Outcome<()>;
     /// Removes it and what else is kept in files; fine if there is none.
-    fn remove_record(&mut self, guest: &str) -> Outcome<()>;
+    fn remove_record(&mut self, guest: Uuid) -> Outcome<()>;
 
     /// Whether Xen knows lent frames, as far as this borrower is concerned.
     fn is_lend_aware(&mut self, borrower: u16) -> Outcome<bool>;
@@ -77,13 +80,13 @@ pub trait Host {
     /// Removes a node and everything below; fine if there is none.
     fn remove_node(&mut self, path: &str) -> Outcome<()>;
 
-    /// Starts to listen for the connection, before the broker knows of the link. `joined` names the guest after whom
-    /// a broker is named that serves another already.
-    fn listen(&mut self, borrower: u16, broker: u16, joined: Option<&str>) -> Outcome<()>;
+    /// Starts to listen for the connection, before the broker knows of the link. `named` is the guest after whom the
+    /// broker is named; `joined`: it serves another already.
+    fn listen(&mut self, borrower: Identity, broker: Identity, named: &str, joined: bool) -> Outcome<()>;
     /// Waits for it. The error says which side did not come up and why.
     fn await_connection(&mut self, timeout: Duration) -> Outcome<()>;
     /// Starts the supervisor and waits until it watches.
-    fn start_supervisor(&mut self, guest: &str) -> Outcome<Supervisor>;
+    fn start_supervisor(&mut self, record: &Record) -> Outcome<Supervisor>;
     /// Whether that process still runs.
     fn is_running(&mut self, supervisor: Supervisor) -> bool;
 }

@@ -7,6 +7,7 @@ use xenlend::{Counters, LinkState, Reason, RegionInfo, Status};
 
 use super::aperture::Aperture;
 use super::domain::Life;
+use super::identity::Uuid;
 use super::record::{Phase, Record};
 
 /// A domain in a report.
@@ -87,6 +88,8 @@ impl From<&RegionInfo> for LeaseReport {
 pub struct LinkReport {
     /// The guest's name.
     pub guest: String,
+    /// The guest's UUID, if there is a record or a domain.
+    pub guest_uuid: Option<Uuid>,
     /// The guest's domain.
     pub borrower: DomainReport,
     /// The broker's domain.
@@ -128,6 +131,8 @@ pub struct LinkReport {
 pub struct Findings {
     /// The guest's name.
     pub guest: String,
+    /// The guest's UUID, if there is a record or a domain.
+    pub uuid: Option<Uuid>,
     /// The record.
     pub record: Option<Record>,
     /// What the module says.
@@ -212,6 +217,7 @@ impl Findings {
         let attached = link.map(|link| Aperture { address: link.aperture_address, size: link.aperture_size });
         LinkReport {
             guest: self.guest.clone(),
+            guest_uuid: self.uuid,
             borrower: DomainReport { domid: borrower.unwrap_or_default(), state: self.guest_life.word() },
             broker: broker.map(|domid| DomainReport { domid, state: self.broker_life.word() }),
             state,
@@ -267,6 +273,7 @@ pub mod tests {
         };
         Findings {
             guest: "g1".to_owned(),
+            uuid: Some(up().guest_uuid),
             record: Some(up()),
             link: Some(link),
             regions: vec![RegionInfo {
@@ -390,6 +397,7 @@ pub mod tests {
                 "counters",
                 "frontend",
                 "guest",
+                "guest_uuid",
                 "leases",
                 "must_destroy_guest",
                 "protocol_version",
@@ -404,6 +412,7 @@ pub mod tests {
         let lease = json!({"slot": 5, "address": 0x2_0010_0000_u64, "size": 1 << 20, "read_only": true, "label": "scanout 0"});
         assert_eq!(json["leases"], json!([lease]));
         assert_eq!(json["borrower"]["domid"], 7);
+        assert_eq!(json["guest_uuid"], "00000000-0000-0000-0000-000000000007");
         assert_eq!(json["counters"]["present_pages"], 100);
     }
 }

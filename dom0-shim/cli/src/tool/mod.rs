@@ -16,11 +16,13 @@ pub mod frontend_nodes;
 pub mod guest;
 pub mod host;
 pub mod host_error;
+pub mod identity;
 pub mod link_report;
 pub mod lock;
 pub mod log_line;
 pub mod memmap;
 pub mod nodes;
+pub mod pace;
 pub mod paths;
 pub mod preflight;
 pub mod process;
@@ -32,6 +34,7 @@ pub mod supervise;
 pub mod take_away;
 pub mod up;
 pub mod watch;
+pub mod whom;
 pub mod xenstore;
 pub mod xl;
 
@@ -41,6 +44,8 @@ mod down_tests;
 mod fake_host;
 #[cfg(test)]
 mod frontend_tests;
+#[cfg(test)]
+mod identity_tests;
 #[cfg(test)]
 mod shared_tests;
 #[cfg(test)]

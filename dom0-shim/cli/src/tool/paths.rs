@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::broker_config::broker_name;
+use super::identity::Uuid;
 
 const RUN: &str = "/var/run/xenlend";
 const LOG: &str = "/var/log/xenlend";
@@ -18,17 +19,17 @@ pub fn records() -> PathBuf {
 }
 
 /// The record of a guest.
-pub fn record(guest: &str) -> PathBuf {
+pub fn record(guest: Uuid) -> PathBuf {
     records().join(format!("{guest}.json"))
 }
 
 /// The lock of a guest.
-pub fn lock(guest: &str) -> PathBuf {
+pub fn lock(guest: Uuid) -> PathBuf {
     records().join(format!("{guest}.lock"))
 }
 
 /// The xl file of a guest's broker.
-pub fn broker_config(guest: &str) -> PathBuf {
+pub fn broker_config(guest: Uuid) -> PathBuf {
     records().join(format!("{guest}.cfg"))
 }
 
@@ -37,7 +38,7 @@ pub fn supervisor_log(guest: &str) -> PathBuf {
     PathBuf::from(LOG).join(format!("{guest}.log"))
 }
 
-/// What xenconsoled keeps of the broker's console.
+/// What xenconsoled keeps of the broker's console; named after the guest's name when the broker was made.
 pub fn broker_console(guest: &str) -> PathBuf {
     PathBuf::from(CONSOLE_LOG).join(format!("guest-{}.log", broker_name(guest)))
 }

@@ -8,13 +8,14 @@ use std::process::{Command, Stdio};
 use super::host::Outcome;
 use super::host_error::HostError;
 use super::paths;
-use super::record::Supervisor;
+use super::record::{Record, Supervisor};
 
 /// What the supervisor prints when it watches.
 pub const READY: &str = "ready";
 
 /// Starts the supervisor of a guest and waits until it watches.
-pub fn start_supervisor(guest: &str) -> Outcome<Supervisor> {
+pub fn start_supervisor(record: &Record) -> Outcome<Supervisor> {
+    let guest = record.guest.as_str();
     let log = paths::supervisor_log(guest);
     let file_error = |error| HostError::File { operation: "open", path: log.clone(), error };
     if let Some(folder) = log.parent() {
@@ -23,7 +24,7 @@ pub fn start_supervisor(guest: &str) -> Outcome<Supervisor> {
     let stderr = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error)?;
     let failed = |reason: String| HostError::Supervisor { guest: guest.to_owned(), reason };
     let mut child = Command::new("/proc/self/exe")
-        .args(["supervise", "--detached", guest])
+        .args(["supervise", "--detached", &record.guest_uuid.to_string()])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

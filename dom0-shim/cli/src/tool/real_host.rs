@@ -1,41 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The effects on a real dom0: xl, xenstore, the module, files.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::time::{Duration, Instant};
 
 use xenlend::layout::Attach;
 use xenlend::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, RegionInfo, Status};
 
-use super::broker_config::{broker_name, BrokerConfig};
+use super::broker_config::BrokerConfig;
 use super::connection::{wait_for, Listener, DOMAIN_ENDS};
 use super::domain::{Life, Vcpu};
 use super::guest::Guest;
 use super::host::{Host, Outcome};
 use super::host_error::HostError;
+use super::identity::{Domain, Identity, Uuid};
 use super::nodes::{broker_folder, joined_folder, Node};
-use super::record::{Phase, Record, Supervisor};
+use super::record::{Record, Supervisor};
 use super::xenstore::Xenstore;
 use super::{paths, process, record_file, xl};
 
+/// Where the kernel makes one at each reading.
+const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
 /// How long a broker may take to leave after the link has ended.
 const DEPARTURE: Duration = Duration::from_secs(5);
 
-/// A real dom0, working on one guest.
+/// A real dom0.
 #[derive(Default)]
 pub struct RealHost {
-    guest: String,
     xenstore: Option<Xenstore>,
     listener: Option<Listener>,
 }
 
 impl RealHost {
-    /// For work on this guest.
-    pub fn new(guest: &str) -> Self {
-        Self { guest: guest.to_owned(), ..Self::default() }
-    }
-
     fn xenstore<T>(
         &mut self,
         operation: &'static str,
@@ -70,49 +67,42 @@ impl Host for RealHost {
         xl::guest(name)
     }
 
-    fn life(&mut self, domid: u16) -> Outcome<Life> {
-        xl::life(domid)
+    fn domains(&mut self) -> Outcome<Vec<Domain>> {
+        xl::domains()
+    }
+
+    fn life(&mut self, domain: Identity) -> Outcome<Life> {
+        xl::life(domain)
     }
 
     fn vcpus(&mut self, domid: u16) -> Outcome<Vec<Vcpu>> {
         xl::vcpus(domid)
     }
 
-    fn find_broker(&mut self, guest: &str) -> Outcome<Option<u16>> {
-        Ok(xl::guest(&broker_name(guest))?.map(|broker| broker.domid))
-    }
-
-    fn others_of(&mut self, broker: u16, guest: &str) -> Outcome<Vec<String>> {
-        let mut others = record_file::guests(&paths::records())?;
-        others.retain(|other| {
-            // One that cannot be understood names no broker.
-            let record = record_file::load(&paths::record(other)).ok().flatten();
-            other != guest
-                && record.is_some_and(|record| {
-                    record.broker_domid == Some(broker)
-                        && record.phase != Phase::BrokerGone
-                        && xl::life(record.guest_domid).map_or(true, Life::exists)
-                })
-        });
-        Ok(others)
+    fn new_uuid(&mut self) -> Outcome<Uuid> {
+        let failed = |error| HostError::File { operation: "read", path: RANDOM_UUID.into(), error };
+        let text = fs::read_to_string(RANDOM_UUID).map_err(failed)?;
+        let bad = |reason: String| failed(io::Error::new(io::ErrorKind::InvalidData, reason));
+        text.trim().parse().map_err(bad)
     }
 
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
         File::open(&config.image)
             .map_err(|error| HostError::NoImage { path: config.image.clone(), error })?;
-        let path = paths::broker_config(&config.guest);
+        let path = paths::broker_config(config.guest_uuid);
         record_file::replace(&path, &config.text()).map_err(|error| HostError::File {
             operation: "write",
             path: path.clone(),
             error,
         })?;
         xl::create_paused(&path)?;
-        match self.find_broker(&config.guest)? {
-            Some(domid) => Ok(domid),
+        let found = xl::domains()?.into_iter().find(|domain| domain.identity.uuid == config.uuid);
+        match found {
+            Some(domain) => Ok(domain.identity.domid),
             None => Err(HostError::Xl {
                 command: format!("xl create -p -q {}", path.display()),
                 status: "it says that all is well".to_owned(),
-                stderr: format!("but there is no domain {}", broker_name(&config.guest)),
+                stderr: format!("but there is no domain with the UUID {}", config.uuid),
             }),
         }
     }
@@ -121,12 +111,12 @@ impl Host for RealHost {
         xl::unpause(domid)
     }
 
-    fn destroy(&mut self, domid: u16) -> Outcome<()> {
-        xl::destroy(domid)
+    fn destroy(&mut self, domain: Identity) -> Outcome<()> {
+        xl::destroy(domain)
     }
 
-    fn await_departure(&mut self, broker: u16) -> Outcome<bool> {
-        let feature = format!("{}/feature-leave", broker_folder(broker));
+    fn await_departure(&mut self, broker: Identity) -> Outcome<bool> {
+        let feature = format!("{}/feature-leave", broker_folder(broker.domid));
         if self.xenstore("read", &feature, |store| store.read(&feature))?.as_deref() != Some("1") {
             return Ok(false);
         }
@@ -147,8 +137,8 @@ impl Host for RealHost {
         }
     }
 
-    fn await_leave(&mut self, broker: u16, borrower: u16) -> Outcome<bool> {
-        let state = format!("{}/state", joined_folder(broker, borrower));
+    fn await_leave(&mut self, broker: Identity, borrower: u16) -> Outcome<bool> {
+        let state = format!("{}/state", joined_folder(broker.domid, borrower));
         for path in [state.as_str(), DOMAIN_ENDS] {
             self.xenstore("watch", path, |store| store.watch(path))?;
         }
@@ -171,15 +161,21 @@ impl Host for RealHost {
         }
     }
 
-    fn load_record(&mut self, guest: &str) -> Outcome<Option<Record>> {
+    fn load_record(&mut self, guest: Uuid) -> Outcome<Option<Record>> {
         record_file::load(&paths::record(guest))
     }
 
-    fn save_record(&mut self, record: &Record) -> Outcome<()> {
-        record_file::save(&paths::record(&record.guest), record)
+    fn records(&mut self) -> Outcome<Vec<Record>> {
+        // One that cannot be understood names nobody.
+        let load = |guest| record_file::load(&paths::record(guest)).ok().flatten();
+        Ok(record_file::guests(&paths::records())?.into_iter().filter_map(load).collect())
     }
 
-    fn remove_record(&mut self, guest: &str) -> Outcome<()> {
+    fn save_record(&mut self, record: &Record) -> Outcome<()> {
+        record_file::save(&paths::record(record.guest_uuid), record)
+    }
+
+    fn remove_record(&mut self, guest: Uuid) -> Outcome<()> {
         record_file::remove(&paths::broker_config(guest))?;
         record_file::remove(&paths::record(guest))
     }
@@ -257,11 +253,10 @@ impl Host for RealHost {
         self.xenstore("remove", path, |store| store.remove(path))
     }
 
-    fn listen(&mut self, borrower: u16, broker: u16, joined: Option<&str>) -> Outcome<()> {
-        self.listener = Some(match joined {
-            None => Listener::new(&self.guest, borrower, broker, broker_folder(broker))?,
-            Some(named) => Listener::new(named, borrower, broker, joined_folder(broker, borrower))?,
-        });
+    fn listen(&mut self, borrower: Identity, broker: Identity, named: &str, joined: bool) -> Outcome<()> {
+        let folder =
+            if joined { joined_folder(broker.domid, borrower.domid) } else { broker_folder(broker.domid) };
+        self.listener = Some(Listener::new(named, borrower, broker, folder)?);
         Ok(())
     }
 
@@ -276,8 +271,8 @@ impl Host for RealHost {
         }
     }
 
-    fn start_supervisor(&mut self, guest: &str) -> Outcome<Supervisor> {
-        process::start_supervisor(guest)
+    fn start_supervisor(&mut self, record: &Record) -> Outcome<Supervisor> {
+        process::start_supervisor(record)
     }
 
     fn is_running(&mut self, supervisor: Supervisor) -> bool {

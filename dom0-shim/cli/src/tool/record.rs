@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What this program remembers of one link, in `/var/run/xenlend/GUEST.json`.
+//! What this program remembers of one link, in `/var/run/xenlend/UUID.json`.
 //!
 //! It is written before anything is made, so that `down` can take away what an `up` that was killed left.
 
@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use xenlend::{Counters, Reason, Status};
 
 use super::aperture::Aperture;
+use super::identity::{Identity, Uuid};
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,12 +62,16 @@ impl From<&Status> for LastStatus {
 pub struct Record {
     /// [`VERSION`].
     pub version: u32,
-    /// Name of the guest.
+    /// Name of the guest when the link was made.
     pub guest: String,
     /// Its domain when the link was made.
     pub guest_domid: u16,
+    /// Its UUID, by which the record is found.
+    pub guest_uuid: Uuid,
     /// Domain of the broker, once there is one.
     pub broker_domid: Option<u16>,
+    /// Its UUID, chosen before there is one.
+    pub broker_uuid: Uuid,
     /// The guest after whom that domain is named, if this one has joined its broker.
     #[serde(default)]
     pub joined: Option<String>,
@@ -90,8 +95,21 @@ pub struct Record {
     pub again: Option<Vec<String>>,
 }
 
+impl Record {
+    /// The guest's domain.
+    pub fn borrower(&self) -> Identity {
+        Identity { domid: self.guest_domid, uuid: self.guest_uuid }
+    }
+
+    /// The broker's domain, once there is one.
+    pub fn broker(&self) -> Option<Identity> {
+        self.broker_domid.map(|domid| Identity { domid, uuid: self.broker_uuid })
+    }
+}
+
 #[cfg(test)]
 pub mod tests {
+    use super::super::guest::tests::uuid;
     use super::*;
 
     /// A link that is up.
@@ -100,7 +118,9 @@ pub mod tests {
             version: VERSION,
             guest: "g1".to_owned(),
             guest_domid: 7,
+            guest_uuid: uuid(7),
             broker_domid: Some(8),
+            broker_uuid: uuid(0xb0),
             joined: None,
             phase: Phase::Up,
             aperture: Aperture { address: 0x2_0000_0000, size: 64 << 20 },

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::host::Outcome;
 use super::host_error::HostError;
+use super::identity::Uuid;
 use super::record::{Record, VERSION};
 
 /// Reads a record; `None` if there is no file.
@@ -57,20 +58,20 @@ pub fn remove(path: &Path) -> Outcome<()> {
     }
 }
 
-/// The guests that have a record in this folder, by name.
-pub fn guests(folder: &Path) -> Outcome<Vec<String>> {
+/// The guests that have a record in this folder.
+pub fn guests(folder: &Path) -> Outcome<Vec<Uuid>> {
     let failed = |error| HostError::File { operation: "read", path: folder.to_owned(), error };
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
-    let mut names = Vec::new();
+    let mut guests = Vec::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        names.extend(name.to_str().and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+        guests.extend(name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<Uuid>().ok()));
     }
-    names.sort();
-    Ok(names)
+    guests.sort();
+    Ok(guests)
 }
 
 #[cfg(test)]
@@ -81,16 +82,16 @@ mod tests {
     #[test]
     fn records_come_and_go() {
         let folder = std::env::temp_dir().join(format!("xenlend-records-{}", std::process::id()));
-        let path = folder.join("g1.json");
-        assert_eq!(guests(&folder).unwrap(), [""; 0]);
+        let path = folder.join(format!("{}.json", up().guest_uuid));
+        assert_eq!(guests(&folder).unwrap(), []);
         assert_eq!(load(&path).unwrap(), None);
         save(&path, &up()).unwrap();
         assert_eq!(load(&path).unwrap(), Some(up()));
-        assert_eq!(guests(&folder).unwrap(), ["g1"]);
-        fs::write(&path, "{\"version\": 1").unwrap();
+        assert_eq!(guests(&folder).unwrap(), [up().guest_uuid]);
+        fs::write(&path, "{\"version\": 2").unwrap();
         assert!(matches!(load(&path), Err(HostError::Record { .. })));
-        save(&path, &Record { version: 2, ..up() }).unwrap();
-        assert!(load(&path).unwrap_err().to_string().contains("version 2"));
+        save(&path, &Record { version: 1, ..up() }).unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("version 1"));
         remove(&path).unwrap();
         remove(&path).unwrap();
         fs::remove_dir(&folder).expect("nothing else is left");

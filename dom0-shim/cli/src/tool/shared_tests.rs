@@ -5,7 +5,10 @@ use super::domain::Life;
 use super::down::down;
 use super::failure::{Failure, USAGE};
 use super::fake_host::{FakeHost, World};
-use super::guest::{tests::pvh, Guest};
+use super::guest::{
+    tests::{pvh, uuid},
+    Guest,
+};
 use super::record::Phase;
 use super::up::{up, UpRequest};
 use super::up_tests::request;
@@ -14,8 +17,7 @@ use super::up_tests::request;
 fn three_guests() -> FakeHost {
     let mut host = FakeHost { lend_aware: true, next_domid: 100, ..FakeHost::new() };
     for (name, domid) in [("g2", 17), ("g3", 27)] {
-        host.world.guests.push(Guest { name: name.to_owned(), domid, ..pvh() });
-        host.world.lives.insert(domid, Life::Alive);
+        host.add(Guest { name: name.to_owned(), domid, uuid: uuid(domid), ..pvh() });
     }
     host
 }
@@ -53,8 +55,9 @@ fn a_guest_joins_the_broker_of_another_and_of_one_that_has_joined() {
     assert_eq!(host.world.brokers.values().copied().collect::<Vec<_>>(), [100]);
     assert_eq!(host.world.links.values().copied().collect::<Vec<_>>(), [100, 100, 100]);
     assert_eq!(lines(&host.world), ["17", "27"]);
-    let joined = |guest: &str| host.world.records[guest].joined.as_deref();
-    assert_eq!([joined("g1"), joined("g2"), joined("g3")], [None, Some("g1"), Some("g1")]);
+    let joined = |guest: &str| host.record(guest).joined;
+    let of_g1 = || Some("g1".to_owned());
+    assert_eq!([joined("g1"), joined("g2"), joined("g3")], [None, of_g1(), of_g1()]);
     assert_eq!(host.calls.iter().filter(|call| *call == "create_broker").count(), 1);
     assert_eq!(host.calls.iter().filter(|call| *call == "unpause").count(), 1);
 }
@@ -65,9 +68,9 @@ fn whoever_leaves_first_the_broker_stays_for_the_others_and_goes_with_the_last()
     for order in orders {
         let mut host = three_borrowers();
         for (gone, guest) in (1..).zip(order) {
-            let domid = host.world.records[guest].guest_domid;
+            let domid = host.record(guest).guest_domid;
             down(&mut host, guest).unwrap();
-            assert!(!host.world.links.contains_key(&domid) && !host.world.records.contains_key(guest));
+            assert!(!host.world.links.contains_key(&domid) && !host.has_record(guest));
             let of_it = |path: &&String| path.contains(&format!("/{domid}/"));
             assert_eq!(host.world.nodes.keys().find(of_it), None, "{order:?}");
             assert_eq!(host.world.links.len(), 3 - gone, "{order:?}");
@@ -138,7 +141,7 @@ fn a_broker_that_does_not_leave_one_is_not_destroyed_while_it_serves_others() {
     host.brokers_leave = false;
     let failure = down(&mut host, "g2").unwrap_err();
     assert!(failure.to_string().contains("has not left domain 17"), "{failure}");
-    assert!(host.world.records.contains_key("g2") && host.world.lives.contains_key(&100));
+    assert!(host.has_record("g2") && host.world.lives.contains_key(&100));
     // The guest's pages may still be mapped.
     assert!(host.world.nodes.keys().any(|path| path.starts_with("/local/domain/17/device/xenlend")));
 }
@@ -147,7 +150,7 @@ fn a_broker_that_does_not_leave_one_is_not_destroyed_while_it_serves_others() {
 fn a_guest_whose_broker_died_is_no_reason_to_keep_it() {
     let mut host = three_borrowers();
     for guest in ["g2", "g3"] {
-        host.world.records.get_mut(guest).unwrap().phase = Phase::BrokerGone;
+        host.record_mut(guest).phase = Phase::BrokerGone;
     }
     down(&mut host, "g1").unwrap();
     assert!(!host.world.lives.contains_key(&100));

@@ -11,7 +11,9 @@ use super::domain::Life;
 use super::failure::Failure;
 use super::frontend;
 use super::host::Host;
+use super::identity::{Domain, Identity, Uuid};
 use super::link_report::{Findings, LinkReport};
+use super::whom::alive;
 
 /// Version of the JSON. Keys are added without a new one, never changed.
 const VERSION: u32 = 1;
@@ -28,52 +30,72 @@ struct Document<'a> {
 /// to take the link away.
 pub fn collect<H: Host>(
     host: &mut H,
-    recorded: &[String],
+    recorded: &[Uuid],
     links: &[Status],
-    settle: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    settle: &mut dyn FnMut(Uuid) -> Result<(), Failure>,
 ) -> Result<Vec<LinkReport>, Failure> {
     let mut by_borrower: BTreeMap<u16, Status> = links.iter().map(|link| (link.borrower, *link)).collect();
     let mut reports = Vec::new();
     for guest in recorded {
-        let Some(mut record) = host.load_record(guest)? else { continue };
-        if !host.life(record.guest_domid)?.exists() {
-            settle(guest)?;
-            let Some(settled) = host.load_record(guest)? else {
+        let Some(mut record) = host.load_record(*guest)? else { continue };
+        if !host.life(record.borrower())?.exists() {
+            settle(*guest)?;
+            let Some(settled) = host.load_record(*guest)? else {
                 by_borrower.remove(&record.guest_domid);
                 continue;
             };
             record = settled;
         }
-        let broker_life = record.broker_domid.map_or(Ok(Life::Gone), |broker| host.life(broker))?;
-        let frontend_refusal = frontend::refusal(host, &record)?;
-        let link = by_borrower.remove(&record.guest_domid);
+        let domains = host.domains()?;
+        let at = |domid: u16| domains.iter().find(|domain| domain.identity.domid == domid);
+        let life = |domain: Option<Identity>| {
+            let found = domain.and_then(|wanted| at(wanted.domid).filter(|found| found.identity == wanted));
+            found.map_or(Life::Gone, |found| found.life)
+        };
+        let borrower = record.borrower();
+        // A number that another domain has now stands for that one.
+        let is_its = at(borrower.domid).is_none_or(|found| found.identity == borrower);
+        let link = if is_its { by_borrower.remove(&borrower.domid) } else { None };
+        let frontend_refusal = if is_its { frontend::refusal(host, &record)? } else { None };
         let findings = Findings {
-            guest: guest.clone(),
+            guest: name_of(&domains, borrower).unwrap_or_else(|| record.guest.clone()),
+            uuid: Some(record.guest_uuid),
             regions: regions(host, link.as_ref())?,
             link,
-            guest_life: host.life(record.guest_domid)?,
-            broker_life,
+            guest_life: life(Some(borrower)),
+            broker_life: life(record.broker()),
             supervisor_running: record.supervisor.is_some_and(|supervisor| host.is_running(supervisor)),
             record: Some(record),
             frontend_refusal,
         };
         reports.push(findings.report());
     }
+    if by_borrower.is_empty() {
+        return Ok(reports);
+    }
+    let domains = host.domains()?;
     for (borrower, link) in by_borrower {
-        let guest = host.find_guest(&borrower.to_string())?;
+        let at = |domid: u16| domains.iter().find(|domain| domain.identity.domid == domid);
+        let guest = at(borrower).map(|guest| guest.identity);
         let findings = Findings {
-            guest: guest.map_or_else(|| borrower.to_string(), |guest| guest.name),
+            guest: guest.and_then(|guest| name_of(&domains, guest)).unwrap_or_else(|| borrower.to_string()),
+            uuid: guest.map(|guest| guest.uuid),
             record: None,
             regions: regions(host, Some(&link))?,
             link: Some(link),
-            guest_life: host.life(borrower)?,
-            broker_life: host.life(link.broker)?,
+            guest_life: at(borrower).map_or(Life::Gone, |guest| guest.life),
+            broker_life: at(link.broker).map_or(Life::Gone, |broker| broker.life),
             supervisor_running: false,
             frontend_refusal: None,
         };
         reports.push(findings.report());
     }
     Ok(reports)
+}
+
+/// What a domain is called now; nothing if it is on its way out, which has lost its name.
+fn name_of(domains: &[Domain], identity: Identity) -> Option<String> {
+    alive(domains, identity).map(|domain| domain.name.clone())
 }
 
 fn regions<H: Host>(host: &mut H, link: Option<&Status>) -> Result<Vec<RegionInfo>, Failure> {
@@ -179,6 +201,7 @@ fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::fake_host::FakeHost;
+    use super::super::guest::tests::uuid;
     use super::super::link_report::tests::healthy;
     use super::super::up::up;
     use super::super::up_tests::request;
@@ -190,8 +213,7 @@ mod tests {
         up(&mut host, &request()).unwrap();
         let link = |borrower, broker| Status { borrower, broker, state: 2, ..Status::default() };
         let links = [link(7, 8), link(30, 31)];
-        let reports =
-            collect(&mut host, &["g1".to_owned(), "vanished".to_owned()], &links, &mut |_| Ok(())).unwrap();
+        let reports = collect(&mut host, &[uuid(7), uuid(99)], &links, &mut |_| Ok(())).unwrap();
         let seen: Vec<_> = reports.iter().map(|r| (r.guest.as_str(), r.borrower.domid, r.state)).collect();
         assert_eq!(seen, [("g1", 7, "connected"), ("30", 30, "guest-gone")]);
         assert!(reports[0].supervisor.as_ref().unwrap().running);
@@ -203,7 +225,7 @@ mod tests {
         up(&mut host, &request()).unwrap();
         host.kill_guest();
         let links = [Status { borrower: 7, broker: 8, ..Status::default() }];
-        let guests = ["g1".to_owned()];
+        let guests = [uuid(7)];
         let mut settled = 0;
         let reports = collect(&mut host, &guests, &links, &mut |_| {
             settled += 1;

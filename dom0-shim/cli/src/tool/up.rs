@@ -10,14 +10,17 @@ use xenlend::layout::{Attach, ATTACH_CHECK};
 use xenlend::BarAddress;
 
 use super::aperture::{choose, claim_path, reserves_any, Aperture};
-use super::broker_config::{is_usable_name, BrokerConfig};
+use super::broker_config::{broker_name, is_usable_name, BrokerConfig};
+use super::domain::Life;
 use super::failure::Failure;
 use super::frontend_nodes::FrontendNodes;
 use super::guest::Guest;
 use super::host::{Host, Outcome};
+use super::identity::{Identity, Uuid};
 use super::nodes::{broker_folder, of_one, Link};
 use super::record::{Phase, Record, VERSION};
-use super::take_away::{take_away, Remains};
+use super::take_away::{others_of, take_away, Remains};
+use super::whom::uuid_of;
 
 /// The lender's domain on stock Xen.
 const DOM0: u16 = 0;
@@ -73,7 +76,7 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     let guest = host.find_guest(name)?.ok_or_else(|| Failure::NoSuchGuest(name.clone()))?;
     // What no Xen can do comes first: of such a guest nothing can be asked.
     guest.check(true)?;
-    let life = host.life(guest.domid)?;
+    let life = host.life(guest.identity())?;
     if !life.can_run() {
         return Err(Failure::NotAlive { guest: name.clone(), domid: guest.domid, life });
     }
@@ -98,7 +101,13 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         version: VERSION,
         guest: name.clone(),
         guest_domid: guest.domid,
-        broker_domid: host_broker.as_ref().map(|(broker, _)| *broker),
+        guest_uuid: guest.uuid,
+        broker_domid: host_broker.as_ref().map(|(broker, _)| broker.domid),
+        // By which it is found, whatever happens while it is made.
+        broker_uuid: match &host_broker {
+            Some((broker, _)) => broker.uuid,
+            None => host.new_uuid()?,
+        },
         joined: host_broker.map(|(_, named)| named),
         phase: Phase::Starting,
         aperture,
@@ -109,14 +118,13 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         last: None,
         again: request.again.clone(),
     };
-    let mut made = Remains { guest: name.clone(), joined: record.joined.is_some(), ..Remains::default() };
+    let mut made = Remains { guest: guest.uuid, joined: record.joined.is_some(), ..Remains::default() };
     match build(host, request, &guest, &mut record, &mut made) {
         Ok(()) => Ok(record),
         Err(cause) => {
-            // xl may have made the domain and failed all the same. There was none before.
+            // xl may have made the domain and failed all the same.
             let lookup = match made.broker {
-                None if made.joined => None,
-                None => host.find_broker(name).map(|broker| made.broker = broker).err(),
+                None => find_made(host, record.broker_uuid).map(|broker| made.broker = broker).err(),
                 Some(_) => None,
             };
             let errors = match lookup {
@@ -132,61 +140,75 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
     }
 }
 
+/// The domain that was to be made with this UUID, if it was.
+fn find_made<H: Host>(host: &mut H, uuid: Uuid) -> Outcome<Option<Identity>> {
+    let found = host.domains()?.into_iter().find(|domain| domain.identity.uuid == uuid);
+    Ok(found.map(|domain| domain.identity))
+}
+
 /// Takes away what an interrupted `up` or an earlier life of the guest left; refuses where something is up.
 fn clear_the_way<H: Host>(host: &mut H, guest: &Guest, joins: bool) -> Result<(), Failure> {
     let name = guest.name.clone();
-    if let Some(record) = host.load_record(&name)? {
+    if let Some(record) = host.load_record(guest.uuid)? {
         if record.guest_domid == guest.domid && record.phase != Phase::Starting {
-            let broker = record.broker_domid.unwrap_or_default();
-            let alive = record.phase == Phase::Up && host.life(broker)?.can_run();
-            return Err(if alive {
-                Failure::AlreadyUp { guest: name, broker }
-            } else {
-                Failure::BrokerDead { guest: name }
+            let broker = record.broker();
+            let lives = broker.map_or(Ok(Life::Gone), |broker| host.life(broker))?.can_run();
+            return Err(match broker {
+                Some(broker) if lives && record.phase == Phase::Up => {
+                    Failure::AlreadyUp { guest: name, broker: broker.domid }
+                }
+                _ => Failure::BrokerDead { guest: name },
             });
         }
+        if record.guest_domid != guest.domid && host.life(record.borrower())?.exists() {
+            let (domid, other) = (guest.domid, record.guest_domid);
+            return Err(Failure::SameUuid { guest: name, domid, other });
+        }
         let mut remains = Remains::of(&record);
-        remains.broker = match remains.broker {
-            None => host.find_broker(&name)?,
-            known => known,
-        };
+        if remains.broker.is_none() {
+            remains.broker = find_made(host, record.broker_uuid)?;
+        }
         let errors = take_away(host, &remains).errors;
         if !errors.is_empty() {
             return Err(Failure::Leftovers { guest: name, errors });
-        }
-    }
-    if let Some(broker) = host.find_broker(&name)? {
-        let others = host.others_of(broker, &name)?;
-        if others.is_empty() {
-            let what = format!("a broker (domain {broker})");
-            return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
-        }
-        // Two domains of one name there are not.
-        if !joins {
-            return Err(Failure::ServesOthers { guest: name, broker, others });
         }
     }
     if let Some(link) = host.link(guest.domid)? {
         let what = format!("a link with domain {}", link.broker);
         return Err(Failure::Unrecorded { guest: name, domid: guest.domid, what });
     }
-    Ok(())
+    if joins {
+        return Ok(());
+    }
+    // Two domains of one name there are not.
+    let broker_name = broker_name(&name);
+    let Some(taken) = host.domains()?.into_iter().find(|domain| domain.name == broker_name) else {
+        return Ok(());
+    };
+    let others = others_of(host, taken.identity.uuid, guest.uuid)?;
+    let domid = taken.identity.domid;
+    if others.is_empty() {
+        return Err(Failure::NameTaken { guest: name, name: broker_name, domid });
+    }
+    let others = others.into_iter().map(|other| other.guest).collect();
+    Err(Failure::ServesOthers { guest: name, broker: domid, others })
 }
 
 /// The broker that serves the other guest, and the guest after whom its domain is named.
-fn find_shared<H: Host>(host: &mut H, other: &str, lend_aware: bool) -> Result<(u16, String), Failure> {
+fn find_shared<H: Host>(host: &mut H, other: &str, lend_aware: bool) -> Result<(Identity, String), Failure> {
     let cannot = |why| Failure::CannotJoin(other.to_owned(), why);
     if !lend_aware {
         return Err(cannot("on stock Xen a domain has rights over one other"));
     }
-    let record = host.load_record(other)?.ok_or_else(|| Failure::NotUp(other.to_owned()))?;
-    let (Phase::Up, Some(broker)) = (record.phase, record.broker_domid) else {
+    let uuid = uuid_of(host, other)?;
+    let record = host.load_record(uuid)?.ok_or_else(|| Failure::NotUp(other.to_owned()))?;
+    let (Phase::Up, Some(broker)) = (record.phase, record.broker()) else {
         return Err(Failure::BrokerDead { guest: other.to_owned() });
     };
     if !host.life(broker)?.can_run() {
         return Err(Failure::BrokerDead { guest: other.to_owned() });
     }
-    let feature = format!("{}/feature-more", broker_folder(broker));
+    let feature = format!("{}/feature-more", broker_folder(broker.domid));
     if host.read_node(&feature)?.as_deref() != Some("1") {
         return Err(cannot("its image is too old for that, or its guest has too many vCPUs"));
     }
@@ -203,6 +225,8 @@ fn build<H: Host>(
     host.save_record(record)?;
     let config = BrokerConfig {
         guest: guest.name.clone(),
+        guest_uuid: guest.uuid,
+        uuid: record.broker_uuid,
         image: request.image.clone(),
         arguments: request.arguments.clone(),
     };
@@ -210,7 +234,8 @@ fn build<H: Host>(
         (Some(_), Some(broker)) => broker,
         _ => host.create_broker(&config)?,
     };
-    made.broker = Some(broker);
+    let identity = Identity { domid: broker, uuid: record.broker_uuid };
+    made.broker = Some(identity);
     record.broker_domid = Some(broker);
     host.save_record(record)?;
 
@@ -225,7 +250,7 @@ fn build<H: Host>(
         vcpus: guest.vcpus,
         ..Attach::default()
     })?;
-    made.links.push(guest.domid);
+    made.links.push(guest.identity());
     for (_, bar) in &request.bars {
         host.allow_bar(guest.domid, *bar)?;
     }
@@ -244,7 +269,7 @@ fn build<H: Host>(
         for path in of_one(broker, guest.domid, true) {
             host.remove_node(&path)?;
         }
-        host.listen(guest.domid, broker, record.joined.as_deref())?;
+        host.listen(guest.identity(), identity, record.joined.as_deref().unwrap_or_default(), true)?;
         for node in link.joining_nodes() {
             host.write_node(&node)?;
         }
@@ -252,7 +277,7 @@ fn build<H: Host>(
         for node in link.nodes() {
             host.write_node(&node)?;
         }
-        host.listen(guest.domid, broker, None)?;
+        host.listen(guest.identity(), identity, &guest.name, false)?;
         host.unpause(broker)?;
     }
     host.await_connection(request.timeout)?;
@@ -260,7 +285,7 @@ fn build<H: Host>(
     for node in frontend.nodes(record.aperture) {
         host.write_node(&node)?;
     }
-    record.supervisor = Some(host.start_supervisor(&guest.name)?);
+    record.supervisor = Some(host.start_supervisor(record)?);
     record.phase = Phase::Up;
     Ok(host.save_record(record)?)
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the supervisor does at each end that a link can have.
 
+use std::time::Duration;
+
 use xenlend::LinkState;
 
 use super::domain::{Life, Vcpu};
 use super::fake_host::{FakeHost, SUPERVISOR};
+use super::pace::Pace;
 use super::record::Phase;
 use super::up::up;
 use super::up_tests::request;
-use super::watch::{Next, Watch};
+use super::watch::{Next, Occasion, Watch};
 
 fn watched() -> (FakeHost, Watch) {
     let mut host = FakeHost::new();
@@ -19,8 +22,12 @@ fn watched() -> (FakeHost, Watch) {
 
 fn turn(host: &mut FakeHost, watch: &mut Watch) -> (Next, String) {
     let mut log = String::new();
-    let next = watch.turn(host, &mut |line| log.push_str(&line)).unwrap();
+    let next = watch.turn(host, Occasion::Sample, &mut |line| log.push_str(&line)).unwrap();
     (next, log)
+}
+
+fn on(occasion: Occasion, host: &mut FakeHost, watch: &mut Watch) -> Next {
+    watch.turn(host, occasion, &mut |_| ()).unwrap()
 }
 
 fn vcpu(waits: bool, time: &str) -> Vcpu {
@@ -58,6 +65,23 @@ fn the_broker_dies_with_the_guest() {
 }
 
 #[test]
+fn a_broker_that_is_told_to_shut_down_leaves_and_the_guest_runs_on() {
+    for (word, ends) in
+        [("poweroff", true), ("halt", true), ("reboot", true), ("suspend", false), ("", false)]
+    {
+        let (mut host, mut watch) = watched();
+        host.world.nodes.insert("/local/domain/8/control/shutdown".to_owned(), word.to_owned());
+        let (next, log) = turn(&mut host, &mut watch);
+        assert_eq!(next == Next::Leave, ends, "{word}: {log}");
+        assert_eq!(host.world.links.is_empty(), ends, "{word}");
+        assert_eq!(host.has_called("await_departure"), ends, "{word}");
+        assert_eq!(host.world.lives.contains_key(&8), !ends, "{word}");
+        assert_eq!(host.world.lives[&7], Life::Alive);
+        assert!(!watch.guest_has_ended(), "nothing is to be brought up again");
+    }
+}
+
+#[test]
 fn a_failed_end_is_tried_again() {
     let (mut host, mut watch) = watched();
     host.kill_guest();
@@ -83,7 +107,7 @@ fn without_its_broker_the_guest_runs_on_and_the_module_keeps_its_link() {
         assert_eq!(next, Next::Sample, "{log}");
         assert!(host.world.links.contains_key(&7), "the module revokes by itself and knows the reason");
         assert_eq!(host.world.lives[&7], Life::Alive);
-        let record = &host.world.records["g1"];
+        let record = host.record("g1");
         assert_eq!(record.phase, Phase::BrokerGone);
         assert_eq!(record.last.unwrap().state, LinkState::Connected.raw(), "the module's last word is kept");
         assert_eq!(host.has_called("destroy"), life == Life::Crashed);
@@ -139,6 +163,45 @@ fn different_vcpus_that_wait_in_turn_are_not_stuck() {
 }
 
 #[test]
+fn looks_that_follow_each_other_at_once_make_nobody_stuck() {
+    let (mut host, mut watch) = watched();
+    host.samples = vec![vec![vcpu(true, "1.0")]];
+    host.world.lives.remove(&8);
+    assert_eq!(turn(&mut host, &mut watch).0, Next::Sample);
+    host.start_afresh();
+    for _ in 0..100 {
+        assert_eq!(on(Occasion::Event, &mut host, &mut watch), Next::Sample);
+        assert_eq!(on(Occasion::Wish, &mut host, &mut watch), Next::Wait);
+    }
+    assert!(!host.has_called("vcpus") && host.world.lives.contains_key(&7));
+}
+
+#[test]
+fn a_guest_that_never_stops_writing_costs_dom0_a_bounded_amount_of_work() {
+    let (mut host, mut watch) = watched();
+    assert_eq!(on(Occasion::Event, &mut host, &mut watch), Next::Wait);
+    host.start_afresh();
+    let state = "/local/domain/7/device/xenlend/0/state".to_owned();
+    let (mut pace, mut now, mut due) = (Pace::default(), Duration::ZERO, Duration::ZERO);
+    // Another state each millisecond, for ten minutes.
+    for written in 0..600_000_u32 {
+        host.world.nodes.insert(state.clone(), (written * 5 % 7).to_string());
+        now += Duration::from_millis(1);
+        if now >= due {
+            due = now + pace.delay(now);
+            if due == now {
+                assert_ne!(on(Occasion::Wish, &mut host, &mut watch), Next::Leave);
+            }
+        }
+    }
+    // At most 16 + 300 turns, each of a few questions to xenstored. xl is a process for each question.
+    assert!(host.calls.len() < 316 * 8, "{}", host.calls.len());
+    for call in ["life", "domains", "vcpus", "find_guest"] {
+        assert!(!host.has_called(call), "{call}");
+    }
+}
+
+#[test]
 fn a_paused_guest_is_not_taken_for_stuck() {
     let (mut host, mut watch) = watched();
     host.samples = vec![vec![vcpu(true, "1.0")]];
@@ -167,8 +230,8 @@ fn a_condemned_broker_is_kept_but_a_guest_that_it_left_hanging_is_not() {
 fn a_link_that_is_not_its_own_is_left_alone() {
     let changes: [fn(&mut FakeHost); 3] = [
         |host| host.world.records.clear(),
-        |host| host.world.records.get_mut("g1").unwrap().guest_domid = 20,
-        |host| host.world.records.get_mut("g1").unwrap().supervisor = None,
+        |host| host.record_mut("g1").guest_domid = 20,
+        |host| host.record_mut("g1").supervisor = None,
     ];
     for change in changes {
         let (mut host, mut watch) = watched();
@@ -193,7 +256,7 @@ fn on_a_lend_aware_xen_nobody_waits_for_a_broker_that_has_died() {
     assert!(log.contains("faults"), "{log}");
     // The module has dismissed the broker with the link; nobody is watched, let alone destroyed.
     assert!(host.has_called("detach") && host.world.links.is_empty());
-    assert_eq!(host.world.records["g1"].phase, Phase::BrokerGone);
+    assert_eq!(host.record("g1").phase, Phase::BrokerGone);
     host.start_afresh();
     assert_eq!(turn(&mut host, &mut watch), (Next::Wait, String::new()));
     assert_eq!(host.effects(), [""; 0]);

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use super::domain::{parse_life, parse_vcpus, Life, Vcpu};
+use super::domain::{parse_domains, parse_vcpus, Life, Vcpu};
 use super::guest::{self, Guest};
 use super::host::Outcome;
 use super::host_error::HostError;
+use super::identity::{Domain, Identity};
 
 /// What xl says when it finds no domain.
 const NO_DOMAIN: [&str; 2] = ["is an invalid domain identifier", "does not exist"];
@@ -59,10 +60,23 @@ pub fn guest(name: &str) -> Outcome<Option<Guest>> {
     }
 }
 
-/// Whether a domain lives.
-pub fn life(domid: u16) -> Outcome<Life> {
-    let table = ask(&["list", &domid.to_string()])?;
-    Ok(table.map_or(Life::Gone, |table| parse_life(&table, domid)))
+/// The domain of this number.
+pub fn domain(domid: u16) -> Outcome<Option<Domain>> {
+    let table = ask(&["list", "-v", &domid.to_string()])?.unwrap_or_default();
+    Ok(parse_domains(&table).into_iter().find(|domain| domain.identity.domid == domid))
+}
+
+/// All domains, those too that are dying.
+pub fn domains() -> Outcome<Vec<Domain>> {
+    let arguments = ["list", "-v"];
+    let table = ask(&arguments)?.unwrap_or_default();
+    Ok(parse_domains(&table))
+}
+
+/// Whether a domain lives. A later one of its number is another.
+pub fn life(domain: Identity) -> Outcome<Life> {
+    let found = self::domain(domain.domid)?.filter(|found| found.identity == domain);
+    Ok(found.map_or(Life::Gone, |found| found.life))
 }
 
 /// The vCPUs of a domain.
@@ -82,13 +96,16 @@ pub fn unpause(domid: u16) -> Outcome<()> {
 }
 
 /// Destroys it; fine if it is gone or going.
-pub fn destroy(domid: u16) -> Outcome<()> {
-    if !life(domid)?.exists() {
+///
+/// xl takes a number. Between the question and the call another domain cannot get it: Xen hands numbers out in
+/// turn, and libxl uses none again for a minute.
+pub fn destroy(domain: Identity) -> Outcome<()> {
+    if !life(domain)?.exists() {
         return Ok(());
     }
-    match run(&["destroy", &domid.to_string()]) {
+    match run(&["destroy", &domain.domid.to_string()]) {
         // Somebody else was quicker.
-        Err(_) if !life(domid)?.exists() => Ok(()),
+        Err(_) if !life(domain)?.exists() => Ok(()),
         result => result,
     }
 }
