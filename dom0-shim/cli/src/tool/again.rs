@@ -1,67 +1,139 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! After the end of a guest that is to be brought up again: waits for the domain that follows it.
+//! After the end of a guest that is to be brought up again: waits for the domain that follows it, and for its driver.
 //!
-//! Nothing says whether one will: a guest that reboots gets another domain at once, one that was shut down
-//! never does. So the wait has an end.
+//! Nothing says whether a domain will follow: a guest that reboots gets another at once, one that was shut down never
+//! does. So that wait has an end. The driver of a domain that is there may come at any time, so that wait has none
+//! but the domain's.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::connection::{wait_for, DOMAIN_ENDS};
+use super::aperture::{claim_path, reserves_any};
 use super::domain::Life;
+use super::failure::{ALREADY_UP, OK, USAGE};
 use super::guest::Guest;
 use super::host::{Host, Outcome};
-use super::host_error::HostError;
-use super::identity::Domain;
+use super::identity::{Domain, Identity};
+use super::lock::Lock;
 use super::log_line;
+use super::paths;
 use super::real_host::RealHost;
 use super::record::{Phase, Record};
 use super::take_away::others_of;
 use super::whom::{alive, uuid_of};
-use super::xenstore::Xenstore;
 
-/// The watch that fires when a domain has been made.
-const DOMAIN_COMES: &str = "@introduceDomain";
 /// How long a domain may take to follow. xl makes it at once; its machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The option that names a guest whose broker is joined.
 const BROKER_OF: &str = "--broker-of";
-/// How often to look meanwhile: xl lists a domain only when it has written its configuration to a file, which is
-/// after its introduction, and nothing tells of that.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Before an `up` that has failed is tried again: doubled each time, up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(320);
 
 /// Does what was asked for the guest's next domain, if there is one: that of `record` has ended.
 pub fn bring_up(record: &Record, arguments: &[String]) -> Outcome<()> {
-    let mut host = RealHost::default();
-    let failed = |error| HostError::Xenstore { operation: "watch", path: DOMAIN_COMES.to_owned(), error };
-    let mut store = Xenstore::open().map_err(failed)?;
-    // The one that ends may keep the name for a while.
-    for path in [DOMAIN_COMES, DOMAIN_ENDS] {
-        store.watch(path).map_err(failed)?;
-    }
-    let deadline = Instant::now() + PATIENCE;
-    log_line::write(&format!("waiting for another domain of guest {}", record.guest));
-    let next = loop {
-        if let Some(next) = next_domain(&mut host, record)? {
-            break next;
+    let mut run = |arguments: &[String]| {
+        // Another process: this one has watched a guest that is no more. What it says goes to the log.
+        let status = Command::new("/proc/self/exe").args(arguments).stdin(Stdio::null()).status();
+        status.ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok())
+    };
+    let mut lock = || Lock::take(&paths::lock(record.guest_uuid), &mut || ()).ok();
+    let mut say = |line: String| log_line::write(&line);
+    go_on(
+        &mut RealHost::default(),
+        record,
+        arguments,
+        &mut Means { run: &mut run, lock: &mut lock, say: &mut say },
+    )
+}
+
+/// What it needs besides the host.
+struct Means<'a, L> {
+    /// Runs this program with these arguments; its exit status.
+    run: &'a mut dyn FnMut(&[String]) -> Option<u8>,
+    /// Locks the guest.
+    lock: &'a mut dyn FnMut() -> L,
+    /// Writes the log.
+    say: &'a mut dyn FnMut(String),
+}
+
+/// Domain after domain, until one is up, somebody has seen to it by hand, or none follows.
+fn go_on<H: Host, L>(
+    host: &mut H,
+    record: &Record,
+    arguments: &[String],
+    means: &mut Means<'_, L>,
+) -> Outcome<()> {
+    let mut ended = record.clone();
+    loop {
+        (means.say)(format!("waiting for another domain of guest {}", record.guest));
+        let Some(next) = host.await_next(ended.borrower(), PATIENCE)? else {
+            (means.say)("none came: leaving".to_owned());
+            return Ok(());
+        };
+        let waiting = Record { guest: next.name.clone(), guest_domid: next.domid, ..waiting_after(record) };
+        {
+            let _lock = (means.lock)();
+            if host.load_record(record.guest_uuid)?.is_some() {
+                (means.say)("somebody else has brought it up: leaving".to_owned());
+                return Ok(());
+            }
+            host.save_record(&waiting)?;
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            log_line::write("none came: leaving");
+        if see_to(host, record, &waiting, &next, arguments, means)? {
             return Ok(());
         }
-        wait_for(&[&store], Some(left.min(LOOK_AGAIN))).map_err(failed)?;
-        store.fired().map_err(failed)?;
-    };
-    let other = whom_to_join(&mut host, record, arguments)?;
-    let arguments = joining(&naming(arguments, &record.guest, &next.name), other);
-    // Another process: this one has watched a guest that is no more. What it says goes to the log.
-    let status = Command::new("/proc/self/exe").args(arguments).stdin(Stdio::null()).status();
-    log_line::write(&match status {
-        Ok(status) => format!("guest {} again: {status}", record.guest),
-        Err(error) => format!("guest {} again: {error}", record.guest),
-    });
-    Ok(())
+        ended = waiting;
+    }
+}
+
+/// What stands in the place of a link while the guest's driver is awaited: `down` ends the wait.
+fn waiting_after(record: &Record) -> Record {
+    Record { phase: Phase::Waiting, broker_domid: None, joined: None, last: None, ..record.clone() }
+}
+
+/// Brings this domain up, however late its driver comes. False: it has ended before.
+fn see_to<H: Host, L>(
+    host: &mut H,
+    record: &Record,
+    waiting: &Record,
+    next: &Guest,
+    arguments: &[String],
+    means: &mut Means<'_, L>,
+) -> Outcome<bool> {
+    let mut pause = PAUSE;
+    loop {
+        if !reserves_any(next) {
+            (means.say)(format!("waiting for the driver of guest {}", next.name));
+            host.await_node(&claim_path(next.domid), next.identity(), None)?;
+        }
+        let lives = host.life(next.identity())?.exists();
+        let mine = host.load_record(record.guest_uuid)?.as_ref() == Some(waiting);
+        if !lives || !mine {
+            if mine {
+                host.remove_record(record.guest_uuid)?;
+            }
+            return Ok(!mine);
+        }
+        let other = whom_to_join(host, record, arguments)?;
+        let status = (means.run)(&joining(&naming(arguments, &record.guest, &next.name), other));
+        (means.say)(match status {
+            Some(status) => format!("guest {} again: exit status {status}", next.name),
+            None => format!("guest {} again: it has no exit status", next.name),
+        });
+        if matches!(status, Some(OK | USAGE | ALREADY_UP)) {
+            return Ok(true);
+        }
+        // A failed `up` takes the record along, this one too.
+        let lock = (means.lock)();
+        if host.load_record(record.guest_uuid)?.is_none() {
+            host.save_record(waiting)?;
+        }
+        drop(lock);
+        (means.say)(format!("once more in {} s, if the guest is still there", pause.as_secs()));
+        host.await_end(next.identity(), pause)?;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 /// The guest whose broker the next domain is to have: one that the guest's last broker still serves, or the one that
@@ -115,12 +187,10 @@ fn naming(arguments: &[String], before: &str, now: &str) -> Vec<String> {
 
 /// The domain that follows the one that has ended: another number, the same UUID. One that only has its name is
 /// another guest. xl knows it when it has written its configuration.
-fn next_domain<H: Host>(host: &mut H, record: &Record) -> Outcome<Option<Guest>> {
+pub fn next_domain<H: Host>(host: &mut H, ended: Identity) -> Outcome<Option<Guest>> {
     let domains = host.domains()?;
     let is_next = |domain: &&Domain| {
-        domain.identity.uuid == record.guest_uuid
-            && domain.identity.domid != record.guest_domid
-            && domain.life.exists()
+        domain.identity.uuid == ended.uuid && domain.identity.domid != ended.domid && domain.life.exists()
     };
     match domains.iter().find(is_next) {
         Some(next) => host.find_guest(&next.identity.domid.to_string()),
@@ -133,6 +203,7 @@ mod tests {
     use super::super::guest::tests::{pvh, uuid};
     use super::super::record::tests::up;
     use super::super::shared_tests::three_borrowers;
+    use super::super::up_tests::request;
     use super::super::{down::down, fake_host::FakeHost};
     use super::*;
 
@@ -171,7 +242,7 @@ mod tests {
     #[test]
     fn only_the_guest_itself_under_another_number_follows() {
         let mut host = FakeHost::new();
-        let next = |host: &mut FakeHost| next_domain(host, &up()).unwrap().map(|guest| guest.domid);
+        let next = |host: &mut FakeHost| next_domain(host, up().borrower()).unwrap().map(|guest| guest.domid);
         assert_eq!(next(&mut host), None, "the one that ends is there for a while");
         host.kill_guest();
         host.add(Guest { domid: 9, uuid: uuid(0x99), ..pvh() });
@@ -179,5 +250,118 @@ mod tests {
         host.add(Guest { domid: 20, name: "renamed".to_owned(), ..pvh() });
         assert_eq!(next(&mut host), Some(20));
         assert_eq!(naming(&words("up g1 --check"), "g1", "renamed"), words("up renamed --check"));
+    }
+
+    /// The domain of g1 that follows domain 7, without an aperture of its own.
+    fn reboot(host: &mut FakeHost) {
+        host.add(Guest { domid: 20, command_line: Some("console=hvc0".to_owned()), ..pvh() });
+    }
+
+    fn claim(host: &mut FakeHost) {
+        let domid = host.world.guests.last().unwrap().domid;
+        host.world.nodes.insert(claim_path(domid), "0x4000000 512".to_owned());
+    }
+
+    /// g1 ends; then this happens. The commands that were run, and what was said.
+    fn bring_up_again(host: &mut FakeHost, answers: &[u8]) -> (Vec<String>, String) {
+        let record = Record { again: Some(words("up g1 --again")), ..up() };
+        host.kill_guest();
+        let (mut commands, mut said, mut answers) = (Vec::new(), String::new(), answers.iter());
+        let mut run = |arguments: &[String]| {
+            commands.push(arguments.join(" "));
+            answers.next().copied()
+        };
+        let mut say = |line: String| said.extend([line.as_str(), "\n"]);
+        let mut means = Means { run: &mut run, lock: &mut || (), say: &mut say };
+        go_on(host, &record, &words("up g1 --again"), &mut means).unwrap();
+        (commands, said)
+    }
+
+    #[test]
+    fn a_driver_may_come_as_late_as_it_likes() {
+        let mut host = FakeHost::new();
+        host.happens.push_back((Duration::from_secs(10), reboot));
+        host.happens.push_back((Duration::from_secs(86_400), claim));
+        let (commands, said) = bring_up_again(&mut host, &[OK]);
+        assert_eq!(commands, ["up g1 --again"]);
+        assert!(said.contains("waiting for the driver of guest g1"), "{said}");
+        assert_eq!(host.record("g1").phase, Phase::Waiting, "until `up` has its own");
+        assert_eq!(host.record("g1").guest_domid, 20);
+    }
+
+    #[test]
+    fn a_domain_that_ends_before_its_driver_comes_is_followed_by_the_next() {
+        let mut host = FakeHost::new();
+        host.happens.push_back((Duration::from_secs(10), reboot));
+        host.happens.push_back((Duration::from_secs(1000), |host| {
+            host.world.guests.clear();
+            host.world.lives.remove(&20);
+        }));
+        host.happens.push_back((Duration::from_secs(10), |host| {
+            host.add(Guest { domid: 21, command_line: None, ..pvh() });
+        }));
+        host.happens.push_back((Duration::from_secs(1000), claim));
+        let (commands, _) = bring_up_again(&mut host, &[OK]);
+        assert_eq!(commands.len(), 1);
+        assert_eq!(host.record("g1").guest_domid, 21);
+    }
+
+    #[test]
+    fn a_guest_that_does_not_come_back_leaves_nothing() {
+        let mut host = FakeHost::new();
+        let (commands, said) = bring_up_again(&mut host, &[]);
+        assert!(commands.is_empty() && said.contains("none came"), "{said}");
+        assert!(host.world.records.is_empty());
+        // Nor does one that comes back and ends before its driver has come.
+        host.happens.push_back((Duration::from_secs(299), reboot));
+        host.happens.push_back((Duration::from_secs(1), |host| {
+            host.world.lives.insert(20, Life::Dying);
+        }));
+        let (commands, _) = bring_up_again(&mut host, &[]);
+        assert!(commands.is_empty() && host.world.records.is_empty());
+    }
+
+    #[test]
+    fn down_ends_the_wait_and_up_by_hand_does_too() {
+        let mut host = FakeHost::new();
+        host.happens.push_back((Duration::from_secs(10), reboot));
+        host.happens.push_back((Duration::from_secs(10), |host| {
+            down(host, "g1").unwrap();
+            claim(host);
+        }));
+        let (commands, _) = bring_up_again(&mut host, &[]);
+        assert!(commands.is_empty() && host.world.records.is_empty());
+        let mut host = FakeHost::new();
+        host.happens.push_back((Duration::from_secs(10), |host| {
+            host.add(Guest { domid: 20, ..pvh() });
+            super::super::up::up(host, &request()).unwrap();
+        }));
+        let (commands, said) = bring_up_again(&mut host, &[]);
+        assert!(commands.is_empty() && said.contains("somebody else"), "{said}");
+        assert_eq!(host.record("g1").phase, Phase::Up);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_ever_more_seldom_as_long_as_the_guest_lives() {
+        let mut host = FakeHost::new();
+        host.happens.push_back((Duration::from_secs(10), |host| {
+            host.add(Guest { domid: 20, ..pvh() });
+        }));
+        let end = |host: &mut FakeHost| {
+            host.world.guests.clear();
+            host.world.lives.remove(&20);
+        };
+        host.happens.push_back((Duration::from_secs(3600), end));
+        let (commands, said) = bring_up_again(&mut host, &[1; 100]);
+        // 5, 10, 20 … 320 s: 635 s for the first eight, and one in 320 s after that.
+        assert_eq!(commands.len(), 17, "{said}");
+        assert!(host.world.records.is_empty());
+        for status in [ALREADY_UP, USAGE] {
+            let mut host = FakeHost::new();
+            host.happens.push_back((Duration::from_secs(10), |host| {
+                host.add(Guest { domid: 20, ..pvh() });
+            }));
+            assert_eq!(bring_up_again(&mut host, &[status]).0.len(), 1);
+        }
     }
 }

@@ -20,6 +20,8 @@ use super::{paths, xl};
 
 /// The watch that fires when any domain ends.
 pub const DOMAIN_ENDS: &str = "@releaseDomain";
+/// The watch that fires when a domain has been made.
+pub const DOMAIN_COMES: &str = "@introduceDomain";
 const CONSOLE_LINES: usize = 12;
 const CONSOLE_BYTES: usize = 4096;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use xenlend::layout::{Attach, STATUS_LEND_AWARE};
 use xenlend::{Attached, BarAddress, FrontendRefusal, FrontendRings, LinkState, RegionInfo, Status};
 
+use super::again::next_domain;
 use super::broker_config::{broker_name, BrokerConfig};
 use super::domain::{Life, Vcpu};
 use super::guest::{
@@ -39,6 +40,9 @@ pub struct World {
     pub records: BTreeMap<Uuid, Record>,
 }
 
+/// What happens to it by itself, after so long.
+type Happening = (Duration, fn(&mut FakeHost));
+
 /// The effects on a [`World`].
 #[derive(Debug)]
 pub struct FakeHost {
@@ -60,6 +64,8 @@ pub struct FakeHost {
     /// What the broker answers to frontends, in order; then it takes them.
     pub attach_answers: VecDeque<Result<Option<FrontendRefusal>, rustix::io::Errno>>,
     pub next_domid: u16,
+    /// What happens while somebody waits: after so long, and this.
+    pub happens: VecDeque<Happening>,
     /// What the module was last asked to link.
     pub attached: Option<Attach>,
 }
@@ -83,6 +89,7 @@ impl FakeHost {
             vanish_after_load: false,
             attach_answers: VecDeque::new(),
             next_domid: 8,
+            happens: VecDeque::new(),
             attached: None,
         }
     }
@@ -130,6 +137,27 @@ impl FakeHost {
         self.world.records.values().any(|record| record.guest == guest)
     }
 
+    /// The next thing that happens, if it does within the time. False: the time is over.
+    fn let_happen(&mut self, within: Option<Duration>) -> bool {
+        match self.happens.front_mut() {
+            Some((after, _)) if within.is_some_and(|within| *after > within) => {
+                *after -= within.unwrap_or_default();
+                false
+            }
+            Some((_, what)) => {
+                let what = *what;
+                self.happens.pop_front();
+                what(self);
+                true
+            }
+            // Nothing ever again.
+            None => {
+                assert!(within.is_some(), "somebody waits for ever");
+                false
+            }
+        }
+    }
+
     fn all_domains(&self) -> Vec<Domain> {
         let domain = |(domid, life): (&u16, &Life)| {
             let guest = self.world.guests.iter().find(|guest| guest.domid == *domid);
@@ -174,6 +202,9 @@ impl FakeHost {
             "link",
             "is_lend_aware",
             "read_node",
+            "await_node",
+            "await_end",
+            "await_next",
         ];
         self.calls.iter().map(String::as_str).filter(|call| !asks.contains(call)).collect()
     }
@@ -375,8 +406,38 @@ impl Host for FakeHost {
         Ok(self.world.nodes.get(path).cloned())
     }
 
-    fn await_node(&mut self, path: &str, _timeout: Duration) -> Outcome<Option<String>> {
-        self.read_node(path)
+    fn await_node(
+        &mut self,
+        path: &str,
+        domain: Identity,
+        timeout: Option<Duration>,
+    ) -> Outcome<Option<String>> {
+        self.step("await_node")?;
+        loop {
+            let lives = self.at(domain.domid).is_some_and(|at| at.identity == domain && at.life.exists());
+            let found = self.world.nodes.get(path).cloned();
+            if found.is_some() || !lives || !self.let_happen(timeout) {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn await_end(&mut self, domain: Identity, timeout: Duration) -> Outcome<()> {
+        self.step("await_end")?;
+        let lives =
+            |host: &Self| host.at(domain.domid).is_some_and(|at| at.identity == domain && at.life.exists());
+        while lives(self) && self.let_happen(Some(timeout)) {}
+        Ok(())
+    }
+
+    fn await_next(&mut self, ended: Identity, timeout: Duration) -> Outcome<Option<Guest>> {
+        self.step("await_next")?;
+        loop {
+            let next = next_domain(self, ended)?;
+            if next.is_some() || !self.let_happen(Some(timeout)) {
+                return Ok(next);
+            }
+        }
     }
 
     fn attach_frontend(&mut self, borrower: u16, rings: FrontendRings) -> Outcome<Option<FrontendRefusal>> {

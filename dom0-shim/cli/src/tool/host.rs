@@ -75,8 +75,17 @@ pub trait Host {
     fn write_node(&mut self, node: &Node) -> Outcome<()>;
     /// The value of a node, read once.
     fn read_node(&mut self, path: &str) -> Outcome<Option<String>>;
-    /// Waits for a node to be there, at most so long, and reads it once.
-    fn await_node(&mut self, path: &str, timeout: Duration) -> Outcome<Option<String>>;
+    /// Waits for a node to be there, at most so long and as long as the domain is there, and reads it once.
+    fn await_node(
+        &mut self,
+        path: &str,
+        domain: Identity,
+        timeout: Option<Duration>,
+    ) -> Outcome<Option<String>>;
+    /// Waits for a domain to end, at most so long.
+    fn await_end(&mut self, domain: Identity, timeout: Duration) -> Outcome<()>;
+    /// Waits, at most so long, for another domain of the UUID of one that has ended.
+    fn await_next(&mut self, ended: Identity, timeout: Duration) -> Outcome<Option<Guest>>;
     /// Removes a node and everything below; fine if there is none.
     fn remove_node(&mut self, path: &str) -> Outcome<()>;
 

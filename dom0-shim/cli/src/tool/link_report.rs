@@ -94,7 +94,7 @@ pub struct LinkReport {
     pub borrower: DomainReport,
     /// The broker's domain.
     pub broker: Option<DomainReport>,
-    /// starting, connecting, connected, forced, condemned, broker-gone, guest-gone or no-link.
+    /// waiting, starting, connecting, connected, forced, condemned, broker-gone, guest-gone or no-link.
     pub state: &'static str,
     /// The words of the header: none, deadline, broker-gone, breach, incompatible, remove-failed, lied, borrower-gone.
     pub reason: &'static str,
@@ -162,6 +162,9 @@ impl Findings {
         if !self.guest_life.exists() {
             return ("guest-gone", or(Reason::BorrowerGone));
         }
+        if phase == Some(Phase::Waiting) {
+            return ("waiting", reason);
+        }
         if phase == Some(Phase::Starting) {
             return ("starting", reason);
         }
@@ -187,6 +190,12 @@ impl Findings {
         }
         match &self.record {
             None => Some(format!("`xenlend down {guest}`: there is no record of this link")),
+            Some(record) if record.phase == Phase::Waiting && self.supervisor_running => {
+                Some(format!("load the driver in guest {guest}; `xenlend down {guest}` ends the wait"))
+            }
+            Some(record) if record.phase == Phase::Waiting => {
+                Some(format!("`xenlend up {guest}`: nobody waits for its driver any more"))
+            }
             Some(record) if record.phase == Phase::Starting => {
                 Some(format!("`xenlend down {guest}` if no `xenlend up` is at work"))
             }
@@ -375,6 +384,13 @@ pub mod tests {
         assert!(text.contains("xenlend supervise g1"), "{text}");
         let (state, text) = advice(Findings { link: None, ..healthy() });
         assert!(state == "no-link" && text.contains("xenlend up g1"), "{text}");
+        let record = Some(Record { phase: Phase::Waiting, broker_domid: None, ..up() });
+        let waiting = Findings { record, link: None, broker_life: Life::Gone, ..healthy() };
+        let (state, text) = advice(waiting.clone());
+        assert!(state == "waiting" && text.contains("load the driver in guest g1"), "{text}");
+        assert!(!waiting.report().must_destroy_guest);
+        let (_, text) = advice(Findings { supervisor_running: false, ..waiting });
+        assert!(text.contains("xenlend up g1"), "{text}");
         let record = Some(Record { phase: Phase::Starting, ..up() });
         let (state, text) = advice(Findings { record, link: None, ..healthy() });
         assert!(state == "starting" && text.contains("at work"), "{text}");

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use xenlend::layout::Attach;
 use xenlend::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, RegionInfo, Status};
 
+use super::again::next_domain;
 use super::broker_config::BrokerConfig;
-use super::connection::{wait_for, Listener, DOMAIN_ENDS};
+use super::connection::{wait_for, Listener, DOMAIN_COMES, DOMAIN_ENDS};
 use super::domain::{Life, Vcpu};
 use super::guest::Guest;
 use super::host::{Host, Outcome};
@@ -60,6 +61,34 @@ fn module<T>(call: &'static str, borrower: u16, act: impl FnOnce(&Device) -> io:
         borrower,
         error,
     })
+}
+
+fn xenstore_error(operation: &'static str, path: &str, error: io::Error) -> HostError {
+    HostError::Xenstore { operation, path: path.to_owned(), error }
+}
+
+/// Looks whenever one of these watches fires (and every `again`), until something is seen or the time is over.
+fn await_change<T>(
+    watches: &[&str],
+    timeout: Option<Duration>,
+    again: Option<Duration>,
+    mut look: impl FnMut(&mut Xenstore) -> Outcome<Option<T>>,
+) -> Outcome<Option<T>> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let failed = |error| xenstore_error("watch", watches.first().copied().unwrap_or_default(), error);
+    let mut store = Xenstore::open().map_err(failed)?;
+    for watch in watches {
+        store.watch(watch).map_err(failed)?;
+    }
+    loop {
+        store.fired().map_err(failed)?;
+        let seen = look(&mut store)?;
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if seen.is_some() || left.is_some_and(|left| left.is_zero()) {
+            return Ok(seen);
+        }
+        wait_for(&[&store], left.into_iter().chain(again).min()).map_err(failed)?;
+    }
 }
 
 impl Host for RealHost {
@@ -233,20 +262,29 @@ impl Host for RealHost {
         self.xenstore("read", path, |store| store.read(path))
     }
 
-    fn await_node(&mut self, path: &str, timeout: Duration) -> Outcome<Option<String>> {
-        let failed = |error| HostError::Xenstore { operation: "wait for", path: path.to_owned(), error };
-        let mut store = Xenstore::open().map_err(failed)?;
-        store.watch(path).map_err(failed)?;
-        let deadline = Instant::now() + timeout;
-        loop {
-            store.fired().map_err(failed)?;
-            let found = store.read(path).map_err(failed)?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if found.is_some() || left.is_zero() {
-                return Ok(found);
-            }
-            wait_for(&[&store], Some(left)).map_err(failed)?;
-        }
+    fn await_node(
+        &mut self,
+        path: &str,
+        domain: Identity,
+        timeout: Option<Duration>,
+    ) -> Outcome<Option<String>> {
+        let look = |store: &mut Xenstore| {
+            let read = store.read(path).map_err(|error| xenstore_error("wait for", path, error))?;
+            Ok(read.map(Some).or(if xl::life(domain)?.exists() { None } else { Some(None) }))
+        };
+        Ok(await_change(&[path, DOMAIN_ENDS], timeout, None, look)?.flatten())
+    }
+
+    fn await_end(&mut self, domain: Identity, timeout: Duration) -> Outcome<()> {
+        let look = |_: &mut Xenstore| Ok(if xl::life(domain)?.exists() { None } else { Some(()) });
+        await_change(&[DOMAIN_ENDS], Some(timeout), None, look).map(drop)
+    }
+
+    fn await_next(&mut self, ended: Identity, timeout: Duration) -> Outcome<Option<Guest>> {
+        // xl lists a domain only when it has written its configuration to a file, which is after its introduction,
+        // and nothing tells of that.
+        let again = Some(Duration::from_secs(1));
+        await_change(&[DOMAIN_COMES, DOMAIN_ENDS], Some(timeout), again, |_| next_domain(self, ended))
     }
 
     fn remove_node(&mut self, path: &str) -> Outcome<()> {

@@ -16,6 +16,8 @@ pub const VERSION: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// The guest has rebooted, and is to be brought up again when its driver has claimed an aperture.
+    Waiting,
     /// `up` is at it, or was killed in it.
     Starting,
     /// Up.

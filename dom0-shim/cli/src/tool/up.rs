@@ -59,7 +59,7 @@ pub struct UpRequest {
 /// Of xl or of xenstore.
 pub fn await_claim<H: Host>(host: &mut H, request: &UpRequest) -> Outcome<()> {
     if let Some(guest) = host.find_guest(&request.guest)?.filter(|guest| !reserves_any(guest)) {
-        host.await_node(&claim_path(guest.domid), request.timeout)?;
+        host.await_node(&claim_path(guest.domid), guest.identity(), Some(request.timeout))?;
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ pub fn up<H: Host>(host: &mut H, request: &UpRequest) -> Result<Record, Failure>
         // The driver claims one when the guest has booted so far. Where another guest's broker is joined, that has
         // been awaited.
         let patience = if request.broker_of.is_some() { Duration::ZERO } else { request.timeout };
-        host.await_node(&claim_path(guest.domid), patience)?
+        host.await_node(&claim_path(guest.domid), guest.identity(), Some(patience))?
     };
     let aperture = choose(&guest, request.aperture, claim.as_deref(), request.max_aperture)?;
 
@@ -150,7 +150,7 @@ fn find_made<H: Host>(host: &mut H, uuid: Uuid) -> Outcome<Option<Identity>> {
 fn clear_the_way<H: Host>(host: &mut H, guest: &Guest, joins: bool) -> Result<(), Failure> {
     let name = guest.name.clone();
     if let Some(record) = host.load_record(guest.uuid)? {
-        if record.guest_domid == guest.domid && record.phase != Phase::Starting {
+        if record.guest_domid == guest.domid && !matches!(record.phase, Phase::Starting | Phase::Waiting) {
             let broker = record.broker();
             let lives = broker.map_or(Ok(Life::Gone), |broker| host.life(broker))?.can_run();
             return Err(match broker {
