@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands of a lender process. Offsets and sizes are bytes, with an optional K, M or G.
 
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process;
 
 use anyhow::{bail, Context, Result};
@@ -19,6 +21,7 @@ use crate::drive;
 use crate::judge_run::{await_event, clear_counts, counts, status, verify, Cycle};
 use crate::lender::Lender;
 use crate::play::{CheckAll, Play, Show};
+use crate::seek;
 
 /// What a lender process does after a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -161,6 +164,8 @@ enum Command {
         bytes: usize,
         generation: u32,
     },
+    /// How often a file holds the first two lines of an area, one behind the other
+    Seek { area: String, file: PathBuf },
     /// Judges lines against a generation
     Check {
         area: String,
@@ -355,6 +360,12 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
                 let words = compose(LineId::at(index), generation, &[index as u64; 8], 0);
                 memory.write_line(index * LINE_BYTES, &words);
             }
+        }
+        Command::Seek { area, file } => {
+            let memory = lender.memory(&area)?.part(0, 2 * LINE_BYTES);
+            let lines = [memory.read_line(0), memory.read_line(LINE_BYTES)].concat();
+            let wanted: Vec<u8> = lines.into_iter().flat_map(u64::to_ne_bytes).collect();
+            writeln!(out, "found={}", seek::count(File::open(&file)?, &wanted)?)?;
         }
         Command::Check { area, start, bytes, generation } => {
             let memory = lender.memory(&area)?.part(start, bytes);

@@ -38,6 +38,7 @@ pub const BOOTS: &[Boot] = &[
         scenarios: &[
             show("a_guest_cannot_claim_more_than_is_allowed", "aperture-limit.sh", &[]),
             show("domains_are_known_by_their_uuids_and_not_by_name", "strangers.sh", &[]),
+            show("a_saved_guest_is_restored_without_its_leases_and_is_lent_to_again", "saved.sh", &[]),
         ],
         ..PLAIN
     },

@@ -105,6 +105,7 @@ mod tests {
             "cmdline = \"log=debug\"",
             "memory = 16",
             "vcpus = 1",
+            "nomigrate = 1",
             "on_poweroff = \"destroy\"",
             "on_reboot = \"destroy\"",
             "on_crash = \"destroy\"",
