@@ -126,3 +126,118 @@ impl Failure {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::path::PathBuf;
+
+    use super::super::aperture::{choose, Aperture};
+    use super::super::guest::tests::pvh;
+    use super::super::guest::{Guest, Kind, Obstacle};
+    use super::*;
+
+    fn module(call: &'static str, errno: rustix::io::Errno) -> Failure {
+        HostError::Module { call, borrower: 7, error: errno.into() }.into()
+    }
+
+    fn no_broker(cause: HostError) -> Failure {
+        HostError::NoBroker { guest: "g1".to_owned(), cause: Box::new(cause) }.into()
+    }
+
+    /// One of each that is about one guest.
+    fn about_g1() -> Vec<Failure> {
+        let g1 = || "g1".to_owned();
+        let others = || vec!["g2".to_owned()];
+        let guest = |change: fn(&mut Guest)| {
+            let mut guest = pvh();
+            change(&mut guest);
+            Failure::from(guest.check(false).unwrap_err())
+        };
+        let aperture = |line: Option<&str>, requested: Option<Aperture>, claim: Option<&str>| {
+            let guest = Guest { command_line: line.map(str::to_owned), ..pvh() };
+            Failure::from(choose(&guest, requested, claim, 1 << 30).unwrap_err())
+        };
+        let file = || std::io::Error::from(ErrorKind::NotFound);
+        let mut all = vec![
+            Failure::NoSuchGuest(g1()),
+            Failure::NotUp(g1()),
+            Failure::Renamed { old: g1(), new: "g2".to_owned() },
+            Failure::SameUuid { guest: g1(), domid: 7, other: 8 },
+            Failure::NameTaken { guest: g1(), name: "xenlend-g1".to_owned(), domid: 8 },
+            Failure::AlreadyUp { guest: g1(), broker: 8 },
+            Failure::UnusableName("g1/".to_owned()),
+            Failure::BrokerDead { guest: g1() },
+            Failure::Unrecorded { guest: g1(), domid: 7, what: "a link".to_owned() },
+            Failure::JoinsItself(g1()),
+            Failure::CannotJoin(g1(), "it is too old"),
+            Failure::ServesOthers { guest: g1(), broker: 8, others: others() },
+            guest(|guest| guest.kind = Kind::Pv),
+            guest(|guest| guest.domid = 0),
+            aperture(None, None, None),
+            aperture(Some("quiet"), None, None),
+            aperture(Some("quiet"), None, Some("nonsense")),
+            aperture(Some("quiet"), None, Some("0x4000000 1048576")),
+            aperture(Some("quiet"), None, Some("0x4000000 33292288")),
+            aperture(Some("memmap=2M$8G,2M$16G"), None, None),
+            aperture(Some("memmap=2M$8G"), Some(Aperture { address: 0, size: 1 << 21 }), None),
+            aperture(Some("memmap=1M$8G"), None, None),
+            aperture(Some("memmap=2M$64M"), None, None),
+            no_broker(HostError::NoImage { path: PathBuf::from("/broker"), error: file() }),
+            no_broker(HostError::NoXl(file())),
+            no_broker(HostError::Xl {
+                command: "xl create".to_owned(),
+                status: "exit status: 1".to_owned(),
+                stderr: String::new(),
+            }),
+            HostError::Supervisor { guest: g1(), reason: "it left".to_owned() }.into(),
+            Failure::Leftovers { guest: g1(), errors: Vec::new() },
+        ];
+        let obstacles = [Obstacle::Passthrough, Obstacle::NestedHvm, Obstacle::Altp2m, Obstacle::NoHap];
+        all.extend(obstacles.map(|obstacle| {
+            let guest = Guest { obstacles: vec![obstacle], ..pvh() };
+            Failure::from(guest.check(false).unwrap_err())
+        }));
+        let lives = [Life::Crashed, Life::ShutDown, Life::Dying, Life::Gone];
+        all.extend(lives.map(|life| Failure::NotAlive { guest: g1(), domid: 7, life }));
+        let cause = Box::new(Failure::NotUp(g1()));
+        all.push(Failure::NotUndone { guest: g1(), cause, errors: Vec::new() });
+        all
+    }
+
+    #[test]
+    fn whatever_fails_says_which_guest_and_what_to_do_next() {
+        for failure in about_g1() {
+            let (text, remedy) = (failure.to_string(), failure.remedy());
+            assert!(text.contains("g1"), "which guest? {text}");
+            assert!(remedy.len() > 8 && remedy != text, "what next? {text}: {remedy}");
+            assert!(failure.exit_status() != OK);
+        }
+        for call in ["XENLEND_ATTACH", "XENLEND_ALLOW_BAR", "XENLEND_BIND", "XENLEND_DETACH"] {
+            for errno in 1..134 {
+                let failure = module(call, rustix::io::Errno::from_raw_os_error(errno));
+                let text = failure.to_string();
+                assert!(text.contains("domain 7") && text.contains(call), "{text}");
+                assert!(text.contains(&format!("os error {errno}")), "{text}");
+                assert!(!failure.remedy().is_empty(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_machine_that_cannot_lend_is_told_apart_from_a_guest_that_cannot_borrow() {
+        let missing = [
+            (Missing::NotRoot(1000), "user 1000", "sudo"),
+            (Missing::NotXen, "does not run on Xen", "boot"),
+            (Missing::NotDom0, "not dom0", "dom0"),
+            (Missing::WrongXen("4.16".to_owned()), "Xen 4.16; xenlend works with", "xl info"),
+            (Missing::NoModule, "kernel module xenlend", "modprobe"),
+        ];
+        for (missing, text, remedy) in missing {
+            let failure = Failure::from(missing);
+            assert!(failure.to_string().contains(text), "{failure}");
+            assert!(failure.remedy().contains(remedy), "{}", failure.remedy());
+            assert_eq!(failure.exit_status(), FAILED);
+        }
+    }
+}

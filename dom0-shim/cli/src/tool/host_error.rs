@@ -23,6 +23,8 @@ pub enum HostError {
     XlOutput(#[from] Unreadable),
     #[error("the broker's image {} cannot be read ({error})", path.display())]
     NoImage { path: PathBuf, error: io::Error },
+    #[error("guest {guest}: its broker cannot be made: {cause}")]
+    NoBroker { guest: String, cause: Box<HostError> },
     #[error("xenstore: cannot {operation} {path} ({error})")]
     Xenstore { operation: &'static str, path: String, error: io::Error },
     #[error("{call} for domain {borrower} failed: {} ({error})", meaning(call, error))]
@@ -94,6 +96,7 @@ impl HostError {
             Self::NoImage { .. } => {
                 "install the broker, or name its image with --broker-image PATH".to_owned()
             }
+            Self::NoBroker { cause, .. } => cause.remedy(),
             Self::Xenstore { .. } => {
                 "see that xenstored runs and that this is dom0: `xenstore-ls`".to_owned()
             }

@@ -63,6 +63,26 @@ fn module<T>(call: &'static str, borrower: u16, act: impl FnOnce(&Device) -> io:
     })
 }
 
+fn make_broker(config: &BrokerConfig) -> Outcome<u16> {
+    File::open(&config.image).map_err(|error| HostError::NoImage { path: config.image.clone(), error })?;
+    let path = paths::broker_config(config.guest_uuid);
+    record_file::replace(&path, &config.text()).map_err(|error| HostError::File {
+        operation: "write",
+        path: path.clone(),
+        error,
+    })?;
+    xl::create_paused(&path)?;
+    let found = xl::domains()?.into_iter().find(|domain| domain.identity.uuid == config.uuid);
+    match found {
+        Some(domain) => Ok(domain.identity.domid),
+        None => Err(HostError::Xl {
+            command: format!("xl create -p -q {}", path.display()),
+            status: "it says that all is well".to_owned(),
+            stderr: format!("but there is no domain with the UUID {}", config.uuid),
+        }),
+    }
+}
+
 fn xenstore_error(operation: &'static str, path: &str, error: io::Error) -> HostError {
     HostError::Xenstore { operation, path: path.to_owned(), error }
 }
@@ -116,24 +136,8 @@ impl Host for RealHost {
     }
 
     fn create_broker(&mut self, config: &BrokerConfig) -> Outcome<u16> {
-        File::open(&config.image)
-            .map_err(|error| HostError::NoImage { path: config.image.clone(), error })?;
-        let path = paths::broker_config(config.guest_uuid);
-        record_file::replace(&path, &config.text()).map_err(|error| HostError::File {
-            operation: "write",
-            path: path.clone(),
-            error,
-        })?;
-        xl::create_paused(&path)?;
-        let found = xl::domains()?.into_iter().find(|domain| domain.identity.uuid == config.uuid);
-        match found {
-            Some(domain) => Ok(domain.identity.domid),
-            None => Err(HostError::Xl {
-                command: format!("xl create -p -q {}", path.display()),
-                status: "it says that all is well".to_owned(),
-                stderr: format!("but there is no domain with the UUID {}", config.uuid),
-            }),
-        }
+        make_broker(config)
+            .map_err(|cause| HostError::NoBroker { guest: config.guest.clone(), cause: Box::new(cause) })
     }
 
     fn unpause(&mut self, domid: u16) -> Outcome<()> {
