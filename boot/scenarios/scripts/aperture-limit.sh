@@ -37,7 +37,7 @@ for bytes in 127G 16384G; do
     done
 done
 lender tell A exit
-if dmesg | grep -E 'WARNING: |vmalloc error|xenlend: .*allocat'; then fail "dom0's kernel complained"; fi
+if dmesg | grep -E 'WARNING: (CPU|possible)|vmalloc error|page allocation failure'; then fail "dom0's kernel complained"; fi
 # As much as is allowed. Nothing is lent, so next to nothing is taken; then something is.
 claim 262144
 xenlend up "$guest"
