@@ -11,7 +11,7 @@ use std::process::Command;
 
 use xenlend_xen_abi::{
     console, dm_op, domctl, errno, event_channel, grant_table, hvm, hypercall, ioreq, memory, sched,
-    shared_info, start_info, version, xenstore, DOMID_SELF,
+    shared_info, start_info, version, xenstore, DOMID_INVALID, DOMID_SELF,
 };
 
 /// The headers that the comparison needs, relative to the directory.
