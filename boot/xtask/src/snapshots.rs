@@ -33,6 +33,10 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 /// How often one is made again when the emulator may have spoiled it.
 const REPEATS: u32 = 4;
 
+/// How often one is made again that did not come up, or whose processors were never seen halted all at once: a busy
+/// host is reason enough for either.
+const MORE_TRIES: u32 = 2;
+
 /// The saved machines that a lab can use.
 pub struct Snapshots<'a> {
     lab: &'a Lab<'a>,
@@ -126,7 +130,7 @@ impl<'a> Snapshots<'a> {
             let faults = report.faults();
             match outcome {
                 Outcome { status: 0, .. } if faults.is_empty() => return shrink(partial),
-                _ if !faults.is_empty() && attempt < REPEATS => attempt += 1,
+                _ if attempt < if faults.is_empty() { MORE_TRIES } else { REPEATS } => attempt += 1,
                 Outcome { status, trouble, .. } => {
                     let logs = failed.join(LOGS);
                     crate::digest::remove(&logs)?;
