@@ -48,8 +48,11 @@ impl Cpio {
         let meta = std::fs::metadata(source).with_context(why)?;
         if meta.is_dir() {
             self.folder(path);
-            for entry in std::fs::read_dir(source).with_context(why)? {
-                let entry = entry.with_context(why)?;
+            let entries = std::fs::read_dir(source).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+            let mut entries = entries.with_context(why)?;
+            // A file system's own order is nothing that an archive should depend on.
+            entries.sort_by_key(std::fs::DirEntry::file_name);
+            for entry in entries {
                 let below = format!("{}/{}", path.trim_end_matches('/'), entry.file_name().to_string_lossy());
                 self.host_path(&entry.path(), &below)?;
             }

@@ -25,7 +25,10 @@ pub struct Program {
 }
 
 /// A crate, the part of the lab it is, and where its programs belong: dom0, guest.
-const CRATES: &[(&str, Option<Part>, bool, bool)] = &[
+type Crate = (&'static str, Option<Part>, bool, bool);
+
+/// All of them.
+const CRATES: &[Crate] = &[
     ("xenlend-lab", None, true, true),
     ("xenlend-cli", Some(Part::Cli), true, false),
     ("xenlend-touch", Some(Part::Touch), false, true),
@@ -54,8 +57,14 @@ pub fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<Program>> {
     if !output.status.success() {
         bail!("the lab's programs do not build:\n{}", String::from_utf8_lossy(&output.stderr));
     }
+    named_in(&output.stdout, &wanted)
+}
+
+/// The programs that cargo's messages name, by their names: cargo tells of them as they are ready, and images must be
+/// the same whenever their parts are.
+fn named_in(messages: &[u8], wanted: &[&Crate]) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
-    for line in output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in messages.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let message: serde_json::Value = serde_json::from_slice(line).context("cargo's messages")?;
         let Some(path) = message["executable"].as_str() else { continue };
         let name = message["target"]["name"].as_str().unwrap_or_default();
@@ -70,5 +79,27 @@ pub fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<Program>> {
             });
         }
     }
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{named_in, CRATES};
+
+    #[test]
+    fn programs_come_in_one_order_whatever_cargos_is() {
+        let message = |package: &str, name: &str| {
+            format!(
+                "{{\"package_id\":\"path+file:///x#{package}@0.1.0\",\"target\":{{\"name\":\"{name}\"}},\"executable\":\"/{name}\"}}\n"
+            )
+        };
+        let told = [message("xenlend-lend-probe", "lend-probe"), message("xenlend-cli", "xenlend")];
+        let wanted: Vec<_> = CRATES.iter().collect();
+        for messages in [told.concat(), [told[1].clone(), told[0].clone()].concat()] {
+            let programs = named_in(messages.as_bytes(), &wanted).unwrap();
+            let names: Vec<&str> = programs.iter().map(|program| program.name.as_str()).collect();
+            assert_eq!(names, ["lend-probe", "xenlend"]);
+        }
+    }
 }
