@@ -11,6 +11,7 @@
 
 #include "common.h"
 
+struct xenlend_pci_device;
 struct xenlend_region;
 struct xenlend_worker;
 
@@ -35,6 +36,8 @@ void xenlend_core_work(void *link);
 /* Takes over the errand. */
 void xenlend_core_wait(void *errand);
 void xenlend_core_put_link(void *link);
+/* A driver comes to a device or leaves it, or the device goes: before that and after it. May sleep. */
+void xenlend_core_device_changes(struct xenlend_pci_device *device);
 
 /* --- module.c ------------------------------------------------------------- */
 
@@ -148,17 +151,24 @@ void xenlend_worker_resume(void);
 
 /* --- pci.c ---------------------------------------------------------------- */
 
-struct xenlend_bar {
-	u64 address;
-	u64 bytes;
-	/* 0 bytes if they are not in this BAR. */
-	u64 table_address;
+struct xenlend_msix {
+	/* From the BAR's start; 0 bytes if they are not in this BAR. */
+	u64 table_offset;
 	u64 table_bytes;
-	u64 pending_address;
+	u64 pending_offset;
 	u64 pending_bytes;
 };
 
-/* -ENODEV no such device, -EINVAL no memory BAR, -EIO its configuration cannot be read. */
-int xenlend_pci_bar(u32 segment, u32 bus, u32 devfn, u32 number, struct xenlend_bar *bar);
+/* A reference, or NULL. */
+struct xenlend_pci_device *xenlend_pci_find(u32 segment, u32 bus, u32 devfn);
+void xenlend_pci_get(struct xenlend_pci_device *device);
+void xenlend_pci_put(struct xenlend_pci_device *device);
+/* Where the memory BAR of that number is now. False: there is none. */
+bool xenlend_pci_place(struct xenlend_pci_device *device, u32 number, u64 *address, u64 *bytes);
+/* -EIO: its configuration cannot be read. */
+int xenlend_pci_msix(struct xenlend_pci_device *device, u32 number, struct xenlend_msix *msix);
+/* xenlend_core_device_changes() is called from then on, until the other returns. */
+int xenlend_pci_watch(void);
+void xenlend_pci_unwatch(void);
 
 #endif

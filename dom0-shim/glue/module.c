@@ -31,15 +31,25 @@ static int __init xenlend_init(void)
 
 	if (error)
 		return error;
+	error = xenlend_pci_watch();
+	if (error)
+		goto exit_core;
 	error = xenlend_device_register();
 	if (error)
-		xenlend_core_exit();
+		goto unwatch;
+	return 0;
+
+unwatch:
+	xenlend_pci_unwatch();
+exit_core:
+	xenlend_core_exit();
 	return error;
 }
 
 static void __exit xenlend_exit(void)
 {
 	xenlend_device_unregister();
+	xenlend_pci_unwatch();
 	xenlend_core_exit();
 }
 

@@ -101,7 +101,9 @@ struct xenlend_detach {
 
 /*
  * Allows frames of this BAR of this PCI device to be lent to the borrower, except pages that hold
- * MSI-X tables. ENOENT no link; ENODEV no such device; EINVAL no memory BAR; EIO its
+ * MSI-X tables. This ends when a driver comes to the device or leaves it, when the device goes, and
+ * when the BAR is moved or resized: what is lent of it is revoked then, and has to be allowed anew.
+ * Allowed twice is allowed once. ENOENT no link; ENODEV no such device; EINVAL no memory BAR; EIO its
  * configuration cannot be read; ENOSPC too many BARs.
  */
 struct xenlend_allow_bar {

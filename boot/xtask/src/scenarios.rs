@@ -80,6 +80,7 @@ pub const BOOTS: &[Boot] = &[
             show("sigkill_revokes", "process-end.sh", &["kill"]),
             show("closing_the_descriptor_revokes", "process-end.sh", &["close"]),
             show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
+            show("a_card_that_leaves_its_driver_or_goes_is_lent_no_more", "card-removed.sh", &[]),
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[])
                 .only(InForm::NoDriver("dom0 writes the nodes in its place")),

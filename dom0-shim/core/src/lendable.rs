@@ -7,7 +7,7 @@
 use xenlend_protocol::extent::MFN_LIMIT;
 use xenlend_protocol::frame::Mfn;
 
-use crate::bars::Bars;
+use crate::bars::{Bars, Device};
 
 /// Bits of a PV domain's p2m entry (Linux `asm/xen/page.h`).
 const P2M_INVALID: u64 = u64::MAX;
@@ -69,7 +69,11 @@ pub struct FrameFacts {
 ///
 /// # Errors
 /// Why it may not be lent.
-pub fn judge(facts: &FrameFacts, bars: &Bars, read_only: bool) -> Result<(Mfn, FrameKind), FrameRefusal> {
+pub fn judge<D: Device>(
+    facts: &FrameFacts,
+    bars: &Bars<D>,
+    read_only: bool,
+) -> Result<(Mfn, FrameKind), FrameRefusal> {
     if facts.pfn >= MFN_LIMIT {
         // A page-table entry that names a frame of another domain reads as no number of ours.
         return Err(FrameRefusal::Foreign);
@@ -96,9 +100,9 @@ pub fn judge(facts: &FrameFacts, bars: &Bars, read_only: bool) -> Result<(Mfn, F
     judge_ram(mfn, facts, read_only)
 }
 
-fn judge_translated(
+fn judge_translated<D: Device>(
     facts: &FrameFacts,
-    bars: &Bars,
+    bars: &Bars<D>,
     read_only: bool,
 ) -> Result<(Mfn, FrameKind), FrameRefusal> {
     let gfn = Mfn(facts.pfn);
@@ -119,7 +123,11 @@ fn judge_ram(mfn: Mfn, facts: &FrameFacts, read_only: bool) -> Result<(Mfn, Fram
     Ok((mfn, FrameKind::Ram))
 }
 
-fn judge_mmio(mfn: Mfn, is_device_memory: bool, bars: &Bars) -> Result<(Mfn, FrameKind), FrameRefusal> {
+fn judge_mmio<D: Device>(
+    mfn: Mfn,
+    is_device_memory: bool,
+    bars: &Bars<D>,
+) -> Result<(Mfn, FrameKind), FrameRefusal> {
     if bars.excludes(mfn) {
         Err(FrameRefusal::Msix)
     } else if bars.allows(mfn) {
@@ -135,7 +143,7 @@ fn judge_mmio(mfn: Mfn, is_device_memory: bool, bars: &Bars) -> Result<(Mfn, Fra
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bars::FrameRun;
+    use crate::bars::{FrameRun, Named, Place};
 
     fn ram(pfn: u64, mfn: u64) -> FrameFacts {
         FrameFacts {
@@ -154,10 +162,23 @@ mod tests {
         FrameFacts { p2m_entry: mfn | P2M_IDENTITY, has_page: false, is_device_memory: true, ..ram(mfn, 0) }
     }
 
-    fn bars() -> Bars {
+    /// A device that stays where it is.
+    #[derive(PartialEq)]
+    struct Card;
+
+    const CARD: Place = Place { address: 0xfd00_0000, bytes: 0x200_0000 };
+
+    impl Device for Card {
+        fn place(&self, _number: u8) -> Option<Place> {
+            Some(CARD)
+        }
+    }
+
+    fn bars() -> Bars<Card> {
         let mut bars = Bars::default();
-        let run = |first, count| FrameRun { first: Mfn(first), count };
-        bars.allow(&[run(0xfd000, 0x1000)], &[run(0xfe000, 1)]).unwrap();
+        let table = FrameRun { first: Mfn(0xfe000), count: 1 };
+        bars.allow(Named::new(Card, 0, CARD, [Some(table), None]).unwrap())
+            .unwrap_or_else(|_| unreachable!());
         bars
     }
 

@@ -115,10 +115,9 @@ impl<S: DerefMut<Target = [Permit]>> Permits<S> {
     }
 
     /// The first frames of a run that are lent at no page, and are in none of the runs that stay permitted
-    /// for good: nobody would ever withdraw them.
-    pub fn next_spare(&self, run: FrameRun, for_good: &[FrameRun]) -> Option<FrameRun> {
-        let is_spare =
-            |mfn: &Mfn| self.find(mfn.0).is_none() && !for_good.iter().any(|run| run.contains(*mfn));
+    /// as parts of BARs: nobody would ever withdraw them.
+    pub fn next_spare(&self, run: FrameRun, bars: &[FrameRun]) -> Option<FrameRun> {
+        let is_spare = |mfn: &Mfn| self.find(mfn.0).is_none() && !bars.iter().any(|run| run.contains(*mfn));
         let frames = |from: u64| (from..run.first.0.saturating_add(run.count)).map(Mfn);
         let first = frames(run.first.0).find(is_spare)?;
         let count = frames(first.0).take_while(is_spare).count() as u64;
@@ -228,8 +227,8 @@ mod tests {
         let run = |first, count| FrameRun { first: Mfn(first), count };
         let mut permits = Permits::new(vec![Permit::default(); 64]);
         permits.acquire(Mfn(12), 2).unwrap();
-        let for_good = [run(15, 1), run(18, 100)];
-        let spare = |first, count| permits.next_spare(run(first, count), &for_good);
+        let bars = [run(15, 1), run(18, 100)];
+        let spare = |first, count| permits.next_spare(run(first, count), &bars);
         assert_eq!(spare(10, 20), Some(run(10, 2)));
         assert_eq!(spare(12, 18), Some(run(14, 1)));
         assert_eq!(spare(15, 15), Some(run(16, 2)));

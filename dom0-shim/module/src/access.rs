@@ -6,9 +6,9 @@
 
 use heapless::Vec;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::bars::Bars;
 use xenlend_shim_core::lendable::FrameRefusal;
 
+use crate::bars::Bars;
 use crate::errno::{Errno, EFAULT};
 use crate::kernel_api::address_space::{AddressSpace, Tried};
 use crate::kernel_api::lock::Mutex;

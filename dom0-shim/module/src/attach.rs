@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The life of a link: attach, BARs, detach.
+//! The life of a link: attach, detach.
 
 use xenlend_protocol::frame::{FRAMES_PER_2MIB, PAGE_SIZE};
 use xenlend_protocol::message::AccessOutcome;
-use xenlend_shim_core::bars::{without, FrameRun};
 use xenlend_shim_core::counters::add;
 use xenlend_shim_core::domctl::{INFO_DYING, INFO_HVM};
 use xenlend_shim_core::events::Event;
@@ -12,7 +11,7 @@ use xenlend_shim_core::link::{Awaited, Completion, Config, Link as CoreLink, Not
 use xenlend_shim_core::patience::Patience;
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
-use xenlend_shim_core::uapi::{AllowBar, Attach, ATTACH_CHECK};
+use xenlend_shim_core::uapi::{Attach, ATTACH_CHECK};
 
 use crate::errno::{Errno, EFBIG, EINVAL, ENOENT, ENOMEM, ENOSPC, EOPNOTSUPP, EXDEV};
 use crate::frames::Frames;
@@ -24,7 +23,7 @@ use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::Mode;
 use crate::kernel_api::worker::Worker;
-use crate::kernel_api::{pci, Core as Module};
+use crate::kernel_api::Core as Module;
 use crate::link::{Link, Parts};
 use crate::{force, leases, log_information};
 
@@ -153,6 +152,8 @@ fn stop(link: &Shared<Link>) {
     drop(running);
     drop(handler);
     drop(worker);
+    // Nothing is lent any more and no call begins: their permissions go with all others.
+    drop(core::mem::take(&mut *link.bars.lock()));
     let failures = link.frames.lock().end();
     link.locked(|state| add(&mut state.core.counters().deny_failures, failures));
     drop(module);
@@ -197,35 +198,5 @@ pub fn detach(borrower: u16) -> Result<(), Errno> {
     drop(ending);
     Module::links().remove(&link)?;
     log_information!("dom{}: link to the broker dom{} ended", link.borrower, link.broker);
-    Ok(())
-}
-
-/// `XENLEND_ALLOW_BAR`; fills in the answer.
-#[inline(never)]
-pub fn allow_bar(request: &mut AllowBar) -> Result<(), Errno> {
-    if request.reserved != 0 {
-        return Err(EINVAL);
-    }
-    let link = Module::links().find(request.borrower).ok_or(ENOENT)?;
-    let running = link.begin_call()?;
-    if running.ended {
-        return Err(ENOENT);
-    }
-    let bar = pci::bar(request.segment, request.bus, request.devfn, request.bar)?;
-    let frames = FrameRun::inside(bar.address, bar.bytes).ok_or(EINVAL)?;
-    let table = FrameRun::touched(bar.table_address, bar.table_bytes);
-    let pending = FrameRun::touched(bar.pending_address, bar.pending_bytes);
-    let mut excluded = heapless::Vec::<FrameRun, 2>::new();
-    excluded.extend(table.into_iter().chain(pending));
-    let allowed = without(frames, &excluded);
-    let mut bars = link.bars.lock();
-    let mut frames = link.frames.lock();
-    frames.give_for_good(&allowed)?;
-    if bars.allow(&allowed, &excluded).is_err() {
-        frames.take_newest(allowed.len());
-        return Err(ENOSPC);
-    }
-    request.frames = allowed.iter().map(|run| run.count).sum();
-    drop(running);
     Ok(())
 }

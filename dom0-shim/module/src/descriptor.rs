@@ -16,7 +16,7 @@ use crate::kernel_api::wait::{Mode, PollTable, Woken};
 use crate::kernel_api::{user, Core as Module};
 use crate::link::Link;
 use crate::structure::Structure;
-use crate::{attach, frontend, leases};
+use crate::{attach, bars, frontend, leases};
 
 /// `XENLEND_POLL_EVENT`
 const POLL_EVENT: u32 = 1;
@@ -109,7 +109,7 @@ impl Descriptor {
                 administrator()?;
                 let mut bytes = structure.read()?;
                 let mut call = AllowBar::decode(&bytes);
-                attach::allow_bar(&mut call)?;
+                bars::allow(&mut call)?;
                 call.encode_answer(&mut bytes);
                 structure.write(&bytes)
             }

@@ -35,6 +35,8 @@ pub const EBUSY: Errno = Errno(16);
 pub const EEXIST: Errno = Errno(17);
 /// Between devices.
 pub const EXDEV: Errno = Errno(18);
+/// No such device.
+pub const ENODEV: Errno = Errno(19);
 /// Invalid argument.
 pub const EINVAL: Errno = Errno(22);
 /// Too large.

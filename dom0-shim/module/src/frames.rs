@@ -88,19 +88,20 @@ impl Frames {
         }
     }
 
-    /// Permits runs of a BAR until the link ends: all of them or none. On a lend-aware Xen they are released
-    /// like all others.
-    pub fn give_for_good(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
+    /// Permits runs of a BAR until they are taken back: all of them or none. On a lend-aware Xen they are
+    /// released like all others.
+    pub fn give(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
         match self {
-            Self::Stock(stock) => stock.permissions.give_for_good(runs),
+            Self::Stock(stock) => stock.permissions.give_bar(runs),
             Self::LendAware(_) => Ok(()),
         }
     }
 
-    /// Takes back the newest of them.
-    pub fn take_newest(&mut self, count: usize) {
-        if let Self::Stock(stock) = self {
-            stock.permissions.take_newest(count);
+    /// Takes them back. Gives how often Xen said no.
+    pub fn take(&mut self, runs: &[FrameRun]) -> u64 {
+        match self {
+            Self::Stock(stock) => stock.permissions.take_bar(runs),
+            Self::LendAware(_) => 0,
         }
     }
 
@@ -120,7 +121,7 @@ impl Frames {
     pub fn end(&mut self) -> u64 {
         self.dismiss_broker();
         match self {
-            Self::Stock(stock) => stock.permissions.take_for_good() + stock.permissions.take_dummy(),
+            Self::Stock(stock) => stock.permissions.take_bars() + stock.permissions.take_dummy(),
             Self::LendAware(_) => 0,
         }
     }
@@ -133,7 +134,7 @@ impl AnyFrames for Stock {
         _read_only: bool,
         is_ram: &dyn Fn(AperturePage) -> bool,
     ) -> Result<(), u16> {
-        // Frames of BARs are permitted while the link lives.
+        // Frames of BARs are permitted while the BAR is named.
         for (index, extent) in extents.iter().enumerate() {
             if !is_ram(extent.page) {
                 continue;

@@ -9,6 +9,7 @@
 
 mod access;
 mod attach;
+mod bars;
 mod descriptor;
 mod errno;
 mod force;

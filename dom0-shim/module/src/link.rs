@@ -2,12 +2,12 @@
 //! One link: the core's state under its lock, and what belongs to it in this kernel.
 
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_shim_core::bars::Bars;
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{Awaited, Cause, Link as CoreLink, Reason};
 use xenlend_shim_core::patience::{For, Patience, Verdict};
 use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
 
+use crate::bars::Bars;
 use crate::errno::{Errno, EINTR};
 use crate::frames::Frames;
 use crate::hypervisor::Hypervisor;
@@ -82,6 +82,8 @@ pub struct Link {
     pub running: Mutex<Running>,
     /// Revocation by force, one at a time.
     pub force: Mutex<()>,
+    /// The naming or withdrawal of a BAR, one at a time.
+    pub naming: Mutex<()>,
     /// BARs that may be lent from.
     pub bars: Mutex<Bars>,
     /// What Xen lets the broker lend.
@@ -135,6 +137,7 @@ impl Link {
             pages: parts.pages,
             running: Mutex::new(Running::default())?,
             force: Mutex::new(())?,
+            naming: Mutex::new(())?,
             bars: Mutex::new(Bars::default())?,
             frames: Mutex::new(parts.frames)?,
             state: SpinLock::new(state)?,

@@ -5,12 +5,12 @@
 //! come between, which is asked under the link's lock when the Present is posted.
 
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
-use xenlend_shim_core::bars::Bars;
 use xenlend_shim_core::lendable::{judge, FrameRefusal};
 use xenlend_shim_core::link::{Completion, PageIn};
 use xenlend_shim_core::request_queue::Request;
 use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
+use crate::bars::Bars;
 use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
 use crate::kernel_api::address_space::{
     frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Tried, Vma, HMM_ERROR, HMM_VALID,

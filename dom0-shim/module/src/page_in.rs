@@ -15,6 +15,7 @@ use xenlend_shim_core::regions::Region;
 use xenlend_shim_core::request_queue::{Request, Work};
 use xenlend_shim_core::window::Extents;
 
+use crate::bars;
 use crate::force;
 use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::module::adds_unpaused;
@@ -347,6 +348,9 @@ pub fn refuse(link: &Link, lease: LeaseId, page: AperturePage, refusal: FrameRef
         add(&mut state.core.counters().refused_frames, 1);
         state.core.push_event(events::REFUSED, u32::from(lease.index), address, refusal as u64);
     });
+    if refusal == FrameRefusal::OtherMmio {
+        bars::withdraw_moved(link);
+    }
 }
 
 /// Answers an access, whatever it takes: a vCPU of the borrower waits for it, also behind a force after

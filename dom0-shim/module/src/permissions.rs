@@ -23,8 +23,8 @@ pub struct Permissions {
     borrower: u16,
     broker: u16,
     ram: Permits<KernelSlice<Permit>>,
-    /// Frames of BARs, permitted while the link lives.
-    for_good: heapless::Vec<FrameRun, MAX_RUNS>,
+    /// Frames of BARs, permitted while those are named.
+    bars: heapless::Vec<FrameRun, MAX_RUNS>,
     dummy: Option<FrameRun>,
 }
 
@@ -37,7 +37,7 @@ impl Permissions {
             borrower,
             broker,
             ram: Permits::new(places),
-            for_good: heapless::Vec::new(),
+            bars: heapless::Vec::new(),
             dummy: None,
         })
     }
@@ -73,37 +73,46 @@ impl Permissions {
         Err(error)
     }
 
-    /// Permits runs for both domains until the link ends: all of them or none.
-    pub fn give_for_good(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
-        let before = self.for_good.len();
+    /// Permits runs of a BAR for both domains until they are taken back: all of them or none.
+    pub fn give_bar(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
+        let before = self.bars.len();
         for run in runs {
             let given = self.give(*run);
-            if given.is_ok() && self.for_good.push(*run).is_ok() {
+            if given.is_ok() && self.bars.push(*run).is_ok() {
                 continue;
             }
             if given.is_ok() {
                 self.take(*run);
             }
-            self.take_newest(self.for_good.len() - before);
+            self.take_bars_from(before);
             return Err(given.err().unwrap_or(ENOSPC));
         }
         Ok(())
     }
 
-    /// Withdraws the runs that were permitted for good last. Gives how many withdrawals failed.
-    pub fn take_newest(&mut self, count: usize) -> u64 {
+    /// Withdraws runs of a BAR that are still permitted. Gives how many withdrawals failed.
+    pub fn take_bar(&mut self, runs: &[FrameRun]) -> u64 {
         let mut failures = 0;
-        for _ in 0..count {
-            if let Some(run) = self.for_good.pop() {
-                failures += self.take(run);
-            }
+        for run in runs {
+            let Some(at) = self.bars.iter().position(|given| given == run) else { continue };
+            self.bars.swap_remove(at);
+            failures += self.take(*run);
         }
         failures
     }
 
-    /// Withdraws all that was permitted for good, at the link's end.
-    pub fn take_for_good(&mut self) -> u64 {
-        self.take_newest(self.for_good.len())
+    /// Withdraws those of all BARs, at the link's end.
+    pub fn take_bars(&mut self) -> u64 {
+        self.take_bars_from(0)
+    }
+
+    fn take_bars_from(&mut self, first: usize) -> u64 {
+        let mut failures = 0;
+        while self.bars.len() > first {
+            let Some(run) = self.bars.pop() else { break };
+            failures += self.take(run);
+        }
+        failures
     }
 
     /// Permits a run for both domains.
@@ -134,7 +143,7 @@ impl Permissions {
     pub fn take_spare(&self, mut run: FrameRun) -> u64 {
         let mut failures = 0;
         let end = run.first.0.saturating_add(run.count);
-        while let Some(spare) = self.ram.next_spare(run, &self.for_good) {
+        while let Some(spare) = self.ram.next_spare(run, &self.bars) {
             failures +=
                 u64::from(self.hypervisor.permit(self.borrower, spare.first, spare.count, false).is_err());
             run.first = Mfn(spare.first.0.saturating_add(spare.count));

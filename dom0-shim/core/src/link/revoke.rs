@@ -73,6 +73,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         }
     }
 
+    /// Has every page-in in flight look anew: what may be lent has changed.
+    pub fn overtake_page_ins(&mut self) {
+        let overtaken = self.in_flight.overtake(AperturePage(0), u32::MAX);
+        add(&mut self.counters.retries, u64::from(overtaken));
+    }
+
     /// Where an invalidation stands.
     pub fn invalidation_standing(&self, sequence: u64) -> Standing {
         self.invalidations.standing(sequence)

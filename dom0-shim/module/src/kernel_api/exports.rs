@@ -2,11 +2,12 @@
 //! What C calls: pointers become references, and the rest of the crate decides.
 
 use core::ffi::{c_int, c_long, c_ulong, c_void};
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use xenlend_protocol::lease_id::LeaseId;
 
+use super::pci::Device;
 use super::region::Notified;
 use super::shared::Shared;
 use super::wait::PollTable;
@@ -15,7 +16,7 @@ use crate::errno::ENOMEM;
 use crate::link::Link;
 use crate::links::Links;
 use crate::waiter::Errand;
-use crate::{revoke, worker};
+use crate::{bars, revoke, worker};
 
 static LINKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -23,10 +24,10 @@ static LINKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 pub struct Core;
 
 impl Core {
-    /// Set before the device exists, freed after it is gone.
+    /// Set before the device exists and devices are watched, freed after both have ended.
     pub fn links() -> &'static Links {
         // SAFETY: `xenlend_core_init` has set it and `xenlend_core_exit` has not run: whoever
-        // asks runs for an open descriptor, which keeps the module loaded.
+        // asks runs for an open descriptor, which keeps the module loaded, or is told of a PCI device.
         unsafe { Shared::<Links>::borrow_raw(LINKS.load(Ordering::Acquire)) }
     }
 }
@@ -141,4 +142,12 @@ unsafe extern "C" fn xenlend_core_wait(errand: *mut c_void) {
 unsafe extern "C" fn xenlend_core_put_link(link: *mut c_void) {
     // SAFETY: C gives back, once, a reference that it was handed.
     drop(unsafe { Shared::<Link>::from_raw(link) });
+}
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_device_changes(device: *mut c_void) {
+    let Some(device) = NonNull::new(device) else { return };
+    // SAFETY: whoever tells of a device holds it.
+    let device = unsafe { Device::new(device) };
+    bars::on_change(&device);
 }

@@ -37,15 +37,13 @@ pub struct DmOpBuffer {
     pub bytes: c_ulong,
 }
 
-/// `struct xenlend_bar`
+/// `struct xenlend_msix`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-pub struct Bar {
-    pub address: u64,
-    pub bytes: u64,
-    pub table_address: u64,
+pub struct Msix {
+    pub table_offset: u64,
     pub table_bytes: u64,
-    pub pending_address: u64,
+    pub pending_offset: u64,
     pub pending_bytes: u64,
 }
 
@@ -111,5 +109,9 @@ extern "C" {
     pub fn xenlend_worker_put(worker: *mut c_void);
     pub fn xenlend_worker_resume();
 
-    pub fn xenlend_pci_bar(segment: u32, bus: u32, devfn: u32, number: u32, bar: *mut Bar) -> c_int;
+    pub fn xenlend_pci_find(segment: u32, bus: u32, devfn: u32) -> *mut c_void;
+    pub fn xenlend_pci_get(device: *mut c_void);
+    pub fn xenlend_pci_put(device: *mut c_void);
+    pub fn xenlend_pci_place(device: *mut c_void, number: u32, address: *mut u64, bytes: *mut u64) -> bool;
+    pub fn xenlend_pci_msix(device: *mut c_void, number: u32, msix: *mut Msix) -> c_int;
 }
