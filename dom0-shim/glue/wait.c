@@ -38,6 +38,19 @@ void xenlend_wait_wake(struct xenlend_wait *wait)
 	wake_up_all(&wait->queue);
 }
 
+/* As wait_event_killable_timeout(), but a freeze of the system leaves the task asleep, and does not wait for it. */
+static long xenlend_wait_killable(struct xenlend_wait *wait, unsigned long seen, long timeout)
+{
+	long __ret = timeout;
+
+	might_sleep();
+	if (!___wait_cond_timeout(READ_ONCE(wait->count) != seen))
+		__ret = ___wait_event(wait->queue, ___wait_cond_timeout(READ_ONCE(wait->count) != seen),
+				      (TASK_KILLABLE | TASK_FREEZABLE), 0, timeout,
+				      __ret = schedule_timeout(__ret));
+	return __ret;
+}
+
 int xenlend_wait_for(struct xenlend_wait *wait, unsigned long seen, u32 ms, int mode)
 {
 	long timeout = ms ? msecs_to_jiffies(ms) : MAX_SCHEDULE_TIMEOUT;
@@ -45,7 +58,7 @@ int xenlend_wait_for(struct xenlend_wait *wait, unsigned long seen, u32 ms, int 
 
 	switch (mode) {
 	case XENLEND_WAIT_KILLABLE:
-		left = wait_event_killable_timeout(wait->queue, READ_ONCE(wait->count) != seen, timeout);
+		left = xenlend_wait_killable(wait, seen, timeout);
 		break;
 	case XENLEND_WAIT_INTERRUPTIBLE:
 		left = wait_event_interruptible_timeout(wait->queue, READ_ONCE(wait->count) != seen,

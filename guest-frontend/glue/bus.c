@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The driver's place on xenbus. */
+#include <linux/device.h>
+#include <linux/iopoll.h>
 #include <linux/slab.h>
 #include <linux/wait.h>
 #include <xen/xen.h>
@@ -22,6 +24,23 @@ static void xenlend_bus_remove(struct xenbus_device *device)
 	xenlend_core_remove(device);
 }
 
+static int xenlend_bus_suspend(struct xenbus_device *device)
+{
+	xenlend_core_suspend(device);
+	return 0;
+}
+
+static void xenlend_bus_nodes_changed(struct xenbus_watch *watch, const char *path, const char *token)
+{
+	xenlend_core_nodes_changed();
+}
+
+/* Fires for every change below, once when it is made, and once when this guest has been restored. */
+static struct xenbus_watch xenlend_bus_nodes = {
+	.node = "device/xenlend",
+	.callback = xenlend_bus_nodes_changed,
+};
+
 static const struct xenbus_device_id xenlend_bus_ids[] = {
 	{ "xenlend" },
 	{ "" },
@@ -35,6 +54,7 @@ static struct xenbus_driver xenlend_bus_driver = {
 	.probe = xenlend_bus_probe,
 	.otherend_changed = xenlend_bus_changed,
 	.remove = xenlend_bus_remove,
+	.suspend = xenlend_bus_suspend,
 };
 
 /* Without an owner: a device alone does not keep the module loaded, descriptors and mappings do. */
@@ -50,10 +70,25 @@ void xenlend_bus_unregister(void)
 	xenbus_unregister_driver(&xenlend_bus_driver);
 }
 
+int xenlend_bus_watch(void)
+{
+	return register_xenbus_watch(&xenlend_bus_nodes);
+}
+
+void xenlend_bus_unwatch(void)
+{
+	unregister_xenbus_watch(&xenlend_bus_nodes);
+}
+
 /* This domain's own folder for what it has to tell. */
 int xenlend_bus_offer(u64 first_frame, u64 pages)
 {
 	return xenbus_printf(XBT_NIL, "data", "xenlend-aperture", "%#llx %llu", first_frame, pages);
+}
+
+bool xenlend_bus_is_offered(void)
+{
+	return xenbus_exists(XBT_NIL, "data", "xenlend-aperture");
 }
 
 void xenlend_bus_withdraw(void)
@@ -71,6 +106,22 @@ void xenlend_bus_forget(struct xenbus_device *device)
 	put_device(&device->dev);
 }
 
+u32 xenlend_bus_state(struct xenbus_device *device)
+{
+	return xenbus_read_driver_state(device->nodename);
+}
+
+bool xenlend_bus_is_lost(struct xenbus_device *device)
+{
+	return !READ_ONCE(device->otherend);
+}
+
+void xenlend_bus_rebind(struct xenbus_device *device)
+{
+	if (device_reprobe(&device->dev))
+		dev_warn(&device->dev, "cannot be bound anew\n");
+}
+
 u16 xenlend_bus_backend(struct xenbus_device *device)
 {
 	return device->otherend_id;
@@ -78,7 +129,7 @@ u16 xenlend_bus_backend(struct xenbus_device *device)
 
 int xenlend_bus_read(struct xenbus_device *device, const char *name, u64 *value)
 {
-	char *text = xenbus_read(XBT_NIL, device->otherend, name, NULL);
+	char *text = device->otherend ? xenbus_read(XBT_NIL, device->otherend, name, NULL) : ERR_PTR(-ENODEV);
 	int error;
 
 	if (IS_ERR(text))
@@ -118,17 +169,30 @@ static void xenlend_bus_wake(struct xenbus_watch *watch, const char *path, const
 	wake_up(&container_of(watch, struct xenlend_bus_wait, watch)->queue);
 }
 
-void xenlend_bus_await_backend(struct xenbus_device *device, u32 ms)
+static bool xenlend_bus_has_let_go(struct xenbus_device *device)
+{
+	return !device->otherend || xenlend_core_has_let_go(xenbus_read_driver_state(device->otherend));
+}
+
+bool xenlend_bus_await_backend(struct xenbus_device *device, u32 ms)
 {
 	char *node = kasprintf(GFP_KERNEL, "%s/state", device->otherend);
 	struct xenlend_bus_wait wait = { .watch = { .node = node, .callback = xenlend_bus_wake } };
 
 	init_waitqueue_head(&wait.queue);
-	if (node && !register_xenbus_watch(&wait.watch)) {
-		wait_event_timeout(wait.queue,
-				   xenlend_core_has_let_go(xenbus_read_driver_state(device->otherend)),
-				   msecs_to_jiffies(ms));
+	if (node && device->otherend && !register_xenbus_watch(&wait.watch)) {
+		wait_event_timeout(wait.queue, xenlend_bus_has_let_go(device), msecs_to_jiffies(ms));
 		unregister_xenbus_watch(&wait.watch);
 	}
 	kfree(node);
+	return xenlend_bus_has_let_go(device);
+}
+
+/* A suspend by Xen runs in the thread that calls watches: nobody else would be told. */
+bool xenlend_bus_poll_backend(struct xenbus_device *device, u32 ms)
+{
+	bool let_go;
+
+	return read_poll_timeout(xenlend_bus_has_let_go, let_go, let_go, 10 * USEC_PER_MSEC,
+				 ms * USEC_PER_MSEC, false, device) == 0;
 }

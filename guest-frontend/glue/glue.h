@@ -25,6 +25,7 @@ struct xenlend_fault {
 	u32 may_wait;			/* the locks may be let go of */
 	u32 is_retry;
 	u32 must_not_wait;		/* may be answered with "retry", but not wait */
+	u32 heeds_signals;		/* an instruction of the program: it is run again after any signal's handler */
 	u32 slot;			/* the touched page's place in its page table */
 };
 
@@ -67,6 +68,10 @@ int xenlend_core_probe(struct xenbus_device *device);
 void xenlend_core_backend_changed(struct xenbus_device *device, u32 state);
 bool xenlend_core_has_let_go(u32 state);
 void xenlend_core_remove(struct xenbus_device *device);
+/* All programs are frozen, and this guest may go on as another domain. */
+void xenlend_core_suspend(struct xenbus_device *device);
+/* Nodes of the device have changed, or this guest has another xenstore: in xenbus's own thread. */
+void xenlend_core_nodes_changed(void);
 
 /* --- module.c ------------------------------------------------------------- */
 
@@ -128,13 +133,23 @@ void xenlend_work_cancel(void);
 /* --- bus.c ---------------------------------------------------------------- */
 
 int xenlend_bus_register(void);
+/* From here on nodes that change are told of. */
+int xenlend_bus_watch(void);
+void xenlend_bus_unwatch(void);
 /* Tells dom0's tool where the aperture may be, or that it may not be there any more. */
 int xenlend_bus_offer(u64 first_frame, u64 pages);
+bool xenlend_bus_is_offered(void);
 void xenlend_bus_withdraw(void);
 void xenlend_bus_unregister(void);
 /* A counted reference, of a device that is bound or not. */
 void xenlend_bus_keep(struct xenbus_device *device);
 void xenlend_bus_forget(struct xenbus_device *device);
+/* Its own state, 0 if its nodes are not there. */
+u32 xenlend_bus_state(struct xenbus_device *device);
+/* Whether the bus could not tell where its backend is when it was resumed. In xenbus's own thread. */
+bool xenlend_bus_is_lost(struct xenbus_device *device);
+/* Unbinds it, and binds it as a new one. */
+void xenlend_bus_rebind(struct xenbus_device *device);
 /* From here on: of a device that is bound, but for xenlend_bus_switch(). */
 u16 xenlend_bus_backend(struct xenbus_device *device);
 /* A number among the backend's nodes. */
@@ -146,7 +161,8 @@ int xenlend_bus_switch(struct xenbus_device *device, u32 state);
 void xenlend_bus_fail(struct xenbus_device *device, int error, const char *text);
 /* Whether the device's own nodes are there. */
 bool xenlend_bus_exists(struct xenbus_device *device);
-/* Waits until the backend has let go, or so long. */
-void xenlend_bus_await_backend(struct xenbus_device *device, u32 ms);
+/* Waits until the backend has let go, or so long; the first not in xenbus's own thread. Whether it has. */
+bool xenlend_bus_await_backend(struct xenbus_device *device, u32 ms);
+bool xenlend_bus_poll_backend(struct xenbus_device *device, u32 ms);
 
 #endif

@@ -87,6 +87,8 @@ static u32 xenlend_mapping_touch(struct vm_fault *fault, bool huge)
 		.may_wait = retries && !stays,
 		.is_retry = !!(fault->flags & FAULT_FLAG_TRIED),
 		.must_not_wait = retries && stays,
+		.heeds_signals = (fault->flags & (FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE)) ==
+				 (FAULT_FLAG_USER | FAULT_FLAG_INTERRUPTIBLE),
 		.slot = pte_index(fault->address),
 	};
 

@@ -44,10 +44,15 @@ static int __init xenlend_front_init(void)
 	if (error)
 		goto mapping;
 	error = xenlend_bus_register();
+	if (error)
+		goto device;
+	error = xenlend_bus_watch();
 	if (!error) {
 		xenlend_core_loaded();
 		return 0;
 	}
+	xenlend_bus_unregister();
+device:
 	xenlend_device_unregister();
 mapping:
 	xenlend_mapping_exit();
@@ -58,6 +63,7 @@ core:
 
 static void __exit xenlend_front_exit(void)
 {
+	xenlend_bus_unwatch();
 	xenlend_bus_unregister();
 	xenlend_core_unloading();
 	xenlend_device_unregister();

@@ -106,6 +106,8 @@ pub const BOOTS: &[Boot] = &[
             show("lost_pages_are_zeros_or_a_bus_error", "frontend-loss.sh", &[]),
             show("a_program_chooses_how_a_lease_is_mapped", "frontend-types.sh", &[]),
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
+            show("a_guest_freezes_whoever_waits", "frontend-freeze.sh", &[]),
+            show("a_checkpoint_ends_mappings_and_leases_come_anew", "frontend-saved.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
             show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),
         ],

@@ -69,9 +69,23 @@ pub fn has_let_go(backend: u32) -> bool {
     !matches!(backend, INITIALISED..=CLOSING)
 }
 
+/// Whether a device has to be bound as a new one: the bus has lost its backend, since this guest was restored
+/// as a domain without the device's nodes, and now there are nodes that nobody has answered to.
+#[must_use]
+pub fn is_another(is_lost: bool, own_state: impl FnOnce() -> u32) -> bool {
+    is_lost && own_state() == INITIALISING
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_bound_anew_only_for_nodes_that_are_new() {
+        let bound: Vec<u32> = (0..9).filter(|state| is_another(true, || *state)).collect();
+        assert_eq!(bound, [INITIALISING]);
+        assert!((0..9).all(|state| !is_another(false, || state)), "its backend is known");
+    }
 
     #[test]
     fn every_state_of_the_backend_means_something_in_every_phase() {

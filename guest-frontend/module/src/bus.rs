@@ -55,6 +55,7 @@ pub fn probe(driver: &Driver, device: Device<'_>) -> Result<(), Errno> {
         return Err(EBUSY);
     }
     *bus = Bus { device: Some(device.keep()), ..Bus::default() };
+    *driver.bound.lock() = Some(device.keep());
     Ok(())
 }
 
@@ -107,15 +108,48 @@ pub fn remove(driver: &Driver, device: Device<'_>) {
     }
     let had_link = bus.running.is_some() || bus.parting.is_some();
     bus.part(driver);
-    if had_link && device.exists() {
+    // Nodes that came after a restore are for whoever is bound next.
+    let has_nodes = !device.is_lost() && device.exists();
+    if had_link && has_nodes {
         device.switch(bus::CLOSING);
         device.await_backend(PATIENCE_MS);
     }
     bus.free(driver);
-    if device.exists() {
+    if has_nodes {
         device.switch(bus::CLOSED);
     }
+    let _kept = driver.bound.lock().take();
     *bus = Bus::default();
+}
+
+/// Programs are frozen, and this guest may go on as another domain, with another broker or none: nothing of
+/// the link outlives that. If this domain goes on, the backend begins anew and a link is made as at first.
+pub fn suspend(driver: &Driver, device: Device<'_>) {
+    let mut bus = driver.bus.lock();
+    if !device.is(bus.device.as_ref()) {
+        return;
+    }
+    bus.part(driver);
+    if bus.parting.is_none() {
+        return;
+    }
+    device.switch(bus::CLOSING);
+    if device.poll_backend(PATIENCE_MS) {
+        bus.free(driver);
+        device.switch(bus::CLOSED);
+    } else if bus.phase != Phase::Failed {
+        bus.phase = Phase::Parting;
+    }
+}
+
+/// Nodes of a device have changed. One that was restored without nodes is bound anew when it has some: the bus
+/// itself takes it for one that it knows. In the thread that calls watches, for which whoever holds the bus's
+/// lock may wait.
+pub fn nodes_changed(driver: &Driver) {
+    let bound = driver.bound.lock().clone();
+    if let Some(device) = bound.filter(|device| bus::is_another(device.is_lost(), || device.state())) {
+        device.rebind();
+    }
 }
 
 impl Bus {

@@ -8,7 +8,6 @@ use xenlend_front_core::frontend::Frontend;
 use xenlend_front_core::prefault::MAX_PREFAULTS;
 
 use crate::bus::Bus;
-use crate::kernel_api::aperture::Reservation;
 use crate::kernel_api::bus::KeptDevice;
 use crate::kernel_api::grant::OwnedRing;
 use crate::kernel_api::lock::Mutex;
@@ -17,6 +16,7 @@ use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen, WaitQueue, Woken};
 use crate::kernel_api::{work, KernelMemory};
 use crate::link::Link;
+use crate::space::Space;
 
 /// The core over this kernel's memory.
 pub type Core = Frontend<OwnedRing, KernelMemory>;
@@ -36,10 +36,12 @@ pub struct Driver {
     /// The device on xenbus and what it holds.
     pub bus: Mutex<Bus>,
     state: Mutex<State>,
+    /// The device that is bound. Nothing is done under this lock.
+    pub bound: Mutex<Option<KeptDevice>>,
     wait: WaitQueue,
     next_descriptor: AtomicU64,
     /// Address space that is kept for an aperture.
-    pub space: Mutex<Option<Reservation>>,
+    pub space: Mutex<Option<Space>>,
     /// Without zaps: the newest sequence that would have been zapped.
     kept: AtomicU64,
 }
@@ -53,6 +55,7 @@ impl Driver {
         Some(Self {
             bus: Mutex::new(Bus::default())?,
             state: Mutex::new(state)?,
+            bound: Mutex::new(None)?,
             wait: WaitQueue::new()?,
             next_descriptor: AtomicU64::new(0),
             space: Mutex::new(None)?,

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Simple jobs: look at, write, fill, check.
 
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::FromRawFd as _;
+
 use anyhow::{bail, Context, Result};
 use clap::Args;
 use xenlend_touch::aperture::{parse_number, Aperture};
@@ -117,16 +121,45 @@ pub struct Read {
     offset: u64,
     #[arg(value_parser = parse_number)]
     bytes: u64,
+    /// Has the kernel copy it first, by write(2) to a file: the touch is the kernel's
+    #[arg(long)]
+    by_kernel: bool,
 }
 
 impl Read {
     pub fn run(&self, aperture: Aperture) -> Result<()> {
         let memory = aperture.map(self.offset, self.bytes)?;
-        let sum = (0..memory.bytes() / 8)
-            .fold(0_u64, |sum, index| sum.rotate_left(1).wrapping_add(memory.read_u64(index * 8)));
+        let add = |sum: u64, word: u64| sum.rotate_left(1).wrapping_add(word);
+        let sum = if self.by_kernel {
+            let copy = copy_by_kernel(&memory)?;
+            copy.chunks_exact(8).fold(0, |sum, word| add(sum, word.try_into().map_or(0, u64::from_ne_bytes)))
+        } else {
+            (0..memory.bytes() / 8).fold(0, |sum, index| add(sum, memory.read_u64(index * 8)))
+        };
         println!("bytes={} sum={sum:016x}", memory.bytes());
         Ok(())
     }
+}
+
+/// What the kernel writes to a file when it is given the memory.
+fn copy_by_kernel(memory: &Memory) -> Result<Vec<u8>> {
+    // SAFETY: the name ends with a zero; the descriptor is owned by nobody else.
+    let fd = unsafe { libc::memfd_create(c"copy".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error()).context("no file in memory");
+    }
+    // SAFETY: just made, and owned by nobody else.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    // SAFETY: the kernel reads so many bytes of the mapping, of which there is no reference.
+    let written = unsafe { libc::write(fd, memory.pointer(0, memory.bytes()).cast(), memory.bytes()) };
+    if written != memory.bytes() as isize {
+        return Err(std::io::Error::last_os_error())
+            .context(format!("the kernel has copied {written} bytes"));
+    }
+    let mut copy = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut copy)?;
+    Ok(copy)
 }
 
 #[derive(Args)]

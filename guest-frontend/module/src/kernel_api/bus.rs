@@ -40,6 +40,12 @@ impl Device<'_> {
         kept.is_some_and(|kept| kept.0 == self.device)
     }
 
+    /// Whether the bus does not know its backend: this guest has been restored without the device's nodes.
+    pub fn is_lost(self) -> bool {
+        // SAFETY: the device is bound.
+        unsafe { ffi::xenlend_bus_is_lost(self.device.as_ptr()) }
+    }
+
     /// The backend's domain.
     pub fn backend(self) -> u16 {
         // SAFETY: the device is bound.
@@ -83,10 +89,16 @@ impl Device<'_> {
         unsafe { ffi::xenlend_bus_exists(self.device.as_ptr()) }
     }
 
-    /// Waits until the backend has let go, or so long. Not in xenbus's own thread.
-    pub fn await_backend(self, ms: u32) {
+    /// Waits until the backend has let go, or so long. Whether it has. Not in xenbus's own thread.
+    pub fn await_backend(self, ms: u32) -> bool {
         // SAFETY: the device is bound; may sleep.
-        unsafe { ffi::xenlend_bus_await_backend(self.device.as_ptr(), ms) };
+        unsafe { ffi::xenlend_bus_await_backend(self.device.as_ptr(), ms) }
+    }
+
+    /// As [`Self::await_backend`], in any thread: looks again and again.
+    pub fn poll_backend(self, ms: u32) -> bool {
+        // SAFETY: as above.
+        unsafe { ffi::xenlend_bus_poll_backend(self.device.as_ptr(), ms) }
     }
 }
 
@@ -103,6 +115,26 @@ impl KeptDevice {
     pub fn switch(&self, state: u32) {
         // SAFETY: the device exists as long as `self`; only its own name is used.
         let _ = unsafe { ffi::xenlend_bus_switch(self.0.as_ptr(), state) };
+    }
+}
+
+impl KeptDevice {
+    /// Its own state among its nodes; 0 if they are not there.
+    pub fn state(&self) -> u32 {
+        // SAFETY: the device exists as long as `self`; only its own name is used.
+        unsafe { ffi::xenlend_bus_state(self.0.as_ptr()) }
+    }
+
+    /// Whether the bus does not know its backend, though it is bound.
+    pub fn is_lost(&self) -> bool {
+        // SAFETY: reads one pointer of the device, which exists as long as `self`.
+        unsafe { ffi::xenlend_bus_is_lost(self.0.as_ptr()) }
+    }
+
+    /// Unbinds it if it is bound, and binds it as a new one. Not under a lock that the bus's calls take.
+    pub fn rebind(&self) {
+        // SAFETY: the device exists as long as `self`; the bus has a lock of its own for this.
+        unsafe { ffi::xenlend_bus_rebind(self.0.as_ptr()) };
     }
 }
 
@@ -128,6 +160,12 @@ pub fn offer(first_frame: u64, pages: u64) -> Result<(), Errno> {
         0 => Ok(()),
         error => Err(Errno::from_kernel(error)),
     }
+}
+
+/// Whether it has been told.
+pub fn is_offered() -> bool {
+    // SAFETY: may sleep; looks for a node of this domain.
+    unsafe { ffi::xenlend_bus_is_offered() }
 }
 
 /// Takes that back.

@@ -168,3 +168,15 @@ unsafe extern "C" fn xenlend_core_remove(device: *mut c_void) {
     // SAFETY: as above: it is unbound when this has returned.
     unsafe { Device::with(device, |device| bus::remove(driver(), device)) };
 }
+
+#[no_mangle]
+unsafe extern "C" fn xenlend_core_suspend(device: *mut c_void) {
+    // SAFETY: the bus keeps the device bound during this call.
+    unsafe { Device::with(device, |device| bus::suspend(driver(), device)) };
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_nodes_changed() {
+    space::offer_again(driver());
+    bus::nodes_changed(driver());
+}

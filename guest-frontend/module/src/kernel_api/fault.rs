@@ -78,6 +78,11 @@ impl<'a> Fault<'a> {
         self.raw.is_retry != 0
     }
 
+    /// Whether the touch is an instruction of the program: after a signal's handler it is run again.
+    pub fn heeds_signals(&self) -> bool {
+        self.raw.heeds_signals != 0
+    }
+
     /// Whether it may be answered with [`Self::retry`]: "retry", without having waited.
     pub fn must_not_wait(&self) -> bool {
         self.raw.must_not_wait != 0

@@ -16,6 +16,7 @@ pub struct RawFault {
     pub may_wait: u32,
     pub is_retry: u32,
     pub must_not_wait: u32,
+    pub heeds_signals: u32,
     pub slot: u32,
 }
 
@@ -60,14 +61,19 @@ extern "C" {
     pub fn xenlend_work_cancel();
 
     pub fn xenlend_bus_offer(first_frame: u64, pages: u64) -> c_int;
+    pub fn xenlend_bus_is_offered() -> bool;
     pub fn xenlend_bus_withdraw();
     pub fn xenlend_bus_keep(device: *mut c_void);
     pub fn xenlend_bus_forget(device: *mut c_void);
+    pub fn xenlend_bus_state(device: *mut c_void) -> u32;
+    pub fn xenlend_bus_is_lost(device: *mut c_void) -> bool;
+    pub fn xenlend_bus_rebind(device: *mut c_void);
     pub fn xenlend_bus_backend(device: *mut c_void) -> u16;
     pub fn xenlend_bus_read(device: *mut c_void, name: *const c_char, value: *mut u64) -> c_int;
     pub fn xenlend_bus_write(device: *mut c_void, name: *const c_char, value: u64, hex: bool) -> c_int;
     pub fn xenlend_bus_switch(device: *mut c_void, state: u32) -> c_int;
     pub fn xenlend_bus_fail(device: *mut c_void, error: c_int, text: *const c_char);
     pub fn xenlend_bus_exists(device: *mut c_void) -> bool;
-    pub fn xenlend_bus_await_backend(device: *mut c_void, ms: u32);
+    pub fn xenlend_bus_await_backend(device: *mut c_void, ms: u32) -> bool;
+    pub fn xenlend_bus_poll_backend(device: *mut c_void, ms: u32) -> bool;
 }
