@@ -68,6 +68,28 @@ fn neighbours_come_along_inside_block_lease_and_mapping() {
     assert_eq!(bench.touch(serial, 530), Answer::Insert(Pages { first: 520, end: 531 }));
 }
 
+#[test]
+fn a_touch_stays_inside_its_lease_and_its_mapping() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 40, LossPolicy::Zeros);
+    let next = LeaseId { index: 4, ..id };
+    bench.say(lease(next, 40, 2000, LossPolicy::Zeros));
+    bench.say(present(id, 0, 40));
+    bench.say(present(next, 40, 2000));
+    assert_eq!(
+        bench.touch(serial, 30),
+        Answer::Insert(Pages { first: 0, end: 40 }),
+        "the block has both leases"
+    );
+    assert_eq!(bench.touch(serial, 41), Answer::Bus, "another lease's page");
+    let mapping = Pages { first: 0, end: 4 };
+    assert_eq!(bench.driver.touch(&Touch { serial, page: 5, mapping }, false), Answer::Bus, "not mapped");
+    let mapping = Pages { first: 0, end: 2040 };
+    let serial = bench.serial_of(next);
+    let mut huge = |page| bench.driver.touch(&Touch { serial, page, mapping }, true);
+    assert_eq!(huge(50), Answer::Smaller, "a part of the 2 MiB is another lease's");
+    assert_eq!(huge(600), Answer::InsertHuge(512));
+}
+
 /// A program may map the aperture at any address: what is one block of it can be in two page tables.
 #[test]
 fn neighbours_come_along_only_inside_the_page_table_of_the_touch() {
@@ -180,6 +202,16 @@ fn the_same_ids_on_a_new_link_are_other_leases() {
 }
 
 #[test]
+fn programs_are_told_of_a_loss() {
+    let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    let before = bench.driver.cursor();
+    bench.say(lost(id, 2, 3));
+    let (event, _) = bench.driver.next_event(9, before).expect("an event");
+    assert_eq!((event.kind, event.value), (events::LOST, serial));
+    assert_eq!((event.offset, event.bytes), (2 * 4096, 3 * 4096));
+}
+
+#[test]
 fn a_lost_page_reads_as_zeros_or_faults_as_the_lease_says() {
     let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.touch(serial, 1);
@@ -203,7 +235,9 @@ fn a_lost_page_reads_as_zeros_or_faults_as_the_lease_says() {
 fn an_unavailable_page_is_left_to_the_access() {
     let (mut bench, id, serial) = Bench::with_lease(3, 0, 64, LossPolicy::Fault);
     bench.touch(serial, 1);
+    bench.driver.take_effects();
     bench.say(unavailable(id, 1, 1));
+    assert!(bench.driver.take_effects().wake, "whoever waits for it goes on");
     assert_eq!(bench.touch(serial, 1), Answer::Insert(Pages { first: 1, end: 2 }));
     assert_eq!(bench.driver.counters().unavailable, 1);
 }

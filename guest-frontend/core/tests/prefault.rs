@@ -238,6 +238,23 @@ fn requests_are_bounded_for_one_and_for_all() {
 }
 
 #[test]
+fn a_descriptor_that_is_closed_takes_no_other_requests_with_it() {
+    let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    bench.driver.release(OWNER + 1);
+    bench.say(present(id, 0, 64));
+    assert_eq!(completion(&mut bench).status, PRESENT);
+}
+
+#[test]
+fn a_link_that_is_taken_away_ends_every_request() {
+    let (mut bench, ..) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
+    bench.driver.prefault(OWNER, 1, Pages { first: 0, end: 64 }).unwrap();
+    assert!(bench.driver.disconnect().is_some());
+    assert_eq!(completion(&mut bench).status, ENDED);
+}
+
+#[test]
 fn completions_go_to_whoever_asked() {
     let (mut bench, id, _) = Bench::with_lease(3, 0, 64, LossPolicy::Zeros);
     bench.say(present(id, 0, 64));
