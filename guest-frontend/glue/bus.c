@@ -111,9 +111,25 @@ u32 xenlend_bus_state(struct xenbus_device *device)
 	return xenbus_read_driver_state(device->nodename);
 }
 
-bool xenlend_bus_is_lost(struct xenbus_device *device)
+/* Of a device that is bound. */
+char *xenlend_bus_otherend(struct xenbus_device *device)
 {
-	return !READ_ONCE(device->otherend);
+	return kstrdup(device->otherend, GFP_KERNEL);
+}
+
+void xenlend_bus_free_otherend(char *otherend)
+{
+	kfree(otherend);
+}
+
+bool xenlend_bus_names_another(struct xenbus_device *device, const char *otherend)
+{
+	char *backend = xenbus_read(XBT_NIL, device->nodename, "backend", NULL);
+	bool is_another = !IS_ERR(backend) && strcmp(backend, otherend);
+
+	if (!IS_ERR(backend))
+		kfree(backend);
+	return is_another;
 }
 
 void xenlend_bus_rebind(struct xenbus_device *device)

@@ -146,8 +146,11 @@ void xenlend_bus_keep(struct xenbus_device *device);
 void xenlend_bus_forget(struct xenbus_device *device);
 /* Its own state, 0 if its nodes are not there. */
 u32 xenlend_bus_state(struct xenbus_device *device);
-/* Whether the bus could not tell where its backend is when it was resumed. In xenbus's own thread. */
-bool xenlend_bus_is_lost(struct xenbus_device *device);
+/* Where its backend is, of a device that is bound. Or NULL; to be freed. */
+char *xenlend_bus_otherend(struct xenbus_device *device);
+void xenlend_bus_free_otherend(char *otherend);
+/* Whether its nodes are there, and name another backend. */
+bool xenlend_bus_names_another(struct xenbus_device *device, const char *otherend);
 /* Unbinds it, and binds it as a new one. */
 void xenlend_bus_rebind(struct xenbus_device *device);
 /* From here on: of a device that is bound, but for xenlend_bus_switch(). */

@@ -108,7 +108,9 @@ pub const BOOTS: &[Boot] = &[
             show("only_the_task_that_waits_stands_still", "frontend-wait.sh", &[]),
             show("a_guest_freezes_whoever_waits", "frontend-freeze.sh", &[]),
             show("a_checkpoint_ends_mappings_and_leases_come_anew", "frontend-saved.sh", &[]),
+            show("a_restored_guest_is_lent_to_again", "frontend-restored.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
+            show("a_broker_is_replaced_while_the_guest_is_paused", "frontend-replaced.sh", &[]),
             show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),
         ],
         ..PLAIN

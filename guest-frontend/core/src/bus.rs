@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The driver's part in the state machine of xenbus.
 
+/// `enum xenbus_state`: there is no such node.
+pub const UNKNOWN: u32 = 0;
 /// `enum xenbus_state`
 pub const INITIALISING: u32 = 1;
 /// `enum xenbus_state`
@@ -69,11 +71,11 @@ pub fn has_let_go(backend: u32) -> bool {
     !matches!(backend, INITIALISED..=CLOSING)
 }
 
-/// Whether a device has to be bound as a new one: the bus has lost its backend, since this guest was restored
-/// as a domain without the device's nodes, and now there are nodes that nobody has answered to.
+/// Whether a device has to be bound as a new one: its nodes name another backend than the bus knows, and they are
+/// complete, since their state is written last.
 #[must_use]
-pub fn is_another(is_lost: bool, own_state: impl FnOnce() -> u32) -> bool {
-    is_lost && own_state() == INITIALISING
+pub fn is_another(is_replaced: bool, own_state: impl FnOnce() -> u32) -> bool {
+    is_replaced && own_state() != UNKNOWN
 }
 
 #[cfg(test)]
@@ -81,10 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_bound_anew_only_for_nodes_that_are_new() {
+    fn a_device_is_bound_anew_when_the_nodes_of_another_are_complete() {
+        // Whatever this driver has written into them before it noticed.
         let bound: Vec<u32> = (0..9).filter(|state| is_another(true, || *state)).collect();
-        assert_eq!(bound, [INITIALISING]);
-        assert!((0..9).all(|state| !is_another(false, || state)), "its backend is known");
+        assert_eq!(bound, (1..9).collect::<Vec<_>>());
+        assert!((0..9).all(|state| !is_another(false, || state)), "they name its backend");
     }
 
     #[test]

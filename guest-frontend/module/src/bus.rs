@@ -54,8 +54,12 @@ pub fn probe(driver: &Driver, device: Device<'_>) -> Result<(), Errno> {
     if bus.device.is_some() {
         return Err(EBUSY);
     }
+    let bound = device.bound().and_then(Shared::new).ok_or(ENOMEM)?;
+    *driver.bound.lock() = Some(bound);
     *bus = Bus { device: Some(device.keep()), ..Bus::default() };
-    *driver.bound.lock() = Some(device.keep());
+    // The bus remembers what this driver has said in an earlier life of the device, which may even be what stands in
+    // the nodes of this one. The backend begins anew with whoever says this.
+    device.switch(bus::INITIALISING);
     Ok(())
 }
 
@@ -108,8 +112,9 @@ pub fn remove(driver: &Driver, device: Device<'_>) {
     }
     let had_link = bus.running.is_some() || bus.parting.is_some();
     bus.part(driver);
-    // Nodes that came after a restore are for whoever is bound next.
-    let has_nodes = !device.is_lost() && device.exists();
+    let bound = driver.bound.lock().take();
+    // The nodes of another device in its place are for whoever is bound next.
+    let has_nodes = device.exists() && !bound.is_some_and(|bound| bound.is_replaced());
     if had_link && has_nodes {
         device.switch(bus::CLOSING);
         device.await_backend(PATIENCE_MS);
@@ -118,7 +123,6 @@ pub fn remove(driver: &Driver, device: Device<'_>) {
     if has_nodes {
         device.switch(bus::CLOSED);
     }
-    let _kept = driver.bound.lock().take();
     *bus = Bus::default();
 }
 
@@ -142,13 +146,16 @@ pub fn suspend(driver: &Driver, device: Device<'_>) {
     }
 }
 
-/// Nodes of a device have changed. One that was restored without nodes is bound anew when it has some: the bus
-/// itself takes it for one that it knows. In the thread that calls watches, for which whoever holds the bus's
-/// lock may wait.
+/// Nodes of a device have changed. If they are those of another device in its place, it is bound anew: the bus itself
+/// takes it for the one that it knows. That happens when this guest was restored as another domain, and when dom0 has
+/// taken one device away and added another before the bus has looked. In the thread that calls watches, for which
+/// whoever holds the bus's lock may wait.
 pub fn nodes_changed(driver: &Driver) {
     let bound = driver.bound.lock().clone();
-    if let Some(device) = bound.filter(|device| bus::is_another(device.is_lost(), || device.state())) {
-        device.rebind();
+    let another = bound.filter(|bound| bus::is_another(bound.is_replaced(), || bound.device.state()));
+    if let Some(bound) = another {
+        log_information!("another device in the same place");
+        bound.device.rebind();
     }
 }
 

@@ -8,7 +8,7 @@ use xenlend_front_core::frontend::Frontend;
 use xenlend_front_core::prefault::MAX_PREFAULTS;
 
 use crate::bus::Bus;
-use crate::kernel_api::bus::KeptDevice;
+use crate::kernel_api::bus::{BoundDevice, KeptDevice};
 use crate::kernel_api::grant::OwnedRing;
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
@@ -37,7 +37,7 @@ pub struct Driver {
     pub bus: Mutex<Bus>,
     state: Mutex<State>,
     /// The device that is bound. Nothing is done under this lock.
-    pub bound: Mutex<Option<KeptDevice>>,
+    pub bound: Mutex<Option<Shared<BoundDevice>>>,
     wait: WaitQueue,
     next_descriptor: AtomicU64,
     /// Address space that is kept for an aperture.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A device on xenbus.
 
-use core::ffi::{c_int, c_void, CStr};
+use core::ffi::{c_char, c_int, c_void, CStr};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -40,10 +40,11 @@ impl Device<'_> {
         kept.is_some_and(|kept| kept.0 == self.device)
     }
 
-    /// Whether the bus does not know its backend: this guest has been restored without the device's nodes.
-    pub fn is_lost(self) -> bool {
-        // SAFETY: the device is bound.
-        unsafe { ffi::xenlend_bus_is_lost(self.device.as_ptr()) }
+    /// A reference with the place of its backend; `None` if memory is short.
+    pub fn bound(self) -> Option<BoundDevice> {
+        // SAFETY: the device is bound, so the bus knows its backend.
+        let otherend = NonNull::new(unsafe { ffi::xenlend_bus_otherend(self.device.as_ptr()) })?;
+        Some(BoundDevice { device: self.keep(), otherend })
     }
 
     /// The backend's domain.
@@ -125,16 +126,37 @@ impl KeptDevice {
         unsafe { ffi::xenlend_bus_state(self.0.as_ptr()) }
     }
 
-    /// Whether the bus does not know its backend, though it is bound.
-    pub fn is_lost(&self) -> bool {
-        // SAFETY: reads one pointer of the device, which exists as long as `self`.
-        unsafe { ffi::xenlend_bus_is_lost(self.0.as_ptr()) }
-    }
-
     /// Unbinds it if it is bound, and binds it as a new one. Not under a lock that the bus's calls take.
     pub fn rebind(&self) {
         // SAFETY: the device exists as long as `self`; the bus has a lock of its own for this.
         unsafe { ffi::xenlend_bus_rebind(self.0.as_ptr()) };
+    }
+}
+
+/// A device, and where its backend was when it was bound.
+pub struct BoundDevice {
+    /// The device.
+    pub device: KeptDevice,
+    otherend: NonNull<c_char>,
+}
+
+// SAFETY: the text is never changed, and freed by whoever drops `self`, in any task.
+unsafe impl Send for BoundDevice {}
+// SAFETY: as above.
+unsafe impl Sync for BoundDevice {}
+
+impl BoundDevice {
+    /// Whether the device's nodes name another backend now: they are those of another device in its place.
+    pub fn is_replaced(&self) -> bool {
+        // SAFETY: the device exists as long as `self`, only its own name is used; the text ends with a zero.
+        unsafe { ffi::xenlend_bus_names_another(self.device.0.as_ptr(), self.otherend.as_ptr()) }
+    }
+}
+
+impl Drop for BoundDevice {
+    fn drop(&mut self) {
+        // SAFETY: it came from `xenlend_bus_otherend` and nobody else has it.
+        unsafe { ffi::xenlend_bus_free_otherend(self.otherend.as_ptr()) };
     }
 }
 

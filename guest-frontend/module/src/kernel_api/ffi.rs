@@ -66,7 +66,9 @@ extern "C" {
     pub fn xenlend_bus_keep(device: *mut c_void);
     pub fn xenlend_bus_forget(device: *mut c_void);
     pub fn xenlend_bus_state(device: *mut c_void) -> u32;
-    pub fn xenlend_bus_is_lost(device: *mut c_void) -> bool;
+    pub fn xenlend_bus_otherend(device: *mut c_void) -> *mut c_char;
+    pub fn xenlend_bus_free_otherend(otherend: *mut c_char);
+    pub fn xenlend_bus_names_another(device: *mut c_void, otherend: *const c_char) -> bool;
     pub fn xenlend_bus_rebind(device: *mut c_void);
     pub fn xenlend_bus_backend(device: *mut c_void) -> u16;
     pub fn xenlend_bus_read(device: *mut c_void, name: *const c_char, value: *mut u64) -> c_int;
