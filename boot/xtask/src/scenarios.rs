@@ -32,7 +32,7 @@ pub const BOOTS: &[Boot] = &[
     // The tool, and what others may do to it: a guest that claims too much, a stranger of a broker's name.
     Boot {
         name: "tool",
-        open: Some("two of its scenarios have not passed yet"),
+        open: Some("the last steps of the saved guest have not passed yet"),
         on_lend: Some("tool@lend"),
         broker: false,
         timeout_s: 900,
