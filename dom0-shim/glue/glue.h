@@ -38,6 +38,10 @@ void xenlend_core_wait(void *errand);
 void xenlend_core_put_link(void *link);
 /* A driver comes to a device or leaves it, or the device goes: before that and after it. May sleep. */
 void xenlend_core_device_changes(struct xenlend_pci_device *device);
+/* Programs are about to be frozen, and devices to sleep: afterwards nothing is lent. An error forbids it. */
+int xenlend_core_sleep(void);
+/* They run again, or were not frozen after all. */
+void xenlend_core_wake_up(void);
 
 /* --- module.c ------------------------------------------------------------- */
 
@@ -45,6 +49,11 @@ void xenlend_module_get(void);
 void xenlend_module_put(void);
 /* Test control: frames are added without pausing the borrower. */
 bool xenlend_module_adds_unpaused(void);
+
+/* --- power.c -------------------------------------------------------------- */
+
+int xenlend_power_listen(void);
+void xenlend_power_end(void);
 
 /* --- clock.c -------------------------------------------------------------- */
 

@@ -34,11 +34,16 @@ static int __init xenlend_init(void)
 	error = xenlend_pci_watch();
 	if (error)
 		goto exit_core;
-	error = xenlend_device_register();
+	error = xenlend_power_listen();
 	if (error)
 		goto unwatch;
+	error = xenlend_device_register();
+	if (error)
+		goto end_power;
 	return 0;
 
+end_power:
+	xenlend_power_end();
 unwatch:
 	xenlend_pci_unwatch();
 exit_core:
@@ -49,6 +54,7 @@ exit_core:
 static void __exit xenlend_exit(void)
 {
 	xenlend_device_unregister();
+	xenlend_power_end();
 	xenlend_pci_unwatch();
 	xenlend_core_exit();
 }

@@ -111,6 +111,7 @@ pub const BOOTS: &[Boot] = &[
             show("a_restored_guest_is_lent_to_again", "frontend-restored.sh", &[]),
             show("the_driver_survives_its_broker", "frontend-restart.sh", &[]),
             show("a_broker_is_replaced_while_the_guest_is_paused", "frontend-replaced.sh", &[]),
+            show("dom0_suspends_and_its_leases_come_back", "suspend.sh", &[]),
             show("a_guest_that_reserves_nothing_reboots_and_borrows_again", "frontend-reboot.sh", &[]),
         ],
         ..PLAIN

@@ -271,6 +271,18 @@ pub fn end_regions(
     });
 }
 
+/// Revokes whatever is lent; the regions stay.
+pub fn revoke_all(link: &Link) {
+    for_each_lease(link, None, |lease, _| {
+        let pages = link.locked(|state| {
+            state.core.region(lease).map(|region| Pages { lease, first: region.first, count: region.count })
+        });
+        if let Some(pages) = pages {
+            revoke::revoke(link, &pages);
+        }
+    });
+}
+
 fn for_each_lease(link: &Link, owner: Option<u32>, mut act: impl FnMut(LeaseId, Phase)) {
     let mut from = 0;
     while let Some((lease, phase)) = link.locked(|state| next_lease(state, owner, from)) {

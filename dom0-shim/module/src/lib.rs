@@ -22,6 +22,7 @@ mod links;
 mod lookup;
 mod page_in;
 mod permissions;
+mod power;
 mod revoke;
 mod structure;
 mod visits;

@@ -37,6 +37,8 @@ pub struct State {
     pub objects: KernelSlice<Option<RegionObject>>,
     /// The lease that the worker is in the address space of.
     pub worker_in: Option<LeaseId>,
+    /// The worker is at something for the borrower, which may touch memory of a process.
+    pub worker_is_busy: bool,
     /// The thread that waits in each region, by slot.
     pub waiters: KernelSlice<Option<Waiter>>,
     /// The worker has to end.
@@ -123,8 +125,15 @@ impl Link {
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
         let waiters = KernelSlice::new(MAX_REGIONS, || None)?;
-        let state =
-            State { core: parts.core, objects, worker_in: None, waiters, stopping: false, activity: 0 };
+        let state = State {
+            core: parts.core,
+            objects,
+            worker_in: None,
+            worker_is_busy: false,
+            waiters,
+            stopping: false,
+            activity: 0,
+        };
         Some(Self {
             borrower: parts.borrower,
             broker: parts.broker,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table of links.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use heapless::Vec;
 
@@ -17,12 +17,18 @@ const MAX_LINKS: usize = 128;
 pub struct Links {
     links: Mutex<Vec<Shared<Link>, MAX_LINKS>>,
     next_descriptor: AtomicU32,
+    /// The machine is about to sleep: new links are held too. Changed with the table locked.
+    held: AtomicBool,
 }
 
 impl Links {
     /// An empty table; `None` if memory is short.
     pub fn new() -> Option<Self> {
-        Some(Self { links: Mutex::new(Vec::new())?, next_descriptor: AtomicU32::new(0) })
+        Some(Self {
+            links: Mutex::new(Vec::new())?,
+            next_descriptor: AtomicU32::new(0),
+            held: AtomicBool::new(false),
+        })
     }
 
     /// A number for a new descriptor.
@@ -55,8 +61,20 @@ impl Links {
             return Err(ENOSPC);
         }
         let link = make()?;
+        if self.held.load(Ordering::Relaxed) {
+            link.locked(|state| state.core.hold());
+        }
         links.push(link.clone()).map_err(|_| ENOSPC)?;
         Ok(link)
+    }
+
+    /// Holds all links, also those to come, or releases all.
+    pub fn hold(&self, held: bool) {
+        let links = self.links.lock();
+        self.held.store(held, Ordering::Relaxed);
+        for link in links.iter() {
+            link.locked(|state| if held { state.core.hold() } else { state.core.release() });
+        }
     }
 
     /// Takes a link out.

@@ -83,18 +83,24 @@ pub fn work(link: &Shared<Link>) {
 fn next(link: &Link, scratch: &mut Scratch) -> Next {
     link.locked(|state| {
         Link::drain(state);
+        // Whoever holds the link waits for this.
+        if core::mem::take(&mut state.worker_is_busy) && state.core.is_held() {
+            state.core.wake();
+        }
         if state.stopping {
             return Next::Stop;
         }
         if let Some(reason) = state.core.needs_force() {
             return Next::Force(state.core.cause(reason));
         }
-        scratch.request = state.core.pop_request();
+        scratch.request = state.core.next_request();
         if scratch.request.is_some() {
+            state.worker_is_busy = true;
             return Next::Serve;
         }
         // A vCPU that stands still goes before a task that sleeps.
         if let Some(want) = state.core.next_want() {
+            state.worker_is_busy = true;
             return Next::Want(want);
         }
         state.core.next_to_ask_again().map_or_else(|| Next::Wait(link.seen()), Next::AskAgain)

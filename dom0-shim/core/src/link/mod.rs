@@ -11,6 +11,7 @@
 mod force;
 mod frontend;
 mod haste;
+mod hold;
 mod lease;
 mod messages;
 mod page_in;
@@ -141,6 +142,8 @@ pub struct Link<R, S: Storage> {
     forced_position: u32,
     /// Those who want to end something, and wait for whoever makes a call.
     enders: haste::Enders,
+    /// Nothing is made present.
+    held: bool,
     /// Forced revocations that have ended.
     force_epoch: u32,
     /// Answers about leases that are still to come though their regions were taken out.
@@ -179,6 +182,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             revocations: Histogram::new(tables.histogram),
             forced_position: 0,
             enders: haste::Enders::default(),
+            held: false,
             force_epoch: 0,
             abandoned_answers: 0,
             version: 0,

@@ -113,7 +113,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     /// # Errors
     /// If nothing can be made present there now.
     pub fn begin_page_in(&mut self, lease: LeaseId, page: AperturePage) -> Result<PageIn, PageInRefusal> {
-        if !self.is_lending() {
+        if !self.may_add() {
             return Err(PageInRefusal::NotLending);
         }
         let region = self.regions.get(lease).ok_or(PageInRefusal::Gone)?;
@@ -144,7 +144,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
     pub fn restart_page_in(&mut self, page_in: &PageIn) -> bool {
         let region = self.regions.get(page_in.lease);
         let active = region.is_some_and(|region| region.phase == Phase::Active && !region.is_lost);
-        let goes_on = active && self.is_lending();
+        let goes_on = active && self.may_add();
         if goes_on {
             self.in_flight.restart(page_in.id);
         }
@@ -195,7 +195,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         extents: &Extents,
         completion: Option<&Completion>,
     ) -> Posted {
-        if !self.is_lending() || self.present.is_some() {
+        if !self.may_add() || self.present.is_some() {
             return Posted::Over;
         }
         if !self.in_flight.is_current(page_in.id) {

@@ -112,8 +112,11 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.wants.unanswered.push_back(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
-    /// What to do for the oldest want, if there is one.
+    /// What to do for the oldest want, if there is one that may be worked on now.
     pub fn next_want(&mut self) -> Option<NextWant> {
+        if self.is_held() {
+            return None;
+        }
         let is_lending = self.is_lending();
         let completes_accesses = self.config.kind.completes_accesses();
         let want = self.wants.unanswered.front_mut()?;

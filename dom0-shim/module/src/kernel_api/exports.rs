@@ -16,7 +16,7 @@ use crate::errno::ENOMEM;
 use crate::link::Link;
 use crate::links::Links;
 use crate::waiter::Errand;
-use crate::{bars, revoke, worker};
+use crate::{bars, power, revoke, worker};
 
 static LINKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -27,7 +27,8 @@ impl Core {
     /// Set before the device exists and devices are watched, freed after both have ended.
     pub fn links() -> &'static Links {
         // SAFETY: `xenlend_core_init` has set it and `xenlend_core_exit` has not run: whoever
-        // asks runs for an open descriptor, which keeps the module loaded, or is told of a PCI device.
+        // asks runs for an open descriptor, which keeps the module loaded, or is told of a PCI device or of a
+        // suspend, of which C hears between the two only.
         unsafe { Shared::<Links>::borrow_raw(LINKS.load(Ordering::Acquire)) }
     }
 }
@@ -45,6 +46,16 @@ extern "C" fn xenlend_core_exit() {
     // SAFETY: set by `xenlend_core_init`; the device is gone and every link keeps the module
     // loaded, so nobody asks any more.
     drop(unsafe { Shared::<Links>::from_raw(links) });
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_sleep() -> c_int {
+    power::sleep(Core::links()).map_or_else(|error| error.to_kernel() as c_int, |()| 0)
+}
+
+#[no_mangle]
+extern "C" fn xenlend_core_wake_up() {
+    power::wake_up(Core::links());
 }
 
 #[no_mangle]
