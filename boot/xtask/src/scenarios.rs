@@ -32,7 +32,7 @@ pub const BOOTS: &[Boot] = &[
     // The tool, and what others may do to it: a guest that claims too much, a stranger of a broker's name.
     Boot {
         name: "tool",
-        open: Some("the last steps of the saved guest have not passed yet"),
+        open: Some("has not been run on lend-aware Xen yet"),
         on_lend: Some("tool@lend"),
         broker: false,
         timeout_s: 900,
