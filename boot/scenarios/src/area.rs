@@ -70,8 +70,8 @@ impl Area {
     }
 
     /// Pages of the driver that owns its frames.
-    pub fn own_frames(pages: usize, contiguous: bool) -> Result<Self> {
-        let frames = OwnFrames::create(u32::try_from(pages)?, contiguous)?;
+    pub fn own_frames(pages: usize, contiguous: bool, notify_writes: bool) -> Result<Self> {
+        let frames = OwnFrames::create(u32::try_from(pages)?, contiguous, notify_writes)?;
         Self::new(pages * PAGE_BYTES, Source::OwnFrames(frames))
     }
 

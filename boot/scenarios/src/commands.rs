@@ -72,6 +72,9 @@ enum Kind {
         pages: usize,
         #[arg(long)]
         contiguous: bool,
+        /// The first fault makes a page readable, and a second one writable
+        #[arg(long)]
+        notify_writes: bool,
     },
     /// A file, or a device's BAR
     File {
@@ -292,7 +295,9 @@ fn make(kind: Kind) -> Result<Area> {
         Kind::Anonymous { bytes } => Area::anonymous(bytes),
         Kind::Memfd { bytes } => Area::memory_file(bytes),
         Kind::Dumb { driver, count, display } => Area::dumb(&driver, count, display),
-        Kind::Own { pages, contiguous } => Area::own_frames(pages, contiguous),
+        Kind::Own { pages, contiguous, notify_writes } => {
+            Area::own_frames(pages, contiguous, notify_writes)
+        }
         Kind::File { path, bytes, offset, read_only } => Area::file(&path, offset, bytes, read_only),
         Kind::Unanswered { bytes } => Area::unanswered(bytes),
         Kind::Foreign { domain, gfn } => Area::foreign(domain, gfn),

@@ -46,15 +46,16 @@ const VERIFY: libc::c_ulong = number(2, 0x43, size_of::<Verified>());
 pub struct OwnFrames(File);
 
 impl OwnFrames {
-    /// Makes an object of so many pages; `contiguous` ones come and go 2 MiB at a time.
-    pub fn create(pages: u32, contiguous: bool) -> Result<Self> {
+    /// Makes an object of so many pages; `contiguous` ones come and go 2 MiB at a time. With `notify_writes`
+    /// the first fault makes a page readable only, and a second one writable.
+    pub fn create(pages: u32, contiguous: bool, notify_writes: bool) -> Result<Self> {
         let file = File::options()
             .read(true)
             .write(true)
             .open("/dev/ownframes")
             .context("/dev/ownframes (is the module loaded?)")?;
         let this = Self(file);
-        this.call(CREATE, Pair { first: pages, second: u32::from(contiguous) }, "OWNFRAMES_CREATE")?;
+        this.call(CREATE, Pair { first: pages, second: u32::from(contiguous) | u32::from(notify_writes) << 1 }, "OWNFRAMES_CREATE")?;
         Ok(this)
     }
 

@@ -74,6 +74,7 @@ pub const BOOTS: &[Boot] = &[
             show("no_stale_access_to_frames_of_a_driver", "stale-own.sh", &["2000"]),
             show("no_stale_access_to_holes_in_a_memfd", "stale-holes.sh", &["2000"]),
             show("runs_of_2_mib_are_lent_and_revoked_whole", "two-mib.sh", &[]),
+            show("pages_whose_first_entry_is_read_only_are_lent_whole", "first-read-only.sh", &[]),
             show("munmap_revokes", "process-end.sh", &["unmap"]),
             show("mremap_revokes", "process-end.sh", &["move"]),
             show("exit_revokes", "process-end.sh", &["exit"]),

@@ -25,6 +25,9 @@ use crate::visits::Visits;
 /// once, needs more.
 pub const MAX_FAULTS_OF_ACCESS: u32 = 1000;
 
+/// Faults that make an entry of driver memory writable: one for the entry, one for the write.
+const FAULTS_OF_A_FRAME: u32 = 2;
+
 /// An entry that may be lent: there, and writable.
 const HMM_USABLE: u64 = HMM_VALID | HMM_WRITE;
 
@@ -159,9 +162,14 @@ impl Lookup<'_> {
         scratch: &mut Scratch,
     ) -> Result<(), LookupEnd> {
         let address = self.address_of(page);
+        let is_enough = |found: Option<(u64, bool)>| found.is_some_and(|(_, may)| may || self.read_only);
         let mut found = mapping.pfn_at(address);
-        // A fault for writing: an entry that is only readable is one too few.
-        if !found.is_some_and(|(_, writable)| writable || self.read_only) {
+        // A driver that wants to know of the first write makes the entry read-only, and writable at a second
+        // fault.
+        for _ in 0..FAULTS_OF_A_FRAME {
+            if is_enough(found) {
+                break;
+            }
             let faulted = mapping.fault(address, !self.read_only).map_err(refusal_of)?;
             if faulted == Faulted::LetGo && mapping.vma_at(address) != Some(vma) {
                 return Err(LookupEnd::Again);

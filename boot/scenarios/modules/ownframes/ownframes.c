@@ -38,6 +38,7 @@ struct object {
 	struct address_space *mapping;
 	u32 pages;
 	u32 run;		/* pages that move together: 1 or 512 */
+	bool notify_writes;	/* entries are read-only until the first write */
 	struct run *frames, *spare;	/* in use, and taken away */
 	bool *faulted;		/* for each page: since its last move */
 	u64 taken, dirty, faults;
@@ -137,9 +138,10 @@ static int create(struct object *object, const struct ownframes_create *request)
 
 	if (object->pages)
 		return -EBUSY;
-	if (!request->pages || request->pages > MAX_PAGES || request->flags & ~OWNFRAMES_CONTIGUOUS)
+	if (!request->pages || request->pages > MAX_PAGES || request->flags & ~(OWNFRAMES_CONTIGUOUS | OWNFRAMES_NOTIFY_WRITES))
 		return -EINVAL;
 	object->run = contiguous ? RUN_PAGES : 1;
+	object->notify_writes = request->flags & OWNFRAMES_NOTIFY_WRITES;
 	if (request->pages % object->run)
 		return -EINVAL;
 	object->pages = request->pages;
@@ -224,7 +226,19 @@ static vm_fault_t fault(struct vm_fault *vmf)
 	return status;
 }
 
+/* The entry is that of a page which is in its place: the kernel makes it writable. */
+static vm_fault_t first_write(struct vm_fault *vmf)
+{
+	return 0;
+}
+
 static const struct vm_operations_struct vm_operations = { .fault = fault };
+
+/* Where there is such a function the kernel makes every first entry read-only. */
+static const struct vm_operations_struct notified_vm_operations = {
+	.fault = fault,
+	.pfn_mkwrite = first_write,
+};
 
 static int map(struct file *file, struct vm_area_struct *vma)
 {
@@ -233,7 +247,7 @@ static int map(struct file *file, struct vm_area_struct *vma)
 	if (!(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	vm_flags_set(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP);
-	vma->vm_ops = &vm_operations;
+	vma->vm_ops = object->notify_writes ? &notified_vm_operations : &vm_operations;
 	vma->vm_private_data = object;
 	return 0;
 }

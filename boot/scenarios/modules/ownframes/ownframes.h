@@ -17,6 +17,8 @@
 
 /* Pages come as one run of machine frames, aligned to 2 MiB; pages is a multiple of 512. */
 #define OWNFRAMES_CONTIGUOUS	1u
+/* The first fault makes a page readable, and the first write after that another fault. */
+#define OWNFRAMES_NOTIFY_WRITES	2u
 
 /* Once, before mmap. ENOMEM, EINVAL, EBUSY. */
 struct ownframes_create {
