@@ -107,8 +107,10 @@ int xenlend_address_space_write(unsigned long to, const void *from, size_t bytes
 struct xenlend_vma {
 	unsigned long start;
 	unsigned long end;
+	u32 readable;
 	u32 writable;
 	u32 pfn_mapped;
+	u32 padding;
 };
 
 struct xenlend_frame {
@@ -135,6 +137,8 @@ int xenlend_mapping_pfn(struct xenlend_region *region, unsigned long address, u6
 /* pfns: HMM_PFN_* in and out. -EBUSY: begin again. */
 int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence, unsigned long start,
 			  unsigned long end, unsigned long *pfns);
+/* Ordinary memory: the frame of one page. -ENOENT: not there, -EACCES: no page of this kernel's, -EBUSY: begin again. */
+int xenlend_mapping_page(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable);
 /* Ordinary memory only: the page of a pfn that was just looked up will be written. */
 void xenlend_mapping_mark_written(u64 pfn);
 void xenlend_mapping_frame(u64 pfn, struct xenlend_frame *frame);

@@ -39,6 +39,7 @@ bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, s
 		return false;
 	out->start = vma->vm_start;
 	out->end = vma->vm_end;
+	out->readable = !!(vma->vm_flags & VM_READ);
 	out->writable = !!(vma->vm_flags & VM_WRITE);
 	out->pfn_mapped = !!(vma->vm_flags & (VM_PFNMAP | VM_IO));
 	return true;
@@ -100,6 +101,24 @@ int xenlend_mapping_range(struct xenlend_region *region, unsigned long sequence,
 	};
 
 	return hmm_range_fault(&range);
+}
+
+int xenlend_mapping_page(struct xenlend_region *region, unsigned long address, u64 *pfn, u32 *writable)
+{
+	unsigned long found = 0;
+	/* Whatever is invalidated meanwhile is found by the access. */
+	int error = xenlend_mapping_range(region, READ_ONCE(region->notifier.invalidate_seq), address,
+					  address + PAGE_SIZE, &found);
+
+	if (error)
+		return error;
+	if (found & HMM_PFN_ERROR)
+		return -EACCES;
+	if (!(found & HMM_PFN_VALID))
+		return -ENOENT;
+	*pfn = found & ~HMM_PFN_FLAGS;
+	*writable = !!(found & HMM_PFN_WRITE);
+	return 0;
 }
 
 /*

@@ -47,6 +47,7 @@ struct xenlend_version {
 #define XENLEND_CAP_REGION_FLAGS	3	/* XENLEND_REGION_*; on a bound descriptor those that its Xen can do */
 #define XENLEND_CAP_LAST_EVENT		4	/* highest XENLEND_EVENT_* */
 #define XENLEND_CAP_COUNTERS		5	/* counts in struct xenlend_counters */
+#define XENLEND_CAP_RESOLVE		6	/* 1: XENLEND_RESOLVE, and writes wait for a permission */
 
 /* How much there is of something; 0 also of what the module has never heard of. EINVAL reserved not 0. */
 struct xenlend_capability {
@@ -208,13 +209,36 @@ struct xenlend_region_info {
 	char label[XENLEND_LABEL_BYTES];
 };
 
+/* xenlend_resolve.answer */
+#define XENLEND_RESOLVE_RETRY		1	/* look again, and take back an earlier XENLEND_RESOLVE_LOSS */
+#define XENLEND_RESOLVE_LOSS		2	/* nothing will come of it */
+
+/*
+ * What is to become of those who wait for pages of a region: for a permission, or for an answer to a fault. A process
+ * that changes its mapping need not say so. LOSS ends them by the region's loss policy, and whoever comes later too,
+ * until something is invalidated there or RETRY says otherwise; a write that ends so is gone. Errors: ENOTCONN not
+ * bound; ENOENT no such region of this descriptor; EINVAL unknown answer, not page aligned, or pages outside the
+ * region; ENOSPC more than 4 separate ranges of a region are given up.
+ */
+struct xenlend_resolve {
+	__u32 slot;
+	__u32 answer;
+	__u64 guest_phys_addr;		/* first byte, as in struct xenlend_region */
+	__u64 memory_size;		/* bytes, not 0 */
+};
+
 /* xenlend_event.type */
 #define XENLEND_EVENT_CONNECTED		1	/* the broker answered; value: protocol version */
 #define XENLEND_EVENT_LOST		2	/* pages of a region are lost; address: first byte, value: bytes */
 #define XENLEND_EVENT_BROKER_FORCED	3	/* the deadline passed; the lender revoked by itself; the broker goes on */
 #define XENLEND_EVENT_BROKER_CONDEMNED	4	/* the broker is held for good; value: enum xenlend_reason */
 #define XENLEND_EVENT_DETACHED		5	/* the link is gone */
-#define XENLEND_EVENT_REFUSED		6	/* a frame may not be lent; address: first byte, value: enum xenlend_frame_refusal */
+/*
+ * Something that the borrower touched is not permitted; address: first byte, value: enum xenlend_frame_refusal. The
+ * touch has ended by the loss policy, or, XENLEND_FRAME_READONLY, waits: until the mapping may be written, the region
+ * ends or XENLEND_RESOLVE.
+ */
+#define XENLEND_EVENT_REFUSED		6
 #define XENLEND_EVENT_OVERFLOW		7	/* events were dropped; value: how many */
 
 /*
@@ -234,8 +258,8 @@ enum xenlend_frame_refusal {
 	XENLEND_FRAME_OTHER_MMIO = 2,	/* MMIO outside every allowed BAR */
 	XENLEND_FRAME_MSIX = 3,		/* holds an MSI-X table */
 	XENLEND_FRAME_SPECIAL = 4,	/* reserved, zero page, or no frame of ordinary RAM */
-	XENLEND_FRAME_READONLY = 5,	/* the mapping is not writable */
-	XENLEND_FRAME_UNMAPPED = 6,	/* nothing can be faulted in there */
+	XENLEND_FRAME_READONLY = 5,	/* a write waits: the mapping can be read and not be written */
+	XENLEND_FRAME_UNMAPPED = 6,	/* nothing is mapped there, or what may not be read */
 };
 
 enum xenlend_reason {
@@ -314,6 +338,7 @@ struct xenlend_status {
 #define XENLEND_SET_USER_MEMORY_REGION _IOW(XENLEND_IOC_MAGIC, 0x15, struct xenlend_region)
 #define XENLEND_SET_USER_MEMORY_REGION2 _IOW(XENLEND_IOC_MAGIC, 0x18, struct xenlend_region2)
 #define XENLEND_GET_REGION	_IOWR(XENLEND_IOC_MAGIC, 0x19, struct xenlend_region_info)
+#define XENLEND_RESOLVE		_IOW(XENLEND_IOC_MAGIC, 0x1c, struct xenlend_resolve)
 #define XENLEND_XEN		_IOWR(XENLEND_IOC_MAGIC, 0x20, struct xenlend_xen)
 #define XENLEND_VERSION		_IOWR(XENLEND_IOC_MAGIC, 0x21, struct xenlend_version)
 #define XENLEND_CAPABILITY	_IOWR(XENLEND_IOC_MAGIC, 0x22, struct xenlend_capability)

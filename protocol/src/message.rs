@@ -15,7 +15,7 @@ use crate::refusal::{AddFailure, AttachFailure, Breach, Refusal, RemoveFailure};
 use crate::ring::Priority;
 
 /// The one protocol version that this source speaks.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Extents that one [`ToBroker::Present`] can carry.
 pub const MAX_EXTENTS: usize = 16;
 /// Bytes that one access message can carry.
@@ -160,11 +160,15 @@ pub enum ToBroker {
         /// How it ended.
         outcome: WantedOutcome,
     },
-    /// What made wants of this lease end with [`WantedOutcome::Waits`] is over: whoever waits for such
-    /// a page asks again.
+    /// What made wants of these pages end with [`WantedOutcome::Waits`] is over, or has lasted so long that
+    /// it is forgotten: whoever waits for one of them asks again.
     AskAgain {
         /// The lease.
         lease: LeaseId,
+        /// First page.
+        first: AperturePage,
+        /// Number of pages.
+        count: u32,
     },
 }
 
@@ -358,8 +362,8 @@ pub enum WantedOutcome {
     Lost,
     /// Not now: an access to the page decides.
     Unavailable,
-    /// The lender waits for somebody who may never answer, for the first page that is absent.
-    /// An [`ToBroker::AskAgain`] follows when that has ended.
+    /// The pages that are absent cannot be had now: the lender waits for somebody who may never answer, or for a
+    /// permission. An [`ToBroker::AskAgain`] of each of them follows.
     Waits,
     /// The first page that is absent cannot be brought in, as far as the lender knows for good, and is not
     /// declared lost. Only with [`FEATURE_LEND_AWARE`]: an access that waits for it ends as lost.

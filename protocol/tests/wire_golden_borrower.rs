@@ -60,7 +60,10 @@ fn wanting() {
     // 11; attachment 300
     golden(&FromBroker::BorrowerClosed { attachment: 300 }, &[0x0b, 0xac, 0x02]);
     // 11; lease 3, 300
-    golden(&ToBroker::AskAgain { lease: LEASE }, &[0x0b, 0x03, 0xac, 0x02]);
+    golden(
+        &ToBroker::AskAgain { lease: LEASE, first: AperturePage(512), count: 128 },
+        &[0x0b, 0x03, 0xac, 0x02, 0x80, 0x04, 0x80, 0x01],
+    );
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn the_largest_messages_to_the_broker_fit() {
         ),
         (ToBroker::DetachBorrower { attachment: u32::MAX }, 1 + 5),
         (ToBroker::Wanted { ticket: u32::MAX, outcome: WantedOutcome::Unavailable }, 1 + 5 + 1),
-        (ToBroker::AskAgain { lease: LEASE }, 1 + 8),
+        (ToBroker::AskAgain { lease: LEASE, first: PAGE, count: COUNT }, 1 + 8 + 5 + 5),
     ];
     for (message, expected) in sizes {
         assert_eq!(size(&message), expected, "{message:?}");

@@ -29,6 +29,8 @@ pub enum Source {
     ReadOnlyFile(File, u64),
     /// Frames of another domain: the mapping is made once.
     Foreign(File),
+    /// A page that another domain has granted.
+    Granted,
     /// This process's own memory, of which no page comes by itself.
     Unanswered(Unanswered),
 }
@@ -92,6 +94,15 @@ impl Area {
         Ok(area)
     }
 
+    /// A page that another domain has granted.
+    pub fn granted(domain: u16, reference: u32) -> Result<Self> {
+        let file = File::options().read(true).write(true).open("/dev/xen/gntdev").context("gntdev")?;
+        let offset = crate::mapping::name_grant(&file, domain, reference)?;
+        let window = Window::reserve(PAGE_BYTES)?;
+        window.map(0, PAGE_BYTES, Content::File(file.as_fd(), offset))?;
+        Ok(Self { window, source: Source::Granted })
+    }
+
     /// Memory of which no page comes by itself.
     pub fn unanswered(bytes: usize) -> Result<Self> {
         let window = Window::reserve(bytes)?;
@@ -123,6 +134,7 @@ impl Area {
         match &self.source {
             Source::Anonymous => window.map(0, bytes, Content::Anonymous),
             Source::Unanswered(_) => bail!("it would answer afterwards"),
+            Source::Granted => bail!("a grant is mapped once"),
             Source::MemoryFile(file) | Source::Foreign(file) => {
                 window.map(0, bytes, Content::File(file.as_fd(), 0))
             }

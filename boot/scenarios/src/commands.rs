@@ -10,7 +10,7 @@ use std::process;
 use anyhow::{bail, Context, Result};
 use clap::{Parser, Subcommand};
 use xenlend::layout::Attach;
-use xenlend::{BarAddress, Device, Label, Region};
+use xenlend::{BarAddress, Device, Label, Region, Resolve};
 use xenlend_touch::aperture::parse_number;
 use xenlend_touch::hunted;
 use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
@@ -21,6 +21,7 @@ use crate::drive;
 use crate::judge_run::{await_event, clear_counts, counts, status, verify, Cycle};
 use crate::lender::Lender;
 use crate::play::{CheckAll, Play, Show};
+use crate::protection::{sum_words, Flicker, Protection};
 use crate::seek;
 
 /// What a lender process does after a command.
@@ -91,6 +92,8 @@ enum Kind {
         #[arg(value_parser = size)]
         bytes: usize,
     },
+    /// A page that another domain has granted
+    Granted { domain: u16, reference: u32 },
     /// A frame of another domain
     Foreign {
         domain: u16,
@@ -221,6 +224,29 @@ enum Command {
         bytes: usize,
         from: String,
     },
+    /// Changes what this process may do with a part
+    Protect {
+        area: String,
+        #[arg(value_parser = size)]
+        start: usize,
+        #[arg(value_parser = size)]
+        bytes: usize,
+        protection: Protection,
+    },
+    /// Makes an area read-only for a millisecond, again and again
+    Flicker(Flicker),
+    /// Prints the sum of the words at the start of each page
+    SumWords { area: String },
+    /// Says that nothing will come of a part of what is lent in a slot, or with --retry that it is to be looked at
+    Resolve {
+        slot: u32,
+        #[arg(value_parser = parse_number)]
+        offset: u64,
+        #[arg(value_parser = parse_number)]
+        bytes: u64,
+        #[arg(long)]
+        retry: bool,
+    },
     /// Removes the mapping of a part
     Unmap {
         area: String,
@@ -295,11 +321,10 @@ fn make(kind: Kind) -> Result<Area> {
         Kind::Anonymous { bytes } => Area::anonymous(bytes),
         Kind::Memfd { bytes } => Area::memory_file(bytes),
         Kind::Dumb { driver, count, display } => Area::dumb(&driver, count, display),
-        Kind::Own { pages, contiguous, notify_writes } => {
-            Area::own_frames(pages, contiguous, notify_writes)
-        }
+        Kind::Own { pages, contiguous, notify_writes } => Area::own_frames(pages, contiguous, notify_writes),
         Kind::File { path, bytes, offset, read_only } => Area::file(&path, offset, bytes, read_only),
         Kind::Unanswered { bytes } => Area::unanswered(bytes),
+        Kind::Granted { domain, reference } => Area::granted(domain, reference),
         Kind::Foreign { domain, gfn } => Area::foreign(domain, gfn),
     }
 }
@@ -398,6 +423,16 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
         Command::Punch { area, start, bytes } => lender.area(&area)?.punch(start, bytes)?,
         Command::Answer { area, start, bytes, from } => {
             lender.area(&area)?.answer(start, bytes, lender.area(&from)?)?;
+        }
+        Command::Protect { area, start, bytes, protection } => {
+            lender.area(&area)?.window().protect(start, bytes, protection.bits())?;
+        }
+        Command::Flicker(command) => command.run(lender, out)?,
+        Command::SumWords { area } => sum_words(lender, &area, out)?,
+        Command::Resolve { slot, offset, bytes, retry } => {
+            let address = lender.status()?.aperture_address + offset;
+            let answer = if retry { Resolve::Retry } else { Resolve::Loss };
+            lender.descriptor()?.resolve(slot, address, bytes, answer)?;
         }
         Command::Unmap { area, start, bytes } => lender.area(&area)?.window().unmap(start, bytes)?,
         Command::Remap { area } => lender.area(&area)?.map_again()?,

@@ -13,6 +13,7 @@ mod lender;
 mod mapping;
 mod own_frames;
 mod play;
+mod protection;
 mod seek;
 mod session;
 mod unanswered;

@@ -108,6 +108,12 @@ impl Window {
         check(unsafe { libc::munmap(self.place(offset, bytes), bytes) }, "munmap")
     }
 
+    /// Changes what this process may do with a part.
+    pub fn protect(&self, offset: usize, bytes: usize, protection: libc::c_int) -> Result<()> {
+        // SAFETY: inside the window, to which no reference exists.
+        check(unsafe { libc::mprotect(self.place(offset, bytes), bytes, protection) }, "mprotect")
+    }
+
     /// Moves what is mapped in the first `bytes` bytes to another window, which takes its place.
     pub fn move_away(&self, bytes: usize) -> Result<Self> {
         let to = Self::reserve(bytes)?;
@@ -151,6 +157,27 @@ pub fn punch_hole(file: &std::fs::File, offset: u64, bytes: u64) -> Result<()> {
         unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as libc::off_t, bytes as libc::off_t) },
         "fallocate",
     )
+}
+
+/// `struct ioctl_gntdev_map_grant_ref` of one grant.
+#[repr(C)]
+struct MapGrant {
+    count: u32,
+    padding: u32,
+    offset: u64,
+    domain: u32,
+    reference: u32,
+}
+
+/// `IOCTL_GNTDEV_MAP_GRANT_REF`
+const MAP_GRANT: libc::c_ulong = (24 << 16) | ((b'G' as libc::c_ulong) << 8);
+
+/// Names a page that a domain has granted; gives the offset at which it is to be mapped.
+pub fn name_grant(file: &std::fs::File, domain: u16, reference: u32) -> Result<u64> {
+    let mut call = MapGrant { count: 1, padding: 0, offset: 0, domain: domain.into(), reference };
+    // SAFETY: the driver reads and writes one structure of this size.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), MAP_GRANT, &raw mut call) }, "IOCTL_GNTDEV_MAP_GRANT_REF")?;
+    Ok(call.offset)
 }
 
 #[repr(C)]

@@ -55,7 +55,11 @@ impl OwnFrames {
             .open("/dev/ownframes")
             .context("/dev/ownframes (is the module loaded?)")?;
         let this = Self(file);
-        this.call(CREATE, Pair { first: pages, second: u32::from(contiguous) | u32::from(notify_writes) << 1 }, "OWNFRAMES_CREATE")?;
+        this.call(
+            CREATE,
+            Pair { first: pages, second: u32::from(contiguous) | u32::from(notify_writes) << 1 },
+            "OWNFRAMES_CREATE",
+        )?;
         Ok(this)
     }
 

@@ -82,6 +82,8 @@ pub const BOOTS: &[Boot] = &[
             show("closing_the_descriptor_revokes", "process-end.sh", &["close"]),
             show("frames_that_may_not_be_lent_are_refused", "frames-refused.sh", &[]),
             show("a_card_that_leaves_its_driver_or_goes_is_lent_no_more", "card-removed.sh", &[]),
+            show("writes_wait_while_the_lender_may_only_read", "write-waits.sh", &[]),
+            show("pages_come_in_the_order_of_their_answers", "answers-in-any-order.sh", &[]),
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[])
                 .only(InForm::NoDriver("dom0 writes the nodes in its place")),

@@ -10,7 +10,7 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use crate::event::Event;
 use crate::ioctl;
 use crate::label::Label;
-use crate::layout::{Counters, RawEvent, RawRegion2, Status};
+use crate::layout::{Counters, RawEvent, RawRegion2, RawResolve, Status, RESOLVE_LOSS, RESOLVE_RETRY};
 
 /// Events taken by one `read`.
 const EVENTS_PER_READ: usize = 32;
@@ -30,6 +30,15 @@ pub struct Region {
     pub userspace_addr: u64,
     /// What the borrower's programs see it called.
     pub label: Label,
+}
+
+/// What is to become of those who wait for pages of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolve {
+    /// They look again, and an earlier loss is taken back.
+    Retry,
+    /// They end by the region's loss policy; so does whoever comes later, until something changes there.
+    Loss,
 }
 
 /// The bound descriptor. It may be handed to a process without privileges.
@@ -82,6 +91,25 @@ impl BorrowerFd {
     /// `EINVAL` when there is none.
     pub fn delete_region(&self, slot: u32) -> io::Result<()> {
         ioctl::delete_region(&self.file, slot)
+    }
+
+    /// Says what is to become of those who wait for pages of a region: for a permission, or an answer to a fault.
+    ///
+    /// # Errors
+    /// `ENOENT` no such region of this descriptor; `EINVAL` pages outside it; `ENOSPC` more than four separate
+    /// ranges of it are given up.
+    pub fn resolve(
+        &self,
+        slot: u32,
+        guest_phys_addr: u64,
+        memory_size: u64,
+        answer: Resolve,
+    ) -> io::Result<()> {
+        let answer = match answer {
+            Resolve::Retry => RESOLVE_RETRY,
+            Resolve::Loss => RESOLVE_LOSS,
+        };
+        ioctl::resolve(&self.file, RawResolve { slot, answer, guest_phys_addr, memory_size })
     }
 
     /// The events that have come since the last call; does not wait.

@@ -9,7 +9,7 @@ use rustix::ioctl::{ioctl, Setter, Updater};
 
 use crate::layout::{
     AllowBar, Attach, AttachFrontend, Bind, Capability, Detach, DetachFrontend, RawRegion, RawRegion2,
-    RawRegionInfo, Status, Version, Xen,
+    RawRegionInfo, RawResolve, Status, Version, Xen,
 };
 use crate::number;
 
@@ -90,6 +90,12 @@ pub(crate) fn delete_region(fd: impl AsFd, slot: u32) -> io::Result<()> {
     // SAFETY: the number encodes exactly `RawRegion`, which the kernel only reads; size 0 deletes, so that no
     // memory is lent by this call.
     Ok(unsafe { ioctl(fd, Setter::<{ number::SET_USER_MEMORY_REGION }, RawRegion>::new(request)) }?)
+}
+
+/// `XENLEND_RESOLVE`.
+pub(crate) fn resolve(fd: impl AsFd, request: RawResolve) -> io::Result<()> {
+    // SAFETY: the number encodes exactly `RawResolve`, plain integers that the kernel only reads.
+    Ok(unsafe { ioctl(fd, Setter::<{ number::RESOLVE }, RawResolve>::new(request)) }?)
 }
 
 /// `XENLEND_GET_REGION`; fills in everything but the borrower.

@@ -26,6 +26,11 @@ pub const REGION_LOSS_FAULT: u32 = 1 << 8;
 /// `XENLEND_REGION_WRITE_BACK`: refused on stock Xen.
 pub const REGION_WRITE_BACK: u32 = 1 << 9;
 
+/// `XENLEND_RESOLVE_RETRY`: look again.
+pub const RESOLVE_RETRY: u32 = 1;
+/// `XENLEND_RESOLVE_LOSS`: nothing will come of it.
+pub const RESOLVE_LOSS: u32 = 2;
+
 /// `XENLEND_FRONTEND_NONE`.
 pub const FRONTEND_NONE: u32 = 0;
 /// `XENLEND_FRONTEND_GRANT`: a grant could not be mapped.
@@ -171,6 +176,17 @@ pub struct RawRegionInfo {
     pub label: [u8; LABEL_BYTES],
 }
 
+/// `struct xenlend_resolve`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs, reason = "documented in the header")]
+pub struct RawResolve {
+    pub slot: u32,
+    pub answer: u32,
+    pub guest_phys_addr: u64,
+    pub memory_size: u64,
+}
+
 /// `struct xenlend_event`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -248,6 +264,8 @@ pub const CAP_REGION_FLAGS: u32 = 3;
 pub const CAP_LAST_EVENT: u32 = 4;
 /// `XENLEND_CAP_COUNTERS`
 pub const CAP_COUNTERS: u32 = 5;
+/// `XENLEND_CAP_RESOLVE`
+pub const CAP_RESOLVE: u32 = 6;
 
 /// `struct xenlend_status`.
 #[repr(C)]
@@ -275,6 +293,7 @@ const _: () = assert!(size_of::<Bind>() == 8);
 const _: () = assert!(size_of::<RawRegion>() == 32);
 const _: () = assert!(size_of::<RawRegion2>() == 64);
 const _: () = assert!(size_of::<RawRegionInfo>() == 64);
+const _: () = assert!(size_of::<RawResolve>() == 24);
 const _: () = assert!(size_of::<RawEvent>() == 24);
 const _: () = assert!(size_of::<AttachFrontend>() == 32);
 const _: () = assert!(size_of::<DetachFrontend>() == 8);

@@ -13,7 +13,7 @@ pub mod layout;
 pub mod number;
 mod words;
 
-pub use descriptor::{BorrowerFd, Region};
+pub use descriptor::{BorrowerFd, Region, Resolve};
 pub use device::{Attached, BarAddress, Device, FrontendRefusal, FrontendRings, RegionInfo, DEVICE_PATH};
 pub use event::Event;
 pub use label::Label;

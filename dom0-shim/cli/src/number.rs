@@ -5,7 +5,7 @@ use rustix::ioctl::{opcode, Opcode};
 
 use crate::layout::{
     AllowBar, Attach, AttachFrontend, Bind, Capability, Detach, DetachFrontend, RawRegion, RawRegion2,
-    RawRegionInfo, Status, Version, Xen,
+    RawRegionInfo, RawResolve, Status, Version, Xen,
 };
 
 /// `XENLEND_IOC_MAGIC`.
@@ -26,6 +26,8 @@ pub const SET_USER_MEMORY_REGION: Opcode = opcode::write::<RawRegion>(MAGIC, 0x1
 pub const SET_USER_MEMORY_REGION2: Opcode = opcode::write::<RawRegion2>(MAGIC, 0x18);
 /// `XENLEND_GET_REGION`.
 pub const GET_REGION: Opcode = opcode::read_write::<RawRegionInfo>(MAGIC, 0x19);
+/// `XENLEND_RESOLVE`.
+pub const RESOLVE: Opcode = opcode::write::<RawResolve>(MAGIC, 0x1c);
 /// `XENLEND_XEN`.
 pub const XEN: Opcode = opcode::read_write::<Xen>(MAGIC, 0x20);
 /// `XENLEND_ATTACH_FRONTEND`.

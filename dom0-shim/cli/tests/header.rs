@@ -12,7 +12,7 @@ use c_header::{ask_the_c_compiler, forgotten, Beliefs};
 
 use xenlend::layout::{
     self, AllowBar, Attach, AttachFrontend, Bind, Capability, Counters, Detach, DetachFrontend, RawEvent,
-    RawRegion, RawRegion2, RawRegionInfo, Status, Version, Xen,
+    RawRegion, RawRegion2, RawRegionInfo, RawResolve, Status, Version, Xen,
 };
 use xenlend::{number, FrameRefusal, LinkState, Reason};
 
@@ -71,6 +71,7 @@ fn structure_beliefs() -> Beliefs {
         [borrower, reserved, ring_refs, event_channel, failure, failure_errno]
     );
     believe_struct!(beliefs, DetachFrontend, "xenlend_detach_frontend", [borrower, reserved]);
+    believe_struct!(beliefs, RawResolve, "xenlend_resolve", [slot, answer, guest_phys_addr, memory_size]);
     believe_struct!(beliefs, RawEvent, "xenlend_event", [kind as "type", slot, address, value]);
     believe_struct!(
         beliefs,
@@ -128,7 +129,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 59] = [
+    let pairs: [(&str, u64); 63] = [
         ("XENLEND_API_VERSION", layout::API_VERSION.into()),
         ("XENLEND_VERSION", number::VERSION.into()),
         ("XENLEND_CAPABILITY", number::CAPABILITY.into()),
@@ -136,6 +137,7 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_CAP_LABEL_BYTES", layout::CAP_LABEL_BYTES.into()),
         ("XENLEND_CAP_REGION_FLAGS", layout::CAP_REGION_FLAGS.into()),
         ("XENLEND_CAP_LAST_EVENT", layout::CAP_LAST_EVENT.into()),
+        ("XENLEND_CAP_RESOLVE", layout::CAP_RESOLVE.into()),
         ("XENLEND_CAP_COUNTERS", layout::CAP_COUNTERS.into()),
         ("XENLEND_ATTACH", number::ATTACH.into()),
         ("XENLEND_DETACH", number::DETACH.into()),
@@ -145,6 +147,9 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_SET_USER_MEMORY_REGION", number::SET_USER_MEMORY_REGION.into()),
         ("XENLEND_SET_USER_MEMORY_REGION2", number::SET_USER_MEMORY_REGION2.into()),
         ("XENLEND_GET_REGION", number::GET_REGION.into()),
+        ("XENLEND_RESOLVE", number::RESOLVE.into()),
+        ("XENLEND_RESOLVE_RETRY", layout::RESOLVE_RETRY.into()),
+        ("XENLEND_RESOLVE_LOSS", layout::RESOLVE_LOSS.into()),
         ("XENLEND_LABEL_BYTES", layout::LABEL_BYTES as u64),
         ("XENLEND_ATTACH_FRONTEND", number::ATTACH_FRONTEND.into()),
         ("XENLEND_DETACH_FRONTEND", number::DETACH_FRONTEND.into()),

@@ -44,6 +44,8 @@ pub enum Call {
     Region2,
     /// `XENLEND_GET_REGION`
     GetRegion,
+    /// `XENLEND_RESOLVE`
+    Resolve,
     /// `XENLEND_XEN`
     Xen,
     /// `XENLEND_VERSION`
@@ -72,6 +74,7 @@ impl Call {
             0x17 => (Self::DetachFrontend, WRITE, 8),
             0x18 => (Self::Region2, WRITE, 64),
             0x19 => (Self::GetRegion, READ | WRITE, 64),
+            0x1c => (Self::Resolve, WRITE, 24),
             0x20 => (Self::Xen, READ | WRITE, 8),
             0x21 => (Self::Version, READ | WRITE, 8),
             0x22 => (Self::Capability, READ | WRITE, 16),
@@ -93,6 +96,8 @@ pub fn capability(number: u32, kind: Option<Kind>) -> u64 {
         }
         4 => u64::from(events::LAST),
         5 => COUNT as u64,
+        // `XENLEND_RESOLVE` is known.
+        6 => 1,
         _ => 0,
     }
 }
@@ -121,6 +126,7 @@ mod tests {
         assert_eq!(capability(3, None), 0x302);
         assert_eq!(capability(3, Some(Kind::Stock)), 0x100);
         assert_eq!(capability(3, Some(Kind::LendAware)), 0x302);
+        assert_eq!(capability(6, None), 1);
         assert_eq!(capability(0, None), 0);
         assert_eq!(capability(u32::MAX, Some(Kind::Stock)), 0);
     }

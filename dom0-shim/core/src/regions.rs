@@ -8,6 +8,7 @@ use xenlend_protocol::label::{Label, Unprintable};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::refusal::{Refusal, RemoveFailure};
 
+use crate::given_up::GivenUp;
 use crate::in_flight::overlap;
 use crate::lendable::FrameKind;
 use crate::mirror::Mirror;
@@ -78,10 +79,12 @@ pub struct Region<S: Storage> {
     pub is_zeroed: bool,
     /// Answers about the lease that the broker owes.
     pub answers_due: u32,
-    /// A thread waits in it for a page that somebody else has to bring.
-    pub is_waited_in: bool,
-    /// The broker has been told so, and has to ask again when that has ended.
+    /// The broker was told to wait for pages that found no place among those waited for, and has to ask again.
     pub asks_again: bool,
+    /// Changes whenever the kernel invalidates something of it.
+    pub changes: u32,
+    /// Nobody waits for these pages: its process has said so.
+    pub given_up: GivenUp,
 }
 
 /// One place of the table.
@@ -265,8 +268,9 @@ impl<S: Storage> Regions<S> {
                 is_lost: false,
                 is_zeroed: false,
                 answers_due: 0,
-                is_waited_in: false,
                 asks_again: false,
+                changes: 0,
+                given_up: GivenUp::default(),
             });
         }
     }
@@ -313,6 +317,15 @@ impl<S: Storage> Region<S> {
         let to = end.saturating_sub(self.user_address).min(size).div_ceil(PAGE_SIZE);
         let count = to.checked_sub(from).filter(|count| *count > 0)?;
         Some((self.first.checked_add(from as u32)?, count as u32))
+    }
+
+    /// The pages at `size` bytes from an address of the borrower's on, if all of them are in the region.
+    pub fn pages_at(&self, aperture: &Aperture, address: u64, size: u64) -> Option<(AperturePage, u32)> {
+        let count = u32::try_from(size / PAGE_SIZE).ok().filter(|count| *count > 0)?;
+        let first = aperture.page_at(address, size).filter(|_| (address | size) % PAGE_SIZE == 0)?;
+        let end = first.0.checked_add(count)?;
+        let is_inside = first >= self.first && end <= self.first.0.saturating_add(self.count);
+        is_inside.then_some((first, count))
     }
 
     /// The byte of the process that backs the first byte of a page of the region.

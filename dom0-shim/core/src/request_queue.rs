@@ -142,11 +142,26 @@ impl<S: DerefMut<Target = [Option<Request>]>> RequestQueue<S> {
         None
     }
 
-    /// What is set aside, of a lease or of all, is for the worker again. True if anything was.
-    pub fn take_back(&mut self, lease: Option<LeaseId>) -> bool {
+    /// Whether an access of a page is set aside.
+    pub fn has_set_aside(&self, lease: LeaseId, page: AperturePage) -> bool {
+        let here = |request: &Request| request.lease == lease && request.page == page;
+        self.places.iter().flatten().any(|request| request.is_set_aside() && here(request))
+    }
+
+    /// What is set aside, of a page or of all, is for the worker again. True if anything was.
+    pub fn take_back(&mut self, page: Option<(LeaseId, AperturePage)>) -> bool {
+        self.take_back_if(|request| page.is_none_or(|page| page == (request.lease, request.page)))
+    }
+
+    /// The same of all pages of a lease.
+    pub fn take_back_of(&mut self, lease: LeaseId) -> bool {
+        self.take_back_if(|request| request.lease == lease)
+    }
+
+    fn take_back_if(&mut self, is_meant: impl Fn(&Request) -> bool) -> bool {
         let mut found = false;
         for request in self.places.iter_mut().flatten() {
-            if request.is_set_aside() && lease.is_none_or(|lease| lease == request.lease) {
+            if request.is_set_aside() && is_meant(request) {
                 found = true;
                 if let Work::Access { offset, .. } = &mut request.work {
                     *offset &= !SET_ASIDE;

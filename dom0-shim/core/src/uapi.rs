@@ -33,6 +33,8 @@ pub const REGION_INFO_BYTES: usize = 32 + LABEL_FIELD_BYTES;
 pub const ATTACH_FRONTEND_BYTES: usize = 32;
 /// Bytes of `struct xenlend_capability`.
 pub const CAPABILITY_BYTES: usize = 16;
+/// Bytes of `struct xenlend_resolve`.
+pub const RESOLVE_BYTES: usize = 24;
 /// Bytes of `struct xenlend_event`.
 pub const EVENT_BYTES: usize = 24;
 /// Bytes of `struct xenlend_status`.
@@ -55,6 +57,9 @@ pub const SET_USER_MEMORY_REGION: u32 = request(WRITE, 0x15, REGION_BYTES);
 pub const SET_USER_MEMORY_REGION2: u32 = request(WRITE, 0x18, REGION2_BYTES);
 /// `XENLEND_GET_REGION`
 pub const GET_REGION: u32 = request(READ | WRITE, 0x19, REGION_INFO_BYTES);
+
+/// `XENLEND_RESOLVE`
+pub const RESOLVE: u32 = request(WRITE, 0x1c, RESOLVE_BYTES);
 
 /// `XENLEND_ATTACH_FRONTEND`
 pub const ATTACH_FRONTEND: u32 = request(READ | WRITE, 0x16, ATTACH_FRONTEND_BYTES);
@@ -158,6 +163,28 @@ pub struct RegionRequest {
     pub userspace_addr: u64,
     /// What it is to be called.
     pub label: ClaimedLabel,
+}
+
+/// `struct xenlend_resolve`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The region's slot.
+    pub slot: u32,
+    /// What is to become of those who wait.
+    pub answer: ResolveAnswer,
+    /// First byte in the borrower's address space.
+    pub guest_phys_addr: u64,
+    /// Bytes.
+    pub memory_size: u64,
+}
+
+/// `XENLEND_RESOLVE_*`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResolveAnswer {
+    /// They look again.
+    Retry,
+    /// They end by the loss policy.
+    Loss,
 }
 
 /// `struct xenlend_region_info`
@@ -347,6 +374,19 @@ impl RegionRequest {
     }
 }
 
+impl Resolve {
+    /// Reads it; `None` if the answer is none that is known.
+    pub fn decode(bytes: &[u8; RESOLVE_BYTES]) -> Option<Self> {
+        let answer = match u32_at(bytes, 4) {
+            1 => ResolveAnswer::Retry,
+            2 => ResolveAnswer::Loss,
+            _ => return None,
+        };
+        let (guest_phys_addr, memory_size) = (u64_at(bytes, 8), u64_at(bytes, 16));
+        Some(Self { slot: u32_at(bytes, 0), answer, guest_phys_addr, memory_size })
+    }
+}
+
 /// Reads which region is asked for: borrower, and the first slot that it may have. `None` if a reserved field
 /// is not 0.
 pub fn decode_region_info(bytes: &[u8; REGION_INFO_BYTES]) -> Option<(u16, u32)> {
@@ -425,6 +465,7 @@ mod tests {
         assert_eq!(XEN, 0xC008_C520);
         assert_eq!(VERSION, 0xC008_C521);
         assert_eq!(CAPABILITY, 0xC010_C522);
+        assert_eq!(RESOLVE, 0x4018_C51C);
     }
 
     #[test]
@@ -482,6 +523,21 @@ mod tests {
             dirty[reserved] = 1;
             assert!(!AttachFrontend::decode(&dirty).is_clean, "{reserved}");
         }
+    }
+
+    #[test]
+    fn an_answer_to_those_who_wait_is_one_of_two() {
+        let mut bytes: [u8; RESOLVE_BYTES] = core::array::from_fn(|at| at as u8);
+        assert_eq!(Resolve::decode(&bytes), None);
+        for (number, answer) in [(1, ResolveAnswer::Retry), (2, ResolveAnswer::Loss)] {
+            bytes[4..8].copy_from_slice(&[number, 0, 0, 0]);
+            let resolve = Resolve::decode(&bytes).unwrap();
+            assert_eq!((resolve.slot, resolve.answer), (0x0302_0100, answer));
+            assert_eq!(resolve.guest_phys_addr, 0x0f0e_0d0c_0b0a_0908);
+            assert_eq!(resolve.memory_size, 0x1716_1514_1312_1110);
+        }
+        bytes[4] = 3;
+        assert_eq!(Resolve::decode(&bytes), None);
     }
 
     #[test]

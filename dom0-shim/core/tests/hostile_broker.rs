@@ -13,7 +13,7 @@ use proptest::test_runner::TestRunner;
 use support::{extents, invalidate, present, Pair, USER};
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker, VERSION};
 use xenlend_protocol::refusal::{
     AddFailure, AttachFailure, Blame, Breach, BreachKind, Refusal, RemoveFailure,
 };
@@ -80,7 +80,7 @@ fn any_word() -> impl Strategy<Value = FromBroker> {
     let small = 0_u32..4;
     prop_oneof![
         1 => any::<[u32; 2]>().prop_map(|[features, aperture_pages]| FromBroker::Welcome {
-            version: 2, features, aperture_pages, lease_capacity: 64
+            version: VERSION, features, aperture_pages, lease_capacity: 64
         }),
         2 => (lease.clone(), prop_oneof![Just(Ok(())), refusal.prop_map(Err)])
             .prop_map(|(lease, result)| FromBroker::RegionSet { lease, result }),

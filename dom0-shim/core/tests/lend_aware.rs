@@ -10,6 +10,7 @@ use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::message::{
     CacheMode, FromBroker, LossPolicy, PresentOutcome, Rights, ToBroker, WantedOutcome, FEATURE_LEND_AWARE,
+    VERSION,
 };
 use xenlend_shim_core::events::LOST;
 use xenlend_shim_core::kind::Kind;
@@ -46,7 +47,7 @@ fn both_sides_have_to_have_found_the_same_kind() {
         let Some(ToBroker::Hello { features: offered, .. }) = pair.next() else { panic!() };
         assert_eq!(offered, u32::from(kind == LEND_AWARE));
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 2, features, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: VERSION, features, aperture_pages, lease_capacity: 64 });
         assert_eq!(pair.link.needs_force(), Some(Reason::OtherXen), "{kind:?} {features}");
     }
     let mut pair = Pair::on(LEND_AWARE);

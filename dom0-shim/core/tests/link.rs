@@ -10,7 +10,7 @@ use support::{
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{
-    AccessOperation, AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS,
+    AccessOperation, AccessOutcome, FromBroker, PresentOutcome, ToBroker, MAX_INVALIDATIONS, VERSION,
 };
 use xenlend_protocol::refusal::Refusal;
 use xenlend_protocol::ring::{Priority, SendError};
@@ -36,7 +36,7 @@ fn nothing_but_welcome_opens_a_link() {
     assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
     let mut pair = Pair::new();
     let aperture_pages = APERTURE_PAGES - 1;
-    pair.say(FromBroker::Welcome { version: 2, features: 0, aperture_pages, lease_capacity: 1 });
+    pair.say(FromBroker::Welcome { version: VERSION, features: 0, aperture_pages, lease_capacity: 1 });
     assert_eq!(pair.link.needs_force(), Some(Reason::Incompatible));
 }
 

@@ -6,18 +6,17 @@
 
 use heapless::Vec;
 use xenlend_protocol::message::{AccessOperation, AccessOutcome, MAX_ACCESS_BYTES};
-use xenlend_shim_core::lendable::FrameRefusal;
 
 use crate::bars::Bars;
 use crate::errno::{Errno, EFAULT};
-use crate::kernel_api::address_space::{AddressSpace, Tried};
+use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::lock::Mutex;
-use crate::lookup::{judge_access, refusal_of, LookupEnd, MAX_FAULTS_OF_ACCESS};
+use crate::lookup::{fault_in, judge_access, LookupEnd, MAX_FAULTS_OF_ACCESS};
 
 /// Does it.
 ///
 /// # Errors
-/// Why not: what may not be reached, or [`LookupEnd::Waits`].
+/// Why not: what may not be reached, or [`LookupEnd::Waits`] or [`LookupEnd::Protected`].
 #[inline(never)]
 pub fn access(
     space: &AddressSpace<'_>,
@@ -32,7 +31,7 @@ pub fn access(
         if let Ok(outcome) = attempt(space, page.saturating_add(u64::from(offset)), operation) {
             return Ok(outcome);
         }
-        fault_in(space, page, write)?;
+        fault_in(&space.lock_mapping(), page, write)?;
     }
     Err(LookupEnd::GiveUp)
 }
@@ -54,18 +53,5 @@ fn attempt(
             space.write(address, bytes)?;
             Ok(AccessOutcome::Written)
         }
-    }
-}
-
-fn fault_in(space: &AddressSpace<'_>, page: u64, write: bool) -> Result<(), LookupEnd> {
-    let mapping = space.lock_mapping();
-    let vma = mapping.vma_at(page).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
-    if vma.pfn_mapped {
-        // Drivers bring their memory themselves.
-        return mapping.fault(page, write).map(drop).map_err(refusal_of);
-    }
-    match mapping.try_fault(page, write).map_err(refusal_of)? {
-        Tried::Done => Ok(()),
-        Tried::WouldWait => Err(LookupEnd::Waits),
     }
 }

@@ -7,7 +7,7 @@ use xenlend_shim_core::counters::add;
 use xenlend_shim_core::domctl::{INFO_DYING, INFO_HVM};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
-use xenlend_shim_core::link::{Awaited, Completion, Config, Link as CoreLink, NotSent, Tables};
+use xenlend_shim_core::link::{Awaited, Completion, Config, Link as CoreLink, NotSent, Tables, MAX_WAITS};
 use xenlend_shim_core::patience::Patience;
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
@@ -99,6 +99,7 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
         slots: KernelSlice::new(MAX_REGIONS, || Slot::EMPTY).ok_or(ENOMEM)?,
         // One access for each vCPU, one page-in put back for each.
         requests: KernelSlice::new(request.vcpus as usize * 2 + 8, || None).ok_or(ENOMEM)?,
+        waits: KernelSlice::new(MAX_WAITS, || None).ok_or(ENOMEM)?,
         events: KernelSlice::new(EVENTS, Event::default).ok_or(ENOMEM)?,
         histogram: KernelSlice::new(BUCKETS, || 0).ok_or(ENOMEM)?,
     };

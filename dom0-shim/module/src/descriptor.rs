@@ -6,7 +6,7 @@ use core::ffi::c_ulong;
 use xenlend_shim_core::call::{capability, Call, API_VERSION, OLDEST_API_VERSION};
 use xenlend_shim_core::events::{Cursor, Event};
 use xenlend_shim_core::link::State as LinkState;
-use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest};
+use xenlend_shim_core::uapi::{self, AllowBar, Attach, AttachFrontend, RegionRequest, Resolve};
 
 use crate::errno::{Errno, EAGAIN, EBUSY, EILSEQ, EINTR, EINVAL, ENOENT, ENOTCONN, ENOTTY, EPERM, EREMOTEIO};
 use crate::hypervisor::Hypervisor;
@@ -140,6 +140,10 @@ impl Descriptor {
             Call::Region2 => {
                 let call = RegionRequest::decode2(&structure.read()?).ok_or(EILSEQ)?;
                 leases::set_region(&self.link()?, &call, self.number)
+            }
+            Call::Resolve => {
+                let call = Resolve::decode(&structure.read()?).ok_or(EINVAL)?;
+                Ok(self.link()?.locked(|state| state.core.resolve(&call, self.number))?)
             }
             Call::GetRegion => self.region(structure),
         }

@@ -7,7 +7,7 @@
 use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::refusal::Refusal;
-use xenlend_shim_core::link::{Awaited, NotSent, State as LinkState};
+use xenlend_shim_core::link::{Awaited, NotSent, ResolveError, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::patience::{For, Patience};
 use xenlend_shim_core::permits::Permit;
@@ -15,7 +15,8 @@ use xenlend_shim_core::regions::{NewRegion, Phase, Plan, RegionError};
 use xenlend_shim_core::uapi::RegionRequest;
 
 use crate::errno::{
-    Errno, EAGAIN, EBUSY, EEXIST, EILSEQ, EINTR, EINVAL, EIO, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP, ETIMEDOUT,
+    Errno, EAGAIN, EBUSY, EEXIST, EILSEQ, EINTR, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, ENOSPC, EOPNOTSUPP,
+    ETIMEDOUT,
 };
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
@@ -35,6 +36,16 @@ impl From<RegionError> for Errno {
             RegionError::Unsupported => EOPNOTSUPP,
             RegionError::BadLabel => EILSEQ,
             RegionError::OtherProcess => EIO,
+        }
+    }
+}
+
+impl From<ResolveError> for Errno {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::NoRegion => ENOENT,
+            ResolveError::Outside => EINVAL,
+            ResolveError::TooMany => ENOSPC,
         }
     }
 }
@@ -198,7 +209,7 @@ fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId, patie
                 worker.interrupt();
             }
         }
-        waiter::interrupt(state, lease);
+        waiter::interrupt_region(state, lease);
         let region = state.core.begin_end(lease);
         let pages = region.map(|region| Pages { lease, first: region.first, count: region.count });
         let object = state.objects.get_mut(usize::from(lease.index)).and_then(Option::take);

@@ -3,7 +3,7 @@
 
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_shim_core::kind::Kind;
-use xenlend_shim_core::link::{Awaited, Cause, Link as CoreLink, Reason};
+use xenlend_shim_core::link::{Awaited, Cause, Link as CoreLink, Reason, MAX_THREADS};
 use xenlend_shim_core::patience::{For, Patience, Verdict};
 use xenlend_shim_core::regions::{Aperture, MAX_REGIONS};
 
@@ -39,8 +39,10 @@ pub struct State {
     pub worker_in: Option<LeaseId>,
     /// The worker is at something for the borrower, which may touch memory of a process.
     pub worker_is_busy: bool,
-    /// The thread that waits in each region, by slot.
+    /// The threads that wait for pages.
     pub waiters: KernelSlice<Option<Waiter>>,
+    /// Number of the newest of them.
+    pub newest_waiter: u32,
     /// The worker has to end.
     pub stopping: bool,
     /// What the broker had done by the last event.
@@ -124,13 +126,14 @@ impl Link {
     /// `None` if memory is short.
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
-        let waiters = KernelSlice::new(MAX_REGIONS, || None)?;
+        let waiters = KernelSlice::new(MAX_THREADS, || None)?;
         let state = State {
             core: parts.core,
             objects,
             worker_in: None,
             worker_is_busy: false,
             waiters,
+            newest_waiter: 0,
             stopping: false,
             activity: 0,
         };

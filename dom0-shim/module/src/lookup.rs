@@ -7,11 +7,12 @@
 use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
 use xenlend_shim_core::lendable::{judge, FrameRefusal};
 use xenlend_shim_core::link::{Completion, PageIn};
+use xenlend_shim_core::permission::{Access, Entry, Protection};
 use xenlend_shim_core::request_queue::Request;
 use xenlend_shim_core::window::{Window, WINDOW_PAGES};
 
 use crate::bars::Bars;
-use crate::errno::{Errno, EAGAIN, EBUSY, EINTR, ENOMEM};
+use crate::errno::{Errno, EACCES, EAGAIN, EBUSY, EINTR, ENOMEM};
 use crate::kernel_api::address_space::{
     frame_facts, hmm_pfn, mark_written, AddressSpace, Faulted, Mapping, Tried, Vma, HMM_ERROR, HMM_VALID,
     HMM_WRITE,
@@ -54,9 +55,8 @@ impl Scratch {
     }
 }
 
-/// Judges what a process has mapped at an address before an access is done there for the borrower. It
-/// reaches nothing by an access that could not be lent: driver memory is held to the same list.
-/// Ordinary memory is the process's own.
+/// Judges what a process has mapped at an address before an access is done there for the borrower: it
+/// reaches nothing by an access that could not be lent, but by one that the process moves there at that moment.
 ///
 /// # Errors
 /// Why not.
@@ -68,20 +68,40 @@ pub fn judge_access(
 ) -> Result<(), LookupEnd> {
     for _ in 0..MAX_FAULTS_OF_ACCESS {
         let mapping = space.lock_mapping();
-        let vma = mapping.vma_at(address).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
-        if !vma.writable {
-            return Err(LookupEnd::Refused(FrameRefusal::ReadOnly));
+        let vma = mapping.vma_at(address);
+        match vma.map_or(Protection::default(), |vma| vma.protection).access(write) {
+            Access::Granted => {}
+            Access::Waits => return Err(LookupEnd::Protected),
+            Access::Refused(refusal) => return Err(LookupEnd::Refused(refusal)),
         }
-        if !vma.pfn_mapped {
-            return Ok(());
+        let found = if vma.is_some_and(|vma| vma.pfn_mapped) {
+            mapping.pfn_at(address)
+        } else {
+            mapping.page_at(address).map_err(refusal_of)?
+        };
+        // What may only be read may be a page in place of the one that is written: that of zeros.
+        if let Some((pfn, _)) = found.filter(|(_, writable)| *writable || !write) {
+            return judge(&frame_facts(pfn), &bars.lock(), !write).map(drop).map_err(LookupEnd::Refused);
         }
-        if let Some((pfn, _)) = mapping.pfn_at(address) {
-            let facts = frame_facts(pfn);
-            return judge(&facts, &bars.lock(), false).map(drop).map_err(LookupEnd::Refused);
-        }
-        mapping.fault(address, write).map_err(refusal_of)?;
+        fault_in(&mapping, address, write)?;
     }
     Err(LookupEnd::GiveUp)
+}
+
+/// Faults the page of an access in.
+///
+/// # Errors
+/// Why not.
+pub fn fault_in(mapping: &Mapping<'_>, address: u64, write: bool) -> Result<(), LookupEnd> {
+    let vma = mapping.vma_at(address).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
+    if vma.pfn_mapped {
+        // Drivers bring their memory themselves.
+        return mapping.fault(address, write).map(drop).map_err(refusal_of);
+    }
+    match mapping.try_fault(address, write).map_err(refusal_of)? {
+        Tried::Done => Ok(()),
+        Tried::WouldWait => Err(LookupEnd::Waits),
+    }
 }
 
 /// Why a lookup gave nothing.
@@ -95,6 +115,12 @@ pub enum LookupEnd {
     GiveUp,
     /// Somebody has to be waited for, which the worker does not do.
     Waits,
+    /// What is to be done there is not permitted, and may be later.
+    Protected,
+    /// No entry can be made of what is permitted there. Accesses are done one by one.
+    Unlendable,
+    /// Something is mapped there that cannot be brought: the file has ended, an error, a broken page.
+    Lost,
 }
 
 /// One lookup.
@@ -103,8 +129,10 @@ pub struct Lookup<'a> {
     pub page_in: &'a PageIn,
     /// The process.
     pub space: &'a AddressSpace<'a>,
-    /// Lent for reading only: nothing is faulted in for writing, and nothing needs to be writable.
+    /// The region is lent for reading only: nothing is faulted in for writing, and nothing needs to be writable.
     pub read_only: bool,
+    /// Accesses without an entry are done one by one.
+    pub completes_accesses: bool,
     /// The region's notifier.
     pub object: &'a RegionObject,
     /// BARs that may be lent from; locked for each frame, never over a fault.
@@ -119,8 +147,11 @@ impl Lookup<'_> {
         let mapping = self.space.lock_mapping();
         let fault = self.address_of(self.page_in.page);
         let vma = mapping.vma_at(fault).ok_or(LookupEnd::Refused(FrameRefusal::Unmapped))?;
-        if !vma.writable && !self.read_only {
-            return Err(LookupEnd::Refused(FrameRefusal::ReadOnly));
+        match vma.protection.entry(self.read_only, self.completes_accesses) {
+            Entry::ReadWrite | Entry::ReadOnly => {}
+            Entry::Waits => return Err(LookupEnd::Protected),
+            Entry::None => return Err(LookupEnd::Unlendable),
+            Entry::Refused(refusal) => return Err(LookupEnd::Refused(refusal)),
         }
         if vma.pfn_mapped {
             self.look_up_frames(&mapping, vma, scratch)
@@ -147,7 +178,10 @@ impl Lookup<'_> {
             }
             match self.frame_at(mapping, vma, page, scratch) {
                 // A neighbour that cannot be lent is left out; it is judged when it is touched.
-                Ok(()) | Err(LookupEnd::Refused(_)) => {}
+                Ok(())
+                | Err(
+                    LookupEnd::Refused(_) | LookupEnd::Lost | LookupEnd::Protected | LookupEnd::Unlendable,
+                ) => {}
                 Err(end) => return Err(end),
             }
         }
@@ -178,7 +212,11 @@ impl Lookup<'_> {
         }
         match found {
             Some((pfn, writable)) if writable || self.read_only => self.take(page, pfn, scratch),
-            Some(_) => Err(LookupEnd::Refused(FrameRefusal::ReadOnly)),
+            // Not even two faults make it writable. If it may be lent at all it is to be read, not refused.
+            Some((pfn, _)) => {
+                judge(&frame_facts(pfn), &self.bars.lock(), false).map_err(LookupEnd::Refused)?;
+                Err(if self.completes_accesses { LookupEnd::Unlendable } else { LookupEnd::Protected })
+            }
             // Taken away again between the two calls.
             None => Err(LookupEnd::Again),
         }
@@ -204,7 +242,11 @@ impl Lookup<'_> {
         pages.fill(0);
         mapping.look_at_range(sequence, start, pages).map_err(refusal_of)?;
         let needed = if self.read_only { HMM_VALID } else { HMM_USABLE };
-        if pages.get(fault_step as usize).is_none_or(|word| word & needed != needed) {
+        let found = pages.get(fault_step as usize).copied().unwrap_or(0);
+        if found & HMM_ERROR != 0 {
+            return Err(LookupEnd::Refused(FrameRefusal::Special));
+        }
+        if found & needed != needed {
             let fault = self.address_of(self.page_in.page);
             return Err(match mapping.try_fault(fault, !self.read_only).map_err(refusal_of)? {
                 Tried::Done => LookupEnd::Again,
@@ -246,6 +288,7 @@ pub fn refusal_of(error: Errno) -> LookupEnd {
     match error {
         EBUSY | EAGAIN => LookupEnd::Again,
         ENOMEM | EINTR => LookupEnd::GiveUp,
-        _ => LookupEnd::Refused(FrameRefusal::Unmapped),
+        EACCES => LookupEnd::Refused(FrameRefusal::Special),
+        _ => LookupEnd::Lost,
     }
 }

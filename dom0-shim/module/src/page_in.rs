@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One page-in: look up, permit, pause the borrower, post the Present, wait, resume.
 
-use xenlend_protocol::frame::AperturePage;
+use xenlend_protocol::frame::{AperturePage, PAGE_SIZE};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{PresentOutcome, WantedOutcome};
 use xenlend_protocol::refusal::{AddFailure, Refusal};
@@ -9,7 +9,8 @@ use xenlend_shim_core::counters::add;
 use xenlend_shim_core::events;
 use xenlend_shim_core::lendable::{FrameKind, FrameRefusal};
 use xenlend_shim_core::link::{
-    Completion, NotSent, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding, Reason,
+    AskAgain, Completion, NotSent, Obstacle, PageIn, PageInEnd, PageInRefusal, Posted, PresentStanding,
+    Reason,
 };
 use xenlend_shim_core::regions::Region;
 use xenlend_shim_core::request_queue::{Request, Work};
@@ -124,10 +125,16 @@ impl Job<'_> {
     ) -> PageInEnd {
         let read_only = self.is_read_only();
         for _ in 0..MAX_LOOKUPS {
-            if !self.link.locked(|state| state.core.restart_page_in(page_in)) {
+            let (goes_on, changes) = self.link.locked(|state| {
+                let changes = state.core.region(self.lease).map_or(0, |region| region.changes);
+                (state.core.restart_page_in(page_in), changes)
+            });
+            if !goes_on {
                 return PageInEnd::GaveUp;
             }
-            let found = Lookup { page_in, space, read_only, object, bars: &self.link.bars }.run(scratch);
+            let completes_accesses = self.link.kind.completes_accesses();
+            let bars = &self.link.bars;
+            let found = Lookup { page_in, space, read_only, completes_accesses, object, bars }.run(scratch);
             match found {
                 Ok(()) => {}
                 Err(LookupEnd::Again) => continue,
@@ -135,8 +142,16 @@ impl Job<'_> {
                     refuse(self.link, self.lease, self.page, refusal);
                     return self.present_zeros(page_in, scratch);
                 }
-                Err(LookupEnd::GiveUp) => return PageInEnd::GaveUp,
-                Err(LookupEnd::Waits) => return PageInEnd::Waits,
+                Err(LookupEnd::Lost) => {
+                    lose_page(self.link, self.lease, self.page);
+                    return self.present_zeros(page_in, scratch);
+                }
+                Err(LookupEnd::GiveUp | LookupEnd::Unlendable) => return PageInEnd::GaveUp,
+                Err(LookupEnd::Waits | LookupEnd::Protected) if self.is_given_up() => {
+                    return self.present_zeros(page_in, scratch);
+                }
+                Err(LookupEnd::Waits) => return PageInEnd::Waits(Obstacle::Answer),
+                Err(LookupEnd::Protected) => return PageInEnd::Waits(Obstacle::Protection { changes }),
             }
             let stale = self.link.locked(|state| state.core.forget_present(page_in, &mut scratch.window));
             if let Some(first) = stale {
@@ -330,6 +345,10 @@ impl Job<'_> {
         released.is_ok()
     }
 
+    fn is_given_up(&self) -> bool {
+        self.link.locked(|state| state.core.is_given_up(self.lease, self.page))
+    }
+
     fn is_read_only(&self) -> bool {
         self.link.locked(|state| state.core.region(self.lease).is_some_and(Region::is_read_only))
     }
@@ -351,6 +370,15 @@ pub fn refuse(link: &Link, lease: LeaseId, page: AperturePage, refusal: FrameRef
     if refusal == FrameRefusal::OtherMmio {
         bars::withdraw_moved(link);
     }
+}
+
+/// Tells that a page cannot be brought.
+pub fn lose_page(link: &Link, lease: LeaseId, page: AperturePage) {
+    let address = link.aperture.address_of(page);
+    link.locked(|state| {
+        add(&mut state.core.counters().lost_pages, 1);
+        state.core.push_event(events::LOST, u32::from(lease.index), address, PAGE_SIZE);
+    });
 }
 
 /// Answers an access, whatever it takes: a vCPU of the borrower waits for it, also behind a force after
@@ -376,8 +404,8 @@ pub fn answer_want(link: &Link, ticket: u32, outcome: WantedOutcome) {
 }
 
 /// Has the broker ask again for what it was told is waited for.
-pub fn ask_again(link: &Link, lease: LeaseId) {
-    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_ask_again(lease) {
+pub fn ask_again(link: &Link, again: AskAgain) {
+    let sent = link.wait_for_broker(Mode::Uninterruptible, |state| match state.core.post_ask_again(again) {
         Err(NotSent::Full) if !state.stopping => None,
         _ => Some(()),
     });

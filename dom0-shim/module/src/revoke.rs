@@ -44,7 +44,10 @@ pub fn on_notifier(
         notified.set_sequence();
         let pages = state.core.region(lease).and_then(|region| region.pages_of(start, end));
         let pages = pages.map(|(first, count)| Pages { lease, first, count });
-        let step = pages.map_or(InvalidateStart::Unrelated, |pages| begin(state, &pages, may_sleep));
+        let step = pages.map_or(InvalidateStart::Unrelated, |pages| {
+            state.core.note_change(pages.lease, pages.first, pages.count);
+            begin(state, &pages, may_sleep)
+        });
         if step == InvalidateStart::Unrelated {
             state.core.count_unrelated();
         }

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page-in worker: one thread for each link. Of ordinary memory it brings in what can be had without
-//! waiting for anybody; `waiter.rs` waits for the rest.
+//! The page-in worker: one thread for each link. Faults on ordinary memory never block it: `waiter.rs` waits
+//! for what only somebody else can bring.
 //!
 //! Nobody waits for it: neither a notifier, nor the end of a region, nor detach.
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::AccessOutcome;
-use xenlend_shim_core::link::{Cause, Completion, NextWant, NotSent, PageInEnd};
+use xenlend_shim_core::link::{AskAgain, Cause, Completion, NextWant, NotSent, Obstacle, PageInEnd};
 use xenlend_shim_core::request_queue::{Request, Work};
 
 use crate::access::access;
 use crate::kernel_api::address_space::AddressSpace;
+use crate::kernel_api::now_ms;
 use crate::kernel_api::region::RegionObject;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen};
 use crate::kernel_api::worker::resume;
 use crate::link::Link;
 use crate::lookup::{LookupEnd, Scratch};
-use crate::page_in::{answer_want, ask_again, complete, refuse, Job, MAX_LATERS};
+use crate::page_in::{answer_want, ask_again, complete, lose_page, refuse, Job, MAX_LATERS};
 use crate::waiter::target;
 use crate::{force, log_error, waiter};
 
@@ -28,8 +29,9 @@ enum Next {
     Force(Cause),
     Serve,
     Want(NextWant),
-    AskAgain(LeaseId),
-    Wait(Seen),
+    AskAgain(AskAgain),
+    /// For so many milliseconds; 0 for ever.
+    Wait(Seen, u32),
 }
 
 /// A page-in that a request asks for.
@@ -61,7 +63,8 @@ pub fn work(link: &Shared<Link>) {
                 let has_to_start = link.locked(|state| {
                     state.worker_in = None;
                     state.core.on_want_served(ticket, page, end);
-                    end == PageInEnd::Waits && state.core.begin_waiting(lease)
+                    let PageInEnd::Waits(obstacle) = end else { return false };
+                    state.core.begin_waiting(lease, page, obstacle, true, now_ms())
                 });
                 resume();
                 if has_to_start {
@@ -69,9 +72,9 @@ pub fn work(link: &Shared<Link>) {
                 }
             }
             Next::Want(NextWant::Answer { ticket, outcome }) => answer_want(link, ticket, outcome),
-            Next::AskAgain(lease) => ask_again(link, lease),
-            Next::Wait(seen) => {
-                link.wait(seen, visits_left, Mode::Idle);
+            Next::AskAgain(again) => ask_again(link, again),
+            Next::Wait(seen, waits_left) => {
+                link.wait(seen, earlier(visits_left, waits_left), Mode::Idle);
             }
         }
     }
@@ -93,6 +96,9 @@ fn next(link: &Link, scratch: &mut Scratch) -> Next {
         if let Some(reason) = state.core.needs_force() {
             return Next::Force(state.core.cause(reason));
         }
+        let now = now_ms();
+        waiter::end_turns(state, now);
+        let waits_left = state.core.look_again(now);
         scratch.request = state.core.next_request();
         if scratch.request.is_some() {
             state.worker_is_busy = true;
@@ -103,15 +109,24 @@ fn next(link: &Link, scratch: &mut Scratch) -> Next {
             state.worker_is_busy = true;
             return Next::Want(want);
         }
-        state.core.next_to_ask_again().map_or_else(|| Next::Wait(link.seen()), Next::AskAgain)
+        let again = state.core.next_to_ask_again();
+        again.map_or_else(|| Next::Wait(link.seen(), waits_left), Next::AskAgain)
     })
+}
+
+/// The earlier of two times, of which 0 is never.
+fn earlier(one: u32, other: u32) -> u32 {
+    match (one, other) {
+        (0, time) | (time, 0) => time,
+        (one, other) => one.min(other),
+    }
 }
 
 fn serve(link: &Shared<Link>, scratch: &mut Scratch) {
     let Some(Request { lease, page, .. }) = scratch.request else { return };
-    if let Some((object, address)) = enter(link, lease, page) {
+    if let Some(Place { object, address, changes }) = enter(link, lease, page) {
         if let Some(space) = AddressSpace::enter(&object) {
-            let wanted = perform(link, &space, address, scratch);
+            let wanted = perform(link, &space, (address, changes), scratch);
             if let Some(Wanted { lease, page, laters }) = wanted {
                 Job { link, lease, page, laters }.run(&object, &space, scratch);
             }
@@ -124,7 +139,7 @@ fn serve(link: &Shared<Link>, scratch: &mut Scratch) {
 
 /// Brings the window of a page in that a task of the borrower waits for.
 fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scratch) -> PageInEnd {
-    let Some((object, _)) = enter(link, lease, page) else { return PageInEnd::GaveUp };
+    let Some(Place { object, .. }) = enter(link, lease, page) else { return PageInEnd::GaveUp };
     let job = Job { link, lease, page, laters: MAX_LATERS };
     if let Some(space) = AddressSpace::enter(&object) {
         return job.run(&object, &space, scratch);
@@ -138,7 +153,7 @@ fn bring_in(link: &Link, lease: LeaseId, page: AperturePage, scratch: &mut Scrat
 fn perform(
     link: &Shared<Link>,
     space: &AddressSpace<'_>,
-    address: u64,
+    (address, changes): (u64, u32),
     scratch: &mut Scratch,
 ) -> Option<Wanted> {
     let Request { lease, page, work } = scratch.request.take()?;
@@ -146,13 +161,27 @@ fn perform(
         Work::Again { tries } => (tries, true),
         Work::Access { id, offset, operation, wants_page } => {
             let done = access(space, address, offset, &operation, &link.bars);
-            if done == Err(LookupEnd::Waits) {
+            let obstacle = match done {
+                Ok(_) => None,
+                Err(LookupEnd::Refused(refusal)) => {
+                    refuse(link, lease, page, refusal);
+                    None
+                }
+                Err(LookupEnd::Lost) => {
+                    lose_page(link, lease, page);
+                    None
+                }
+                Err(LookupEnd::Protected) => Some(Obstacle::Protection { changes }),
+                // Memory is short, or the page does not stay: an access is never given up for it.
+                Err(LookupEnd::Waits | LookupEnd::GiveUp | LookupEnd::Again | LookupEnd::Unlendable) => {
+                    Some(Obstacle::Answer)
+                }
+            };
+            let is_given_up = || link.locked(|state| state.core.is_given_up(lease, page));
+            if let Some(obstacle) = obstacle.filter(|_| !is_given_up()) {
                 let work = Work::Access { id, offset, operation, wants_page };
-                set_aside(link, Request { lease, page, work }, scratch);
+                set_aside(link, Request { lease, page, work }, obstacle, scratch);
                 return None;
-            }
-            if let Err(LookupEnd::Refused(refusal)) = done {
-                refuse(link, lease, page, refusal);
             }
             let is_done = done.is_ok();
             scratch.completion = Some(Completion { id, outcome: done.unwrap_or(AccessOutcome::Lost) });
@@ -162,12 +191,12 @@ fn perform(
     is_wanted.then_some(Wanted { lease, page, laters })
 }
 
-/// Keeps an access whose page somebody else has to bring until he has.
+/// Keeps an access that cannot be done now until its page can be looked at again.
 #[inline(never)]
-fn set_aside(link: &Shared<Link>, request: Request, scratch: &mut Scratch) {
+fn set_aside(link: &Shared<Link>, request: Request, obstacle: Obstacle, scratch: &mut Scratch) {
     let (lease, page) = (request.lease, request.page);
     let has_to_start = link.locked(|state| match state.core.set_aside(request) {
-        Ok(()) => state.core.begin_waiting(lease),
+        Ok(()) => state.core.begin_waiting(lease, page, obstacle, false, now_ms()),
         Err(request) => {
             scratch.request = Some(request);
             false
@@ -190,12 +219,23 @@ fn finish(link: &Link, scratch: &mut Scratch) {
     }
 }
 
-/// The region's object and the byte of the process behind the page, if the lease is active.
-fn enter(link: &Link, lease: LeaseId, page: AperturePage) -> Option<(RegionObject, u64)> {
+/// What is behind a page.
+struct Place {
+    /// The region's object.
+    object: RegionObject,
+    /// The byte of the process.
+    address: u64,
+    /// Tells whether something has changed in the region since.
+    changes: u32,
+}
+
+/// What is behind a page, if the lease is active.
+fn enter(link: &Link, lease: LeaseId, page: AperturePage) -> Option<Place> {
     link.locked(|state| {
-        let found = target(state, lease, page)?;
+        let (object, address) = target(state, lease, page)?;
+        let changes = state.core.region(lease)?.changes;
         state.worker_in = Some(lease);
-        Some(found)
+        Some(Place { object, address, changes })
     })
 }
 

@@ -15,7 +15,7 @@ use xenlend_front_core::link::{Answer, Phase, Touch, BY_BREACH, BY_BROKER, BY_VE
 use xenlend_front_core::page_set::Pages;
 use xenlend_protocol::frontend::ToBorrower;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::LossPolicy;
+use xenlend_protocol::message::{LossPolicy, VERSION};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
 use xenlend_protocol::ring::{Priority, RingMemory};
 
@@ -29,7 +29,7 @@ fn closed() -> ToBorrower {
 /// One of each kind, well formed, about the lease that exists in the connected state.
 fn one_of_each() -> Vec<(&'static str, ToBorrower)> {
     vec![
-        ("welcome", ToBorrower::Welcome { version: 2, features: 0 }),
+        ("welcome", ToBorrower::Welcome { version: VERSION, features: 0 }),
         ("incompatible", ToBorrower::Incompatible { oldest: 3, newest: 3 }),
         ("lease", lease(LeaseId { index: 9, generation: 1 }, 1024, 64, LossPolicy::Zeros)),
         ("revoked", revoked(1, HERE, 0, 64, false)),
@@ -103,10 +103,10 @@ fn what_cannot_be_ends_the_link() {
         assert_eq!(bench.say(labelled(other, bad)), Turn::Ended(BY_BREACH), "{bad:?}");
     }
     let mut bench = Bench::greeting();
-    let turn = bench.say(ToBorrower::Welcome { version: 3, features: 0 });
+    let turn = bench.say(ToBorrower::Welcome { version: VERSION + 1, features: 0 });
     assert_eq!(turn, Turn::Ended(BY_BREACH), "a version that was not offered");
     let mut bench = Bench::greeting();
-    let turn = bench.say(ToBorrower::Welcome { version: 2, features: 1 });
+    let turn = bench.say(ToBorrower::Welcome { version: VERSION, features: 1 });
     assert_eq!(turn, Turn::Ended(BY_BREACH), "a feature that was not offered");
 }
 
@@ -141,7 +141,7 @@ fn any_message() -> impl Strategy<Value = ToBorrower> {
     let grant = (id.clone(), 0_u32..30, 1_u32..60, loss)
         .prop_map(|(id, first, count, loss)| lease(id, first * 64, count, loss));
     prop_oneof![
-        1 => Just(ToBorrower::Welcome { version: 2, features: 0 }),
+        1 => Just(ToBorrower::Welcome { version: VERSION, features: 0 }),
         20 => grant,
         20 => (id.clone(), range.clone()).prop_map(|(id, (first, count))| present(id, first, count)),
         10 => (id.clone(), range.clone()).prop_map(|(id, (first, count))| lost(id, first, count)),

@@ -13,7 +13,7 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
+use xenlend_protocol::message::{CacheMode, LossPolicy, Rights, VERSION};
 use xenlend_protocol::refusal::{Blame, Breach, BreachKind};
 use xenlend_protocol::ring::{Priority, RingMemory};
 
@@ -22,8 +22,8 @@ fn the_driver_speaks_first_and_names_its_aperture() {
     let mut bench = Bench::greeting();
     let hello = bench.said();
     let expected = FromBorrower::Hello {
-        oldest: 2,
-        newest: 2,
+        oldest: VERSION,
+        newest: VERSION,
         features: 0,
         aperture_gfn: support::APERTURE_GFN,
         aperture_pages: support::APERTURE_PAGES,

@@ -2,7 +2,7 @@
 //! Simple jobs: look at, write, fill, check.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::FromRawFd as _;
 
 use anyhow::{bail, Context, Result};
@@ -72,6 +72,9 @@ pub struct Lines {
     /// The run's seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Say "ready", and check only when standard input has ended
+    #[arg(long)]
+    gate: bool,
 }
 
 impl Lines {
@@ -97,6 +100,10 @@ impl Lines {
 
     pub fn check(&self, aperture: Aperture) -> Result<()> {
         let memory = self.memory(aperture)?;
+        if self.gate {
+            println!("ready");
+            io::stdin().lock().read_to_end(&mut Vec::new()).context("the gate")?;
+        }
         let (mut stale, mut broken, mut first) = (0_u64, 0_u64, None);
         for index in 0..memory.bytes() / LINE_BYTES {
             let words = memory.read_line(index * LINE_BYTES);

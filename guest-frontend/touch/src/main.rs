@@ -12,6 +12,7 @@ mod hunt;
 mod instructions;
 mod latency;
 mod later;
+mod many;
 mod odd;
 mod pin;
 mod retried;
@@ -20,6 +21,7 @@ mod steer;
 mod stos;
 mod straddle;
 mod types;
+mod words;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -58,6 +60,10 @@ enum Job {
     Spread(fill::Spread),
     /// Counts what one task gets done while another waits for pages
     Share(share::Share),
+    /// Writes a word of its own into each page, round after round, and judges what it reads
+    Words(words::Words),
+    /// Touches pages with a process for each, and says of each how it ended
+    Many(many::Many),
     /// Draws moving pictures and judges what it reads, until the lender says stop
     Draw(draw::Draw),
     /// Reads and writes as fast as it can, looking for poison and lost writes, until the lender says stop
@@ -119,6 +125,8 @@ fn main() -> Result<()> {
         Job::Same(job) => job.run(aperture),
         Job::Spread(job) => job.run(aperture),
         Job::Share(job) => job.run(aperture),
+        Job::Words(job) => job.run(aperture),
+        Job::Many(job) => job.run(aperture),
         Job::Draw(job) => job.run(aperture),
         Job::Hunt(job) => job.run(aperture),
         Job::Count(job) => job.run(aperture),

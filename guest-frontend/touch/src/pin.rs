@@ -2,6 +2,8 @@
 //! Threads that stay on one vCPU.
 
 use std::mem;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -20,4 +22,12 @@ pub fn pin_to_vcpu(vcpu: usize) -> Result<()> {
         return Err(std::io::Error::last_os_error()).with_context(|| format!("cannot run on vCPU {vcpu}"));
     }
     Ok(())
+}
+
+/// Has a command's process run on one vCPU from its beginning on.
+pub fn run_on_vcpu(command: &mut Command, vcpu: usize) {
+    let pin =
+        move || pin_to_vcpu(vcpu).map_err(|error| std::io::Error::other(error.root_cause().to_string()));
+    // SAFETY: this program has one thread when it starts others, so the child may allocate.
+    unsafe { command.pre_exec(pin) };
 }

@@ -191,7 +191,10 @@ impl Run {
             },
             _ => match what % 4 {
                 0 => self.fail_next(what),
-                1 => self.tell(ToBroker::AskAgain { lease }),
+                1 => {
+                    let (first, count) = Self::range(stream);
+                    self.tell(ToBroker::AskAgain { lease, first: AperturePage(first), count });
+                }
                 2 => self.listen(),
                 _ => self.drain(),
             },

@@ -107,10 +107,10 @@ impl BorrowerSide {
         }
     }
 
-    /// The lender waits no more for what made wants of a lease end without a page: the borrower asks again.
-    pub(crate) fn ask_again(&mut self, id: LeaseId) {
-        self.wanted.ask_again(id);
-        self.news.ask_again(id);
+    /// What made wants of these pages end without a page is over: the borrower asks again.
+    pub(crate) fn ask_again(&mut self, id: LeaseId, pages: PageRange) {
+        self.wanted.ask_again(id, pages);
+        self.news.ask_again(id, pages);
     }
 
     fn carry_out(&mut self, request: AttachRequest, link: &mut impl BorrowerLink) -> FromBroker {

@@ -13,7 +13,7 @@ use xenlend_protocol::message::{Rights, WantedOutcome};
 use crate::aperture::Aperture;
 use crate::hypervisor::IoreqClaim;
 use crate::lease_registry::LeaseRegistry;
-use crate::lending_table::{LendingTable, PageState};
+use crate::lending_table::{LendingTable, PageRange, PageState};
 use crate::quarantine::Quarantine;
 
 /// `IOREQ_TYPE_LEND_FAULT`.
@@ -207,10 +207,11 @@ impl FaultSlot {
         Some(reply)
     }
 
-    /// The lender waits no more for pages of a lease: they can be asked for again.
-    pub(crate) fn ask_again(&mut self, lease: LeaseId) {
+    /// These pages of a lease can be asked for again.
+    pub(crate) fn ask_again(&mut self, lease: LeaseId, pages: PageRange) {
         if let Some(serving) = self.serving.as_mut() {
-            serving.asked.take_if(|asked| asked.ticket.is_none() && asked.lease == lease);
+            let is_meant = |asked: &Asked| asked.lease == lease && pages.contains(asked.page);
+            serving.asked.take_if(|asked| asked.ticket.is_none() && is_meant(asked));
         }
     }
 

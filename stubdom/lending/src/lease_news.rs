@@ -130,14 +130,24 @@ impl LeaseNews {
         }
     }
 
-    /// It does not any more: to call the pages revoked makes whoever waits for one ask again.
-    pub(crate) fn ask_again(&mut self, id: LeaseId) {
+    /// Of these pages it does not any more: to call them revoked makes whoever waits for one ask again.
+    pub(crate) fn ask_again(&mut self, id: LeaseId, pages: PageRange) {
         if self.told(id).is_none() {
             return;
         }
-        let place = self.places.get_mut(usize::from(id.index));
-        if let Some(pages) = place.and_then(|place| place.waits.take()) {
-            self.revoked(id, pages);
+        let Some(place) = self.places.get_mut(usize::from(id.index)) else { return };
+        let Some(waits) = place.waits else { return };
+        let again = waits.intersect(&pages);
+        // From the first to the last is all that is kept: of a hole in the middle nothing is forgotten.
+        let left = match (again.first <= waits.first, again.end >= waits.end) {
+            (true, true) => None,
+            (true, false) => Some(PageRange { first: again.end, end: waits.end }),
+            (false, true) => Some(PageRange { first: waits.first, end: again.first }),
+            (false, false) => Some(waits),
+        };
+        if !again.is_empty() {
+            place.waits = left;
+            self.revoked(id, again);
         }
     }
 

@@ -89,9 +89,10 @@ impl Broker<'_> {
             (_, ToBroker::Wanted { ticket, outcome }) => {
                 self.wanted(ticket, outcome, hypervisor).map_err(by_lender)
             }
-            (_, ToBroker::AskAgain { lease }) => {
-                self.borrower.ask_again(lease);
-                self.vcpus.iter_mut().for_each(|slot| slot.fault.ask_again(lease));
+            (_, ToBroker::AskAgain { lease, first, count }) => {
+                let pages = PageRange::new(first, count);
+                self.borrower.ask_again(lease, pages);
+                self.vcpus.iter_mut().for_each(|slot| slot.fault.ask_again(lease, pages));
                 Ok(())
             }
         }

@@ -108,9 +108,10 @@ impl Wanted {
         }
     }
 
-    /// What a lease's answers have called awaited by the lender is not any more.
-    pub(crate) fn ask_again(&mut self, lease: LeaseId) {
-        for want in self.wants.iter_mut().filter(|want| want.lease == lease) {
+    /// What answers about these pages have called awaited is not any more.
+    pub(crate) fn ask_again(&mut self, lease: LeaseId, pages: PageRange) {
+        let is_meant = |want: &&mut Want| want.lease == lease && !want.pages.intersect(&pages).is_empty();
+        for want in self.wants.iter_mut().filter(is_meant) {
             if want.outcome == Some(WantedOutcome::Waits) {
                 // As if it had come and gone.
                 want.outcome = Some(WantedOutcome::Present);

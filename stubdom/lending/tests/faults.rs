@@ -214,6 +214,10 @@ fn what_can_never_come_is_lost() {
     assert_eq!(reply(&mut bench, 0), Some(RETRY), "the lost one has a fault of its own");
 }
 
+fn ask_again(lease: LeaseId, first: u32) -> ToBroker {
+    ToBroker::AskAgain { lease, first: AperturePage(first), count: 64 }
+}
+
 #[test]
 fn unavailable_means_run_it_again() {
     let (mut bench, _) = bench(1);
@@ -228,18 +232,19 @@ fn a_page_that_the_lender_waits_for_itself_is_asked_for_again_when_it_says_so() 
     let [(ticket, _)] = faults(&mut bench, 0, fault(page(3), FAULT_READ))[..] else { panic!() };
     assert_eq!(bench.ask(wanted(ticket, WantedOutcome::Waits)), []);
     assert_eq!(reply(&mut bench, 0), None, "nothing can be said of it");
-    assert_eq!(bench.ask(ToBroker::AskAgain { lease: lease(1, 1) }), [], "another lease");
+    assert_eq!(bench.ask(ask_again(lease(1, 1), 0)), [], "another lease");
+    assert_eq!(bench.ask(ask_again(id, 4)), [], "other pages");
     // Its place among the questions is free, and another vCPU asks for itself.
     let other = faults(&mut bench, 1, fault(page(3), FAULT_READ));
     assert_eq!(other.len(), 1);
-    bench.link.to_broker.push_back(ToBroker::AskAgain { lease: id });
+    bench.link.to_broker.push_back(ask_again(id, 0));
     assert_eq!(asked(&mut bench), [], "the question of the other one is open");
     bring_in(&mut bench, id, &other);
     assert_eq!([0, 1].map(|vcpu| reply(&mut bench, vcpu)), [Some(RETRY); 2]);
 
     let [(ticket, _)] = faults(&mut bench, 0, fault(page(4), FAULT_READ))[..] else { panic!() };
     assert_eq!(bench.ask(wanted(ticket, WantedOutcome::Waits)), []);
-    bench.link.to_broker.push_back(ToBroker::AskAgain { lease: id });
+    bench.link.to_broker.push_back(ask_again(id, 0));
     let again = asked(&mut bench);
     assert_eq!(again[0].1, 4);
     assert_eq!(bench.ask(wanted(again[0].0, WantedOutcome::Waits)), []);

@@ -11,6 +11,7 @@ use support::fake_hypervisor::EPERM;
 use xenlend_lending::broker::LinkState;
 use xenlend_lending::capabilities::Capabilities;
 use xenlend_lending::fault::{FAULT_SAME_INSTRUCTION, FAULT_WRITE};
+use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::message::{AccessOutcome, FromBroker, PresentOutcome, ToBroker, WantedOutcome};
 
 const VCPUS: u16 = 3;
@@ -44,7 +45,11 @@ fn any_message() -> impl Strategy<Value = ToBroker> {
         1 => (0_u32..3).prop_map(attach),
         1 => (0_u32..3).prop_map(|attachment| ToBroker::DetachBorrower { attachment }),
         2 => (0_u32..6, outcome).prop_map(|(ticket, outcome)| ToBroker::Wanted { ticket, outcome }),
-        1 => (0_u32..4).prop_map(|generation| ToBroker::AskAgain { lease: lease(0, generation) }),
+        1 => (0_u32..4).prop_map(|generation| ToBroker::AskAgain {
+            lease: lease(0, generation),
+            first: AperturePage(0),
+            count: u32::MAX,
+        }),
     ]
 }
 

@@ -172,7 +172,7 @@ impl Liar {
 
     fn answer_want(&mut self, sim: &Sim) {
         if let Some(lease) = self.waits.pop() {
-            self.send(sim, &ToBroker::AskAgain { lease });
+            self.send(sim, &ToBroker::AskAgain { lease, first: AperturePage(0), count: u32::MAX });
         }
         let Some((ticket, lease)) = self.wants.front().copied() else { return };
         let outcome = match sim.draw(6) {

@@ -56,8 +56,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// Stops every page-in of a region, now and for good. Gives its pages, to be revoked.
     pub fn begin_end(&mut self, lease: LeaseId) -> Option<&Region<S>> {
-        // Nobody waits for a page of it any more.
-        self.take_back(lease);
+        self.end_waits_of(lease);
         let region = self.regions.get_mut(lease)?;
         region.phase = Phase::Ending;
         self.in_flight.overtake(region.first, region.count);

@@ -17,6 +17,7 @@ mod messages;
 mod page_in;
 mod revoke;
 mod waiting;
+mod waits;
 mod wants;
 
 pub use force::{Cause, ForceEnd};
@@ -25,6 +26,8 @@ pub use haste::Awaited;
 pub use messages::Drained;
 pub use page_in::{Completion, PageIn, PageInRefusal, Posted, PresentStanding};
 pub use revoke::InvalidateStart;
+pub use waiting::{AskAgain, Obstacle, ResolveError};
+pub use waits::{Wait, MAX_THREADS, MAX_THREADS_OF_REGION, MAX_WAITS};
 pub use wants::{NextWant, PageInEnd};
 
 use xenlend_protocol::frame::PAGE_SIZE;
@@ -115,6 +118,8 @@ pub struct Tables<S: Storage> {
     /// Twice as many empty places as the borrower has vCPUs, and some more: half of them are
     /// kept for accesses, of which each vCPU has one.
     pub requests: S::Slice<Option<Request>>,
+    /// [`MAX_WAITS`] empty places.
+    pub waits: S::Slice<Option<Wait>>,
     /// Any number of events.
     pub events: S::Slice<Event>,
     /// [`crate::histogram::BUCKETS`] zeros.
@@ -134,6 +139,9 @@ pub struct Link<R, S: Storage> {
     next_ticket: u32,
     requests: RequestQueue<S::Slice<Option<Request>>>,
     wants: wants::Wants,
+    waits: waits::Waits<S::Slice<Option<Wait>>>,
+    /// Something is set aside for which there was no place among them.
+    crowded: bool,
     frontend: frontend::Frontend,
     events: EventLog<S::Slice<Event>>,
     counters: Counters,
@@ -176,6 +184,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             next_ticket: 0,
             requests: RequestQueue::new(tables.requests),
             wants: wants::Wants::default(),
+            waits: waits::Waits::new(tables.waits),
+            crowded: false,
             frontend: frontend::Frontend::default(),
             events: EventLog::new(tables.events),
             counters: Counters::default(),

@@ -11,7 +11,7 @@ use xenlend_protocol::message::{ToBroker, WantedOutcome, MAX_WANTED};
 use xenlend_protocol::refusal::BreachKind;
 use xenlend_protocol::ring::{Priority, RingMemory};
 
-use super::{Link, NotSent, State};
+use super::{Link, NotSent, Obstacle, State};
 use crate::counters::add;
 use crate::regions::Phase;
 use crate::storage::Storage;
@@ -32,7 +32,7 @@ struct Want {
     given_up: bool,
     /// There is nothing that could be lent at its first page.
     failed: bool,
-    /// Its first page is waited for by a thread of its own.
+    /// Some of its pages are waited for: passed over, and the answer says so.
     waits: bool,
 }
 
@@ -81,8 +81,8 @@ pub enum PageInEnd {
     GaveUp,
     /// There is nothing that could be lent.
     Refused,
-    /// Somebody has to be waited for who may never answer.
-    Waits,
+    /// It cannot be had now, and for how long nobody knows.
+    Waits(Obstacle),
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
@@ -130,20 +130,20 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             want.first = AperturePage(want.first.0.saturating_add(1));
         }
         if want.first >= want.end {
-            return answer(WantedOutcome::Present);
+            return answer(if want.waits { WantedOutcome::Waits } else { WantedOutcome::Present });
         }
-        if want.waits {
+        let failed = want.failed || want.given_up || want.laters > MAX_LATERS;
+        if failed && want.waits {
+            // One answer for all of it: of what has failed it is given to a question of its own.
+            let (lease, first, end) = (want.lease, want.first, want.end);
+            want.first = want.end;
+            self.ask_for_rest(lease, first, end);
             return answer(WantedOutcome::Waits);
         }
         if want.failed && !completes_accesses {
             return answer(WantedOutcome::Failed);
         }
-        if want.failed
-            || want.given_up
-            || want.laters > MAX_LATERS
-            || region.phase != Phase::Active
-            || !is_lending
-        {
+        if failed || region.phase != Phase::Active || !is_lending {
             return answer(WantedOutcome::Unavailable);
         }
         Some(NextWant::PageIn { ticket, lease: want.lease, page: want.first })
@@ -166,11 +166,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
                 }
                 PageInEnd::GaveUp => want.given_up = true,
                 PageInEnd::Refused => want.failed = true,
-                PageInEnd::Waits => {
+                PageInEnd::Waits(_) => {
                     want.waits = true;
-                    if let Some(region) = self.regions.get_mut(want.lease) {
-                        region.asks_again = true;
-                    }
+                    want.first = want.first.max(AperturePage(page.0.saturating_add(1)));
                 }
             }
         }

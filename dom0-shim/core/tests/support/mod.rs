@@ -6,14 +6,14 @@ use xenlend_protocol::extent::ClaimedExtent;
 use xenlend_protocol::frame::{AperturePage, Mfn};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker};
+use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker, VERSION};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Priority, Producer};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{
-    Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables,
+    Config, ForceEnd, InvalidateStart, Link, PageIn, Posted, PresentStanding, Reason, Tables, MAX_WAITS,
 };
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::regions::{Aperture, Caller, NewRegion, Plan, ProcessId, Slot, MAX_REGIONS};
@@ -57,6 +57,7 @@ impl Pair {
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; 4],
+            waits: vec![None; MAX_WAITS],
             events: vec![Event::default(); 32],
             histogram: vec![0; BUCKETS],
         };
@@ -77,7 +78,7 @@ impl Pair {
         let mut pair = Self::on(kind);
         let Some(ToBroker::Hello { features, .. }) = pair.next() else { panic!("no Hello") };
         let aperture_pages = APERTURE_PAGES;
-        pair.say(FromBroker::Welcome { version: 2, features, aperture_pages, lease_capacity: 64 });
+        pair.say(FromBroker::Welcome { version: VERSION, features, aperture_pages, lease_capacity: 64 });
         pair
     }
 

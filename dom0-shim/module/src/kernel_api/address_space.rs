@@ -5,10 +5,11 @@ use core::ffi::{c_ulong, c_void};
 use core::marker::PhantomData;
 
 use xenlend_shim_core::lendable::FrameFacts;
+use xenlend_shim_core::permission::Protection;
 
 use super::ffi;
 use super::region::RegionObject;
-use crate::errno::{Errno, EFAULT};
+use crate::errno::{Errno, EFAULT, ENOENT};
 
 /// `HMM_PFN_REQ_FAULT`, and `HMM_PFN_VALID` in answers.
 pub const HMM_VALID: u64 = 1 << 63;
@@ -123,8 +124,8 @@ pub struct Vma {
     pub start: u64,
     /// Behind the last byte.
     pub end: u64,
-    /// The process may write there.
-    pub writable: bool,
+    /// What the process may do there.
+    pub protection: Protection,
     /// Page-table entries name frames directly.
     pub pfn_mapped: bool,
 }
@@ -158,7 +159,7 @@ impl Mapping<'_> {
         found.then_some(Vma {
             start: vma.start,
             end: vma.end,
-            writable: vma.writable != 0,
+            protection: Protection { readable: vma.readable != 0, writable: vma.writable != 0 },
             pfn_mapped: vma.pfn_mapped != 0,
         })
     }
@@ -194,6 +195,22 @@ impl Mapping<'_> {
             ffi::xenlend_mapping_pfn(region, address as c_ulong, &raw mut pfn, &raw mut writable)
         };
         (error == 0).then_some((pfn, writable != 0))
+    }
+
+    /// The frame number and whether it may be written, of a page of ordinary memory that is there. `EACCES`: it is
+    /// no page of this kernel's.
+    pub fn page_at(&self, address: u64) -> Result<Option<(u64, bool)>, Errno> {
+        let (mut pfn, mut writable) = (0, 0);
+        // SAFETY: the lock is held; both values are written on success.
+        let error = unsafe {
+            let region = self.region.region.as_ptr();
+            ffi::xenlend_mapping_page(region, address as c_ulong, &raw mut pfn, &raw mut writable)
+        };
+        match error {
+            0 => Ok(Some((pfn, writable != 0))),
+            error if Errno::from_kernel(error) == ENOENT => Ok(None),
+            error => Err(Errno::from_kernel(error)),
+        }
     }
 
     /// Looks at the entries of ordinary pages; `pages` are 0 before and `HMM_*` afterwards. `EBUSY`: an invalidation

@@ -11,8 +11,10 @@ pub use super::ffi_common::*;
 pub struct Vma {
     pub start: c_ulong,
     pub end: c_ulong,
+    pub readable: u32,
     pub writable: u32,
     pub pfn_mapped: u32,
+    pub padding: u32,
 }
 
 /// `struct xenlend_frame`
@@ -96,6 +98,12 @@ extern "C" {
         start: c_ulong,
         end: c_ulong,
         pfns: *mut c_ulong,
+    ) -> c_int;
+    pub fn xenlend_mapping_page(
+        region: *mut c_void,
+        address: c_ulong,
+        pfn: *mut u64,
+        writable: *mut u32,
     ) -> c_int;
     pub fn xenlend_mapping_mark_written(pfn: u64);
     pub fn xenlend_mapping_frame(pfn: u64, frame: *mut Frame);

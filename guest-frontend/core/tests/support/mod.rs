@@ -14,7 +14,7 @@ use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::frontend::{FromBorrower, ToBorrower};
 use xenlend_protocol::label::ClaimedLabel;
 use xenlend_protocol::lease_id::LeaseId;
-use xenlend_protocol::message::{CacheMode, LossPolicy, Rights};
+use xenlend_protocol::message::{CacheMode, LossPolicy, Rights, VERSION};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Priority, Producer};
 
@@ -79,7 +79,7 @@ impl Bench {
 
     pub fn welcome(&mut self) {
         assert!(matches!(self.said(), Some(FromBorrower::Hello { .. })));
-        assert_eq!(self.say(ToBorrower::Welcome { version: 2, features: 0 }), Turn::More);
+        assert_eq!(self.say(ToBorrower::Welcome { version: VERSION, features: 0 }), Turn::More);
     }
 
     /// A driver with one lease at this place of the table.

@@ -25,7 +25,7 @@ use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
 use xenlend_shim_core::kind::Kind;
-use xenlend_shim_core::link::{Config as LinkConfig, Link as CoreLink, Tables};
+use xenlend_shim_core::link::{Config as LinkConfig, Link as CoreLink, Tables, MAX_WAITS};
 use xenlend_shim_core::permits::{places_for, Permit, Permits};
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::storage::Storage;
@@ -174,6 +174,7 @@ impl Lender {
         let link = LinkConfig { borrower: BORROWER, broker: BROKER, aperture, flags: 0, kind };
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
+            waits: vec![None; MAX_WAITS],
             requests: vec![None; config.vcpus * 2 + 8],
             events: vec![Event::default(); 8],
             histogram: vec![0; BUCKETS],

@@ -39,7 +39,10 @@ pub async fn on_notifier(
         let pages = pages.map(|(first, count)| Pages { lease: object.lease, first, count });
         let unrecorded = mirror_is_late && state.core.present_standing() == PresentStanding::Waiting;
         let step = match pages {
-            Some(pages) if !unrecorded => begin(state, &pages, may_sleep),
+            Some(pages) if !unrecorded => {
+                state.core.note_change(pages.lease, pages.first, pages.count);
+                begin(state, &pages, may_sleep)
+            }
             _ => InvalidateStart::Unrelated,
         };
         (pages, step)
