@@ -29,10 +29,10 @@ ssize_t xenlend_core_read(void *descriptor, unsigned long buffer, size_t size, b
 #define XENLEND_POLL_END	2	/* the link is over: nothing comes any more */
 u32 xenlend_core_poll(void *descriptor, struct file *file, struct poll_table_struct *table);
 /* MMU notifier. False: not now (only if !may_sleep). `is_release`: the address space ends. */
-bool xenlend_core_invalidate(void *link, u32 index, u32 generation, unsigned long start,
+bool xenlend_core_invalidate(void *link, u64 lease, unsigned long start,
 			     unsigned long end, bool may_sleep, bool is_release,
 			     struct xenlend_region *region, unsigned long sequence);
-void xenlend_core_work(void *link);
+void xenlend_core_work(void *post);
 /* Takes over the errand. */
 void xenlend_core_wait(void *errand);
 void xenlend_core_put_link(void *link);
@@ -75,9 +75,14 @@ long xenlend_xen_dm_op(u16 domain, u32 count, void *buffers);
 /* --- notifier.c ----------------------------------------------------------- */
 
 /* Of current's address space; takes over one reference of the link. */
-struct xenlend_region *xenlend_region_new(void *link, u32 index, u32 generation);
+struct xenlend_region *xenlend_region_new(void *link);
+/* Takes current's mmap lock to write. */
 int xenlend_region_arm(struct xenlend_region *region, unsigned long start, unsigned long bytes);
-void xenlend_region_disarm(struct xenlend_region *region);
+/* What the notifier hands down: index | generation << 32. */
+#define XENLEND_NO_LEASE	(~0ULL)
+void xenlend_region_name(struct xenlend_region *region, u64 lease);
+/* Ends the notifier, elsewhere and later; takes over one reference. Once, if it is armed. Does not sleep. */
+void xenlend_region_retire(struct xenlend_region *region);
 void xenlend_region_get(struct xenlend_region *region);
 void xenlend_region_put(struct xenlend_region *region);
 /* Under the link's spinlock, in the notifier. */
@@ -152,8 +157,8 @@ void xenlend_zeros_free(u64 mfn);
 
 /* --- worker.c ------------------------------------------------------------- */
 
-/* Runs xenlend_core_work(link) once; takes over one reference of the link. */
-struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower);
+/* Runs xenlend_core_work(post) once, which it takes over if a thread could be made. */
+struct xenlend_worker *xenlend_worker_start(void *post, u16 borrower);
 /* Runs xenlend_core_wait(errand) once, which it takes over if a thread could be made. */
 struct xenlend_worker *xenlend_worker_start_waiter(void *errand, u16 borrower);
 /* Ends whatever killable wait it is in. */

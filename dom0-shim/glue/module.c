@@ -3,6 +3,7 @@
 #include <linux/module.h>
 
 #include "device.h"
+#include "region.h"
 #include "glue.h"
 
 /* The control of a test: the borrower dies of it. Taints the kernel. */
@@ -27,10 +28,13 @@ void xenlend_module_put(void)
 
 static int __init xenlend_init(void)
 {
-	int error = xenlend_core_init();
+	int error = xenlend_regions_init();
 
 	if (error)
 		return error;
+	error = xenlend_core_init();
+	if (error)
+		goto exit_regions;
 	error = xenlend_pci_watch();
 	if (error)
 		goto exit_core;
@@ -48,6 +52,8 @@ unwatch:
 	xenlend_pci_unwatch();
 exit_core:
 	xenlend_core_exit();
+exit_regions:
+	xenlend_regions_exit();
 	return error;
 }
 
@@ -56,6 +62,7 @@ static void __exit xenlend_exit(void)
 	xenlend_device_unregister();
 	xenlend_power_end();
 	xenlend_pci_unwatch();
+	xenlend_regions_exit();
 	xenlend_core_exit();
 }
 

@@ -5,14 +5,19 @@
 
 #include <linux/kref.h>
 #include <linux/mmu_notifier.h>
+#include <linux/workqueue.h>
 
 struct xenlend_region {
 	struct mmu_interval_notifier notifier;
 	struct kref references;
 	struct mm_struct *mm;
 	void *link;
-	u32 index;
-	u32 generation;
+	/* XENLEND_NO_LEASE until the region has one. */
+	u64 lease;
+	struct work_struct retirement;
 };
+
+int xenlend_regions_init(void);
+void xenlend_regions_exit(void);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The page-in worker: a kernel thread for each link. */
+/* Kernel threads of a link: its workers, and those that wait for pages. */
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/sched/signal.h>
@@ -13,12 +13,11 @@ static struct task_struct *task_of(struct xenlend_worker *worker)
 	return (struct task_struct *)worker;
 }
 
-static int xenlend_worker_main(void *link)
+static int xenlend_worker_main(void *post)
 {
 	/* Only xenlend_worker_interrupt() gets through, no process's kill(): ends killable waits inside faults. */
 	allow_kernel_signal(SIGKILL);
-	xenlend_core_work(link);
-	xenlend_core_put_link(link);
+	xenlend_core_work(post);
 	module_put_and_kthread_exit(0);
 	return 0;
 }
@@ -44,9 +43,9 @@ static struct xenlend_worker *xenlend_worker_make(int (*main)(void *), void *of,
 	return (struct xenlend_worker *)task;
 }
 
-struct xenlend_worker *xenlend_worker_start(void *link, u16 borrower)
+struct xenlend_worker *xenlend_worker_start(void *post, u16 borrower)
 {
-	return xenlend_worker_make(xenlend_worker_main, link, "xenlend/%u", borrower);
+	return xenlend_worker_make(xenlend_worker_main, post, "xenlend/%u", borrower);
 }
 
 struct xenlend_worker *xenlend_worker_start_waiter(void *errand, u16 borrower)

@@ -17,6 +17,7 @@ use xenlend_touch::line::{compose, judge, LineId, Verdict, LINE_BYTES};
 use xenlend_touch::sparse::Sparse;
 
 use crate::area::Area;
+use crate::disturbance::Disturbance;
 use crate::drive;
 use crate::judge_run::{await_event, clear_counts, counts, status, verify, Cycle};
 use crate::lender::Lender;
@@ -233,6 +234,8 @@ enum Command {
         bytes: usize,
         protection: Protection,
     },
+    /// Starts a thread that gets in the way of whoever looks into an area
+    Disturb { area: String, how: Disturbance },
     /// Makes an area read-only for a millisecond, again and again
     Flicker(Flicker),
     /// Prints the sum of the words at the start of each page
@@ -427,6 +430,7 @@ pub fn carry_out(lender: &mut Lender, words: &[String], out: &mut impl Write) ->
         Command::Protect { area, start, bytes, protection } => {
             lender.area(&area)?.window().protect(start, bytes, protection.bits())?;
         }
+        Command::Disturb { area, how } => how.begin(lender.area(&area)?.window()),
         Command::Flicker(command) => command.run(lender, out)?,
         Command::SumWords { area } => sum_words(lender, &area, out)?,
         Command::Resolve { slot, offset, bytes, retry } => {

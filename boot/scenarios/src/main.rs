@@ -5,9 +5,11 @@
 
 mod area;
 mod commands;
+mod disturbance;
 mod drive;
 mod drm;
 mod echo;
+mod held_file;
 mod judge_run;
 mod lender;
 mod mapping;
@@ -22,13 +24,16 @@ use std::process::ExitCode;
 
 use anyhow::{bail, Result};
 
-const USAGE: &str = "usage: lender start NAME | lender tell NAME COMMAND… | lender tell NAME help | lender echo DOMAIN ROUNDS";
+const USAGE: &str = "usage: lender start NAME | lender tell NAME COMMAND… | lender tell NAME help | lender echo DOMAIN ROUNDS | lender held-file PATH BYTES";
 
 fn run(arguments: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["start", name] => session::start(name).map(|()| ExitCode::SUCCESS),
         ["serve"] => session::serve(),
+        ["held-file", path, bytes] => {
+            held_file::serve(path, xenlend_touch::aperture::parse_number(bytes)?).map(|()| ExitCode::SUCCESS)
+        }
         ["echo", domain, rounds] => echo::run(domain, rounds).map(|()| ExitCode::SUCCESS),
         ["tell", name, _, ..] => session::tell(name, &arguments[2..]),
         _ => bail!(USAGE),

@@ -114,6 +114,12 @@ impl Window {
         check(unsafe { libc::mprotect(self.place(offset, bytes), bytes, protection) }, "mprotect")
     }
 
+    /// Has a part of a file's mapping written to the file, and waits for it.
+    pub fn write_back(&self, offset: usize, bytes: usize) -> Result<()> {
+        // SAFETY: inside the window.
+        check(unsafe { libc::msync(self.place(offset, bytes), bytes, libc::MS_SYNC) }, "msync")
+    }
+
     /// Moves what is mapped in the first `bytes` bytes to another window, which takes its place.
     pub fn move_away(&self, bytes: usize) -> Result<Self> {
         let to = Self::reserve(bytes)?;

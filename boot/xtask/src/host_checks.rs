@@ -29,6 +29,9 @@ pub const DRIVER: &str = "guest-frontend/module/Cargo.toml";
 /// What proptest reads: how many cases it makes up where a test does not say, and the number for `--full`.
 const CASES: (&str, &str) = ("PROPTEST_CASES", "4096");
 
+/// The tests that compare our structures with Xen's headers. They are linted without the headers, too.
+const HEADER_CHECK: &str = "xenlend-xen-abi/header-check";
+
 /// Cargo in the workspace.
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
@@ -68,7 +71,10 @@ pub fn sources(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     check("format of the module", &mut format(MODULE), tally)?;
     check("format of the driver", &mut format(DRIVER), tally)?;
     check("format of the fuzz targets", &mut format(fuzz::MANIFEST), tally)?;
-    let mut lints = cargo(workspace, &["clippy", "--quiet", "--locked", "--all-targets", "--", "-Dwarnings"]);
+    let mut lints = cargo(
+        workspace,
+        &["clippy", "--quiet", "--locked", "--all-targets", "--features", HEADER_CHECK, "--", "-Dwarnings"],
+    );
     check("lints", &mut lints, tally)?;
     let mut lints = unikernel::cargo(workspace, "clippy");
     lints.args(["--quiet", "--release", "--all-features", "--", "-Dwarnings"]);
@@ -142,7 +148,7 @@ pub fn tests(workspace: &Workspace, root: Option<&BuildRoot>, full: bool, tally:
     };
     match (headers, root) {
         (Ok(()), Some(root)) => {
-            tests.args(["--features", "xenlend-xen-abi/header-check"]);
+            tests.args(["--features", HEADER_CHECK]);
             tests.env("XENLEND_XEN_HEADERS", root.join("usr/include/xen"));
         }
         (Ok(()), None) => {}

@@ -84,6 +84,7 @@ pub const BOOTS: &[Boot] = &[
             show("a_card_that_leaves_its_driver_or_goes_is_lent_no_more", "card-removed.sh", &[]),
             show("writes_wait_while_the_lender_may_only_read", "write-waits.sh", &[]),
             show("pages_come_in_the_order_of_their_answers", "answers-in-any-order.sh", &[]),
+            show("a_process_that_nobody_can_look_into_holds_no_other_up", "held-up.sh", &[]),
             show("wrong_arguments_are_refused_and_change_nothing", "arguments-refused.sh", &[]),
             show("a_frontend_that_names_nonsense_is_refused", "frontend-nonsense.sh", &[])
                 .only(InForm::NoDriver("dom0 writes the nodes in its place")),

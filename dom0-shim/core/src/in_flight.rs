@@ -9,18 +9,17 @@
 //! before anything else, under the same lock: a lookup that may have seen an old frame
 //! is either marked or waited for by `mmu_interval_read_begin`.
 
-use heapless::Vec;
-use xenlend_protocol::frame::AperturePage;
+use core::ops::DerefMut;
 
-/// Page-ins that one link can have in flight; its one worker needs one.
-pub const CAPACITY: usize = 4;
+use xenlend_protocol::frame::AperturePage;
 
 /// Names a page-in in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageInId(u32);
 
-#[derive(Debug)]
-struct Entry {
+/// One in flight.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
     id: PageInId,
     first: AperturePage,
     count: u32,
@@ -28,17 +27,23 @@ struct Entry {
 }
 
 /// The list.
-#[derive(Debug, Default)]
-pub struct InFlight {
-    entries: Vec<Entry, CAPACITY>,
+#[derive(Debug)]
+pub struct InFlight<T> {
+    places: T,
     next_id: u32,
 }
 
-impl InFlight {
+impl<T: DerefMut<Target = [Option<Entry>]>> InFlight<T> {
+    /// Over places that hold nothing.
+    pub fn new(places: T) -> Self {
+        Self { places, next_id: 0 }
+    }
+
     /// Lists a page-in of these pages; `None` if the list is full.
     pub fn begin(&mut self, first: AperturePage, count: u32) -> Option<PageInId> {
         let id = PageInId(self.next_id);
-        self.entries.push(Entry { id, first, count, overtaken: false }).ok()?;
+        let free = self.places.iter_mut().find(|place| place.is_none())?;
+        *free = Some(Entry { id, first, count, overtaken: false });
         self.next_id = self.next_id.wrapping_add(1);
         Some(id)
     }
@@ -46,7 +51,7 @@ impl InFlight {
     /// Marks what overlaps these pages and gives how many were marked anew.
     pub fn overtake(&mut self, first: AperturePage, count: u32) -> u32 {
         let mut marked = 0u32;
-        for entry in &mut self.entries {
+        for entry in self.places.iter_mut().flatten() {
             if !entry.overtaken && overlap(entry.first, entry.count, first, count) {
                 entry.overtaken = true;
                 marked = marked.saturating_add(1);
@@ -57,21 +62,21 @@ impl InFlight {
 
     /// Whether nothing has touched the pages since [`Self::begin`] or [`Self::restart`].
     pub fn is_current(&self, id: PageInId) -> bool {
-        self.entries.iter().any(|entry| entry.id == id && !entry.overtaken)
+        self.places.iter().flatten().any(|entry| entry.id == id && !entry.overtaken)
     }
 
     /// Forgets the mark; the caller looks everything up again.
     pub fn restart(&mut self, id: PageInId) {
-        for entry in &mut self.entries {
-            if entry.id == id {
-                entry.overtaken = false;
-            }
+        for entry in self.places.iter_mut().flatten().filter(|entry| entry.id == id) {
+            entry.overtaken = false;
         }
     }
 
     /// Takes a page-in off the list.
     pub fn end(&mut self, id: PageInId) {
-        self.entries.retain(|entry| entry.id != id);
+        for place in self.places.iter_mut() {
+            place.take_if(|entry| entry.id == id);
+        }
     }
 }
 
@@ -86,9 +91,11 @@ pub fn overlap(first: AperturePage, count: u32, other: AperturePage, other_count
 mod tests {
     use super::*;
 
+    const CAPACITY: usize = 4;
+
     #[test]
     fn only_an_overlapping_invalidation_overtakes() {
-        let mut list = InFlight::default();
+        let mut list = InFlight::new(vec![None; CAPACITY]);
         let id = list.begin(AperturePage(512), 512).unwrap();
         assert_eq!(list.overtake(AperturePage(0), 512), 0);
         assert_eq!(list.overtake(AperturePage(1024), 1), 0);
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_page_in_that_has_ended_is_not_current_and_frees_its_place() {
-        let mut list = InFlight::default();
+        let mut list = InFlight::new(vec![None; CAPACITY]);
         for _ in 0..3 * CAPACITY {
             let id = list.begin(AperturePage(0), 1).unwrap();
             list.end(id);

@@ -20,6 +20,7 @@
 pub mod bars;
 pub mod call;
 pub mod counters;
+pub mod crew;
 pub mod dm_op;
 pub mod domctl;
 pub mod events;

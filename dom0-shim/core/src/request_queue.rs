@@ -129,17 +129,29 @@ impl<S: DerefMut<Target = [Option<Request>]>> RequestQueue<S> {
         Ok(())
     }
 
-    /// Takes the oldest that is not set aside.
-    pub fn pop_ready(&mut self) -> Option<Request> {
+    /// Takes the oldest that is not set aside, and whose lease may be entered.
+    pub fn pop_ready(&mut self, may_enter: impl Fn(LeaseId) -> bool) -> Option<Request> {
+        let is_ready = |request: &Request| !request.is_set_aside() && may_enter(request.lease);
+        if self.places.get(self.head)?.as_ref().is_some_and(is_ready) {
+            return self.pop();
+        }
+        let mut found = None;
+        // Once around, so that the others keep their order.
         for _ in 0..self.length {
             let request = self.pop()?;
-            if !request.is_set_aside() {
-                return Some(request);
+            if found.is_none() && is_ready(&request) {
+                found = Some(request);
+                continue;
             }
             // There is a place: it was taken out.
             let _ = self.push(request);
         }
-        None
+        found
+    }
+
+    /// Whether [`Self::pop_ready`] would find one.
+    pub fn has_ready(&self, may_enter: impl Fn(LeaseId) -> bool) -> bool {
+        self.places.iter().flatten().any(|request| !request.is_set_aside() && may_enter(request.lease))
     }
 
     /// Whether an access of a page is set aside.

@@ -13,7 +13,7 @@ use crate::kernel_api::address_space::AddressSpace;
 use crate::kernel_api::lock::Mutex;
 use crate::lookup::{fault_in, judge_access, LookupEnd, MAX_FAULTS_OF_ACCESS};
 
-/// Does it.
+/// Does it, as long as it `is_wanted`.
 ///
 /// # Errors
 /// Why not: what may not be reached, or [`LookupEnd::Waits`] or [`LookupEnd::Protected`].
@@ -23,11 +23,15 @@ pub fn access(
     page: u64,
     offset: u16,
     operation: &AccessOperation,
-    bars: &Mutex<Bars>,
+    (bars, is_wanted): (&Mutex<Bars>, &dyn Fn() -> bool),
 ) -> Result<AccessOutcome, LookupEnd> {
     let write = matches!(operation, AccessOperation::Write { .. });
     for _ in 0..MAX_FAULTS_OF_ACCESS {
         judge_access(space, page, write, bars)?;
+        // The region may have ended while the page was faulted in, which takes as long as its process likes.
+        if !is_wanted() {
+            return Err(LookupEnd::GiveUp);
+        }
         if let Ok(outcome) = attempt(space, page.saturating_add(u64::from(offset)), operation) {
             return Ok(outcome);
         }

@@ -2,12 +2,12 @@
 //! The life of a link: attach, detach.
 
 use xenlend_protocol::frame::{FRAMES_PER_2MIB, PAGE_SIZE};
-use xenlend_protocol::message::AccessOutcome;
 use xenlend_shim_core::counters::add;
+use xenlend_shim_core::crew::{Place, MAX_WORKERS};
 use xenlend_shim_core::domctl::{INFO_DYING, INFO_HVM};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
-use xenlend_shim_core::link::{Awaited, Completion, Config, Link as CoreLink, NotSent, Tables, MAX_WAITS};
+use xenlend_shim_core::link::{Config, Link as CoreLink, Tables, MAX_WAITS};
 use xenlend_shim_core::patience::Patience;
 use xenlend_shim_core::regions::{Aperture, Slot, MAX_REGIONS};
 use xenlend_shim_core::request_queue::Work;
@@ -21,11 +21,9 @@ use crate::kernel_api::grant::{rings, RingPages};
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::shared::Shared;
-use crate::kernel_api::wait::Mode;
-use crate::kernel_api::worker::Worker;
 use crate::kernel_api::Core as Module;
 use crate::link::{Link, Parts};
-use crate::{force, leases, log_information};
+use crate::{crew, leases, log_information};
 
 const DEFAULT_DEADLINE_MS: u32 = 3000;
 /// vCPUs that one page of ioreqs serves.
@@ -100,6 +98,8 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
         // One access for each vCPU, one page-in put back for each.
         requests: KernelSlice::new(request.vcpus as usize * 2 + 8, || None).ok_or(ENOMEM)?,
         waits: KernelSlice::new(MAX_WAITS, || None).ok_or(ENOMEM)?,
+        workers: KernelSlice::new(MAX_WORKERS, || Place::Free).ok_or(ENOMEM)?,
+        page_ins: KernelSlice::new(MAX_WORKERS, || None).ok_or(ENOMEM)?,
         events: KernelSlice::new(EVENTS, Event::default).ok_or(ENOMEM)?,
         histogram: KernelSlice::new(BUCKETS, || 0).ok_or(ENOMEM)?,
     };
@@ -126,8 +126,8 @@ fn make(hypervisor: Hypervisor, request: &Attach) -> Result<Shared<Link>, Errno>
 fn start(link: &Shared<Link>) -> Result<(), Errno> {
     let mut running = link.running.lock();
     running.handler = Some(Handler::bind(link)?);
-    running.worker = Some(Worker::start(link)?);
     running.module = Some(ModuleReference::take());
+    crew::start(link)?;
     Ok(())
 }
 
@@ -135,7 +135,6 @@ fn start(link: &Shared<Link>) -> Result<(), Errno> {
 fn stop(link: &Shared<Link>) {
     let mut running = link.running.lock();
     running.ended = true;
-    let worker = running.worker.take();
     let handler = running.handler.take();
     let module = running.module.take();
     // Behind a force that runs: the broker that it has paused has to hear of its end, or a vCPU whose answer
@@ -144,15 +143,12 @@ fn stop(link: &Shared<Link>) {
     link.locked(|state| {
         state.stopping = true;
         state.core.detach();
-        // It may be in a fault that never ends by itself. It is told and not waited for.
-        if let Some(worker) = &worker {
-            worker.interrupt();
-        }
+        // One may be in a fault that never ends by itself. They are told and not waited for.
+        state.interrupt_workers();
     });
     drop(force);
     drop(running);
     drop(handler);
-    drop(worker);
     // Nothing is lent any more and no call begins: their permissions go with all others.
     drop(core::mem::take(&mut *link.bars.lock()));
     let failures = link.frames.lock().end();
@@ -165,19 +161,7 @@ fn answer_rest(link: &Link, patience: &mut Patience) {
     link.locked(|state| state.core.take_back_all());
     while let Some(request) = link.locked(|state| state.core.pop_request()) {
         let Work::Access { id, .. } = request.work else { continue };
-        let completion = Completion { id, outcome: AccessOutcome::Lost };
-        // A broker that makes no room within the patience, nor when it is resumed after a force, is not
-        // waited for.
-        for _ in 0..2 {
-            let sent = link.wait_within(Mode::Uninterruptible, patience, |state| {
-                match state.core.post_completed(&completion) {
-                    Err(NotSent::Full) => Err(Awaited::Room),
-                    _ => Ok(()),
-                }
-            });
-            let Err(end) = sent else { break };
-            force::after(link, end);
-        }
+        leases::answer_lost(link, id, patience);
     }
 }
 

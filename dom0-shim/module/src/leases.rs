@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `XENLEND_SET_USER_MEMORY_REGION`, and the end of regions.
 //!
-//! Under the link's `running` mutex, which no notifier takes: here the kernel may be asked to
-//! insert and remove notifiers.
+//! Under the link's `running` mutex, which no notifier takes. Nothing under it waits for a process: the notifier of
+//! a region is inserted before it is taken, and removed elsewhere (`kernel_api/region.rs`).
 
 use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::lease_id::LeaseId;
+use xenlend_protocol::message::AccessOutcome;
 use xenlend_protocol::refusal::Refusal;
-use xenlend_shim_core::link::{Awaited, NotSent, ResolveError, State as LinkState};
+use xenlend_shim_core::link::{Awaited, Completion, NotSent, ResolveError, State as LinkState};
 use xenlend_shim_core::mirror::{chunk_count, Mirror};
 use xenlend_shim_core::patience::{For, Patience};
 use xenlend_shim_core::permits::Permit;
@@ -21,7 +22,7 @@ use crate::errno::{
 use crate::force;
 use crate::kernel_api::lock::MutexGuard;
 use crate::kernel_api::memory::{KernelMemory, KernelSlice};
-use crate::kernel_api::region::{current_process, RegionObject};
+use crate::kernel_api::region::{current_process, Armed};
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::Mode;
 use crate::link::{Link, Running, State, WaitEnd};
@@ -53,24 +54,33 @@ impl From<ResolveError> for Errno {
 /// The call, by the descriptor `owner`.
 #[inline(never)]
 pub fn set_region(link: &Shared<Link>, request: &RegionRequest, owner: u32) -> Result<(), Errno> {
-    let running = link.begin_call()?;
-    if running.ended {
-        return Err(ENOLINK);
-    }
-    sweep(link);
-    let caller = current_process(owner);
-    let patience = &mut link.patience(For::Call);
-    match link.locked(|state| state.core.plan_region(request, caller))? {
-        Plan::Nothing => Ok(()),
-        Plan::Delete(lease) => end_region(link, &running, lease, patience),
-        Plan::Create(new) => create(link, &running, &new, patience),
+    let mut armed = None;
+    loop {
+        let running = link.begin_call()?;
+        if running.ended {
+            return Err(ENOLINK);
+        }
+        sweep(link);
+        let caller = current_process(owner);
+        let patience = &mut link.patience(For::Call);
+        let new = match link.locked(|state| state.core.plan_region(request, caller))? {
+            Plan::Nothing => return Ok(()),
+            Plan::Delete(lease) => return end_region(link, &running, lease, patience),
+            Plan::Create(new) => new,
+        };
+        if let Some(armed) = armed.take() {
+            return create(link, &running, (&new, armed), patience);
+        }
+        // Without the mutex: a process that has its own mapping locked is to hold up nobody else.
+        drop(running);
+        armed = Some(Armed::new(link, new.user_address, u64::from(new.count) * PAGE_SIZE)?);
     }
 }
 
 fn create(
-    link: &Shared<Link>,
+    link: &Link,
     running: &MutexGuard<'_, Running>,
-    new: &NewRegion,
+    (new, armed): (&NewRegion, Armed),
     patience: &mut Patience,
 ) -> Result<(), Errno> {
     let state = link.locked(|state| {
@@ -87,16 +97,12 @@ fn create(
     let pages = KernelSlice::new(new.count as usize, || 0).ok_or(ENOMEM)?;
     let chunks = KernelSlice::new(chunk_count(new.first, new.count), || 0).ok_or(ENOMEM)?;
     let mirror = Mirror::<KernelMemory>::new(new.first, pages, chunks);
-    let object = RegionObject::new(link, new.lease)?;
-    object.arm(new.user_address, u64::from(new.count) * PAGE_SIZE)?;
-    let known = object.clone();
-    link.locked(|state| {
+    // An object that was left there is dropped without the lock.
+    let _old = link.locked(|state| {
         state.core.insert_region(new, mirror);
-        if let Some(place) = state.objects.get_mut(usize::from(new.lease.index)) {
-            *place = Some(known);
-        }
+        armed.name(new.lease);
+        state.objects.get_mut(usize::from(new.lease.index)).and_then(|place| place.replace(armed))
     });
-    drop(object);
     let (mut posted, mut refused) = (None, false);
     let answer = link.wait_within(Mode::Killable, patience, |state| {
         if posted.is_none() {
@@ -126,7 +132,7 @@ fn create(
     if posted.is_some() && !refused {
         let _ = end_region(link, running, new.lease, patience);
     } else {
-        silence(link, running, new.lease, patience);
+        silence(link, new.lease, patience);
         take_out(link, new.lease);
     }
     Err(error)
@@ -165,11 +171,11 @@ fn awaited(posted: Option<u32>) -> Awaited {
 /// stays taken if the broker has not said that it dropped the lease.
 fn end_region(
     link: &Link,
-    running: &MutexGuard<'_, Running>,
+    _running: &MutexGuard<'_, Running>,
     lease: LeaseId,
     patience: &mut Patience,
 ) -> Result<(), Errno> {
-    silence(link, running, lease, patience);
+    silence(link, lease, patience);
     let mut posted = None;
     let dropped = link.wait_within(Mode::Killable, patience, |state| {
         if posted.is_none() {
@@ -200,26 +206,38 @@ fn end_region(
 }
 
 /// Stops page-ins, revokes everything, ends the notifier.
-fn silence(link: &Link, running: &MutexGuard<'_, Running>, lease: LeaseId, patience: &mut Patience) {
-    let (pages, object) = link.locked(|state| {
-        if state.worker_in == Some(lease) {
-            // It may be waiting for a page that never comes. Under the lock, so that it is
-            // this region's fault that is interrupted and no other.
-            if let Some(worker) = running.worker.as_ref() {
-                worker.interrupt();
-            }
-        }
+fn silence(link: &Link, lease: LeaseId, patience: &mut Patience) {
+    let (pages, object, access) = link.locked(|state| {
+        let access = state.recall_worker(lease);
         waiter::interrupt_region(state, lease);
         let region = state.core.begin_end(lease);
         let pages = region.map(|region| Pages { lease, first: region.first, count: region.count });
         let object = state.objects.get_mut(usize::from(lease.index)).and_then(Option::take);
-        (pages, object)
+        (pages, object, access)
     });
     if let Some(pages) = pages {
         revoke::revoke_within(link, &pages, patience);
     }
-    if let Some(object) = object {
-        object.disarm();
+    if let Some(id) = access {
+        // Whoever waits for it is not to wait for what holds the worker up.
+        answer_lost(link, id, patience);
+    }
+    drop(object);
+}
+
+/// Answers an access of which nothing is done any more. A broker that makes no room within the patience, nor
+/// when it is resumed after a force, is not waited for.
+pub fn answer_lost(link: &Link, id: u32, patience: &mut Patience) {
+    let completion = Completion { id, outcome: AccessOutcome::Lost };
+    for _ in 0..2 {
+        let sent = link.wait_within(Mode::Uninterruptible, patience, |state| {
+            match state.core.post_completed(&completion) {
+                Err(NotSent::Full) => Err(Awaited::Room),
+                _ => Ok(()),
+            }
+        });
+        let Err(end) = sent else { break };
+        force::after(link, end);
     }
 }
 
@@ -246,13 +264,13 @@ fn sweep(link: &Link) {
 /// for each.
 pub fn end_regions(
     link: &Link,
-    running: &MutexGuard<'_, Running>,
+    _running: &MutexGuard<'_, Running>,
     owner: Option<u32>,
     patience: &mut Patience,
 ) {
     for_each_lease(link, owner, |lease, phase| {
         if !matches!(phase, Phase::Dropping(_)) {
-            silence(link, running, lease, patience);
+            silence(link, lease, patience);
         }
     });
     let mut posted = None;

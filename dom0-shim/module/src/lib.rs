@@ -10,6 +10,7 @@
 mod access;
 mod attach;
 mod bars;
+mod crew;
 mod descriptor;
 mod errno;
 mod force;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One link: the core's state under its lock, and what belongs to it in this kernel.
 
-use xenlend_protocol::lease_id::LeaseId;
+use xenlend_shim_core::crew::MAX_WORKERS;
 use xenlend_shim_core::kind::Kind;
 use xenlend_shim_core::link::{Awaited, Cause, Link as CoreLink, Reason, MAX_THREADS};
 use xenlend_shim_core::patience::{For, Patience, Verdict};
@@ -17,10 +17,11 @@ use crate::kernel_api::lock::{Mutex, MutexGuard, SpinLock};
 use crate::kernel_api::memory::{KernelMemory, KernelSlice};
 use crate::kernel_api::module::ModuleReference;
 use crate::kernel_api::now_ms;
-use crate::kernel_api::region::RegionObject;
+use crate::kernel_api::region::Armed;
 use crate::kernel_api::shared::Shared;
 use crate::kernel_api::wait::{Mode, Seen, WaitQueue, Woken};
 use crate::kernel_api::worker::Worker;
+use crate::visits::Visits;
 use crate::waiter::Waiter;
 
 /// Messages that one drain takes: the event handler's bound.
@@ -34,16 +35,14 @@ pub struct State {
     /// All that is decided.
     pub core: Core,
     /// The kernel's object of each region, by slot.
-    pub objects: KernelSlice<Option<RegionObject>>,
-    /// The lease that the worker is in the address space of.
-    pub worker_in: Option<LeaseId>,
-    /// The worker is at something for the borrower, which may touch memory of a process.
-    pub worker_is_busy: bool,
+    pub objects: KernelSlice<Option<Armed>>,
+    /// The worker threads, by number.
+    pub threads: KernelSlice<Option<Worker>>,
     /// The threads that wait for pages.
     pub waiters: KernelSlice<Option<Waiter>>,
     /// Number of the newest of them.
     pub newest_waiter: u32,
-    /// The worker has to end.
+    /// The workers have to end.
     pub stopping: bool,
     /// What the broker had done by the last event.
     pub activity: u64,
@@ -52,8 +51,6 @@ pub struct State {
 /// What lives from attach to detach.
 #[derive(Default)]
 pub struct Running {
-    /// The page-in worker.
-    pub worker: Option<Worker>,
     /// The event handler.
     pub handler: Option<Handler>,
     /// Keeps the module loaded.
@@ -84,6 +81,8 @@ pub struct Link {
     pub pages: Shared<RingPages>,
     /// Region calls and detach, one at a time. Never taken by a notifier.
     pub running: Mutex<Running>,
+    /// The one Present that may be unanswered, from before the borrower is paused to the answer. Workers only.
+    pub presenting: Mutex<()>,
     /// Revocation by force, one at a time.
     pub force: Mutex<()>,
     /// The naming or withdrawal of a BAR, one at a time.
@@ -92,8 +91,12 @@ pub struct Link {
     pub bars: Mutex<Bars>,
     /// What Xen lets the broker lend.
     pub frames: Mutex<Frames>,
+    /// Pages of zeros that are lent for a moment.
+    pub visits: Mutex<Visits>,
     state: SpinLock<State>,
     wait: WaitQueue,
+    /// Where workers wait for the lead.
+    relief: WaitQueue,
 }
 
 /// Parts of a new link.
@@ -126,12 +129,12 @@ impl Link {
     /// `None` if memory is short.
     pub fn new(parts: Parts) -> Option<Self> {
         let objects = KernelSlice::new(MAX_REGIONS, || None)?;
+        let threads = KernelSlice::new(MAX_WORKERS, || None)?;
         let waiters = KernelSlice::new(MAX_THREADS, || None)?;
         let state = State {
             core: parts.core,
             objects,
-            worker_in: None,
-            worker_is_busy: false,
+            threads,
             waiters,
             newest_waiter: 0,
             stopping: false,
@@ -148,12 +151,15 @@ impl Link {
             port: parts.port,
             pages: parts.pages,
             running: Mutex::new(Running::default())?,
+            presenting: Mutex::new(())?,
             force: Mutex::new(())?,
             naming: Mutex::new(())?,
             bars: Mutex::new(Bars::default())?,
             frames: Mutex::new(parts.frames)?,
+            visits: Mutex::new(Visits::new()?)?,
             state: SpinLock::new(state)?,
             wait: WaitQueue::new()?,
+            relief: WaitQueue::new()?,
         })
     }
 
@@ -165,6 +171,9 @@ impl Link {
         let effects = state.core.take_effects();
         if effects.wake {
             self.wait.wake();
+        }
+        if effects.relieve || state.stopping {
+            self.relief.wake();
         }
         drop(state);
         if effects.notify {
@@ -200,6 +209,16 @@ impl Link {
     /// Waits for another wake-up; 0 ms is for ever.
     pub fn wait(&self, seen: Seen, ms: u32, mode: Mode) -> Woken {
         self.wait.wait(seen, ms, mode)
+    }
+
+    /// The count of calls for somebody to lead; to be read under the lock.
+    pub fn relief_seen(&self) -> Seen {
+        self.relief.seen()
+    }
+
+    /// By a worker: waits for another call.
+    pub fn await_relief(&self, seen: Seen) {
+        self.relief.wait(seen, 0, Mode::Idle);
     }
 
     /// The queue, for `poll()`.

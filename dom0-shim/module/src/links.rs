@@ -15,7 +15,7 @@ const MAX_LINKS: usize = 128;
 
 /// The table.
 pub struct Links {
-    links: Mutex<Vec<Shared<Link>, MAX_LINKS>>,
+    table: Mutex<Vec<Shared<Link>, MAX_LINKS>>,
     next_descriptor: AtomicU32,
     /// The machine is about to sleep: new links are held too. Changed with the table locked.
     held: AtomicBool,
@@ -25,7 +25,7 @@ impl Links {
     /// An empty table; `None` if memory is short.
     pub fn new() -> Option<Self> {
         Some(Self {
-            links: Mutex::new(Vec::new())?,
+            table: Mutex::new(Vec::new())?,
             next_descriptor: AtomicU32::new(0),
             held: AtomicBool::new(false),
         })
@@ -38,12 +38,12 @@ impl Links {
 
     /// The link of a borrower.
     pub fn find(&self, borrower: u16) -> Option<Shared<Link>> {
-        self.links.lock().iter().find(|link| link.borrower == borrower).cloned()
+        self.table.lock().iter().find(|link| link.borrower == borrower).cloned()
     }
 
     /// The link of the first borrower from this one on.
     pub fn find_from(&self, borrower: u16) -> Option<Shared<Link>> {
-        let links = self.links.lock();
+        let links = self.table.lock();
         links.iter().filter(|link| link.borrower >= borrower).min_by_key(|link| link.borrower).cloned()
     }
 
@@ -53,7 +53,7 @@ impl Links {
         borrower: u16,
         make: impl FnOnce() -> Result<Shared<Link>, Errno>,
     ) -> Result<Shared<Link>, Errno> {
-        let mut links = self.links.lock();
+        let mut links = self.table.lock();
         if links.iter().any(|link| link.borrower == borrower) {
             return Err(EEXIST);
         }
@@ -70,7 +70,7 @@ impl Links {
 
     /// Holds all links, also those to come, or releases all.
     pub fn hold(&self, held: bool) {
-        let links = self.links.lock();
+        let links = self.table.lock();
         self.held.store(held, Ordering::Relaxed);
         for link in links.iter() {
             link.locked(|state| if held { state.core.hold() } else { state.core.release() });
@@ -79,7 +79,7 @@ impl Links {
 
     /// Takes a link out.
     pub fn remove(&self, link: &Shared<Link>) -> Result<(), Errno> {
-        let mut links = self.links.lock();
+        let mut links = self.table.lock();
         let place = links.iter().position(|other| other.borrower == link.borrower).ok_or(ENOENT)?;
         let removed = links.swap_remove(place);
         drop(links);

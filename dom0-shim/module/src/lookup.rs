@@ -20,7 +20,6 @@ use crate::kernel_api::address_space::{
 use crate::kernel_api::lock::Mutex;
 use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::region::RegionObject;
-use crate::visits::Visits;
 
 /// Faults before an access is given up: only a driver that takes the page away every time, at
 /// once, needs more.
@@ -42,8 +41,6 @@ pub struct Scratch {
     pub window: Window<KernelSlice<u64>>,
     /// Words for `hmm_range_fault`.
     pages: KernelSlice<u64>,
-    /// Pages of zeros where a process has nothing now.
-    pub visits: Visits,
 }
 
 impl Scratch {
@@ -51,7 +48,7 @@ impl Scratch {
     pub fn new() -> Option<Self> {
         let window = Window::new(KernelSlice::new(WINDOW_PAGES, || 0)?);
         let pages = KernelSlice::new(WINDOW_PAGES, || 0)?;
-        Some(Self { request: None, completion: None, window, pages, visits: Visits::default() })
+        Some(Self { request: None, completion: None, window, pages })
     }
 }
 

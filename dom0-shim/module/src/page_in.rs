@@ -27,6 +27,7 @@ use crate::link::{Link, State};
 use crate::log_warning;
 use crate::lookup::{Lookup, LookupEnd, Scratch};
 use crate::revoke::{self, Pages};
+use crate::visits;
 
 /// Lookups that one page-in makes before it is given up; the next fault asks again.
 const MAX_LOOKUPS: u32 = 32;
@@ -82,6 +83,8 @@ enum Sent {
 pub struct Job<'a> {
     /// The link.
     pub link: &'a Link,
+    /// The worker that runs it.
+    pub worker: u32,
     /// The lease.
     pub lease: LeaseId,
     /// The page.
@@ -198,7 +201,7 @@ impl Job<'_> {
         }
         match sent {
             Sent::Yes => {
-                scratch.visits.begin(self.link, Pages { lease: self.lease, first: page_in.page, count: 1 });
+                visits::begin(self.link, Pages { lease: self.lease, first: page_in.page, count: 1 });
                 PageInEnd::Present
             }
             Sent::Again | Sent::Later | Sent::GiveUp => PageInEnd::GaveUp,
@@ -233,6 +236,8 @@ impl Job<'_> {
 
     /// Posts one Present and waits for its answer. Says whether it was posted.
     fn send_one(&self, page_in: &PageIn, extents: &Extents, scratch: &mut Scratch) -> (Sent, bool) {
+        // Another worker's is waited for no longer than the broker has for its answer.
+        let _turn = self.link.presenting.lock();
         let posted = loop {
             if !self.permit(extents, scratch) {
                 return (Sent::GiveUp, false);
@@ -245,7 +250,15 @@ impl Job<'_> {
             // Nothing is faulted in inside the bracket, and nothing waited for but the broker.
             let Some(bracket) = Bracket::begin(self.link) else { break Posted::Over };
             let completion = scratch.completion.as_ref();
-            let posted = self.link.locked(|state| state.core.post_present(page_in, extents, completion));
+            let posted = self.link.locked(|state| {
+                // If the region has ended meanwhile whoever ended it has answered.
+                let completion = completion.filter(|_| state.core.owes_access(self.worker));
+                let posted = state.core.post_present(page_in, extents, completion);
+                if posted == (Posted::Yes { completed: true }) {
+                    state.core.claim_access(self.worker);
+                }
+                posted
+            });
             if let Posted::Yes { completed } = posted {
                 if completed {
                     scratch.completion = None;

@@ -37,12 +37,12 @@ pub fn wake_up(links: &Links) {
     links.hold(false);
 }
 
-/// Waits until the worker touches nothing of a process any more. Threads that wait for somebody else make nothing
+/// Waits until no worker touches anything of a process any more. Threads that wait for somebody else make nothing
 /// present, and stay where they are.
 fn settle(link: &Shared<Link>) -> bool {
     let end = now_ms().saturating_add(link.deadline_ms.into());
     loop {
-        let (busy, seen) = link.locked(|state| (state.worker_is_busy, link.seen()));
+        let (busy, seen) = link.locked(|state| (state.core.has_worker_inside(), link.seen()));
         let left = end.saturating_sub(now_ms());
         if !busy || left == 0 {
             return !busy;

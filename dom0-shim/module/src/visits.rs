@@ -6,8 +6,7 @@
 //! So are those of a process that has ended, where nothing will ever be: a borrower that touches all that it
 //! has lost has no more of this kernel's memory than the list has places, and one.
 
-use heapless::Vec;
-
+use crate::kernel_api::memory::KernelSlice;
 use crate::kernel_api::now_ms;
 use crate::link::Link;
 use crate::revoke::{self, Pages};
@@ -19,40 +18,68 @@ const PLACES: usize = 64;
 const LENGTH_MS: u64 = 20;
 
 /// Those that are lent now.
-#[derive(Default)]
 pub struct Visits {
-    pages: Vec<Pages, PLACES>,
+    // Not in the link itself, which is moved over kernel stacks.
+    pages: KernelSlice<Option<Pages>>,
     ends: u64,
 }
 
 impl Visits {
-    /// A page of zeros has been lent.
-    pub fn begin(&mut self, link: &Link, page: Pages) {
-        if self.pages.is_full() {
-            self.end(link);
-        }
-        if self.pages.is_empty() {
-            self.ends = now_ms().saturating_add(LENGTH_MS);
-        }
-        // There is room.
-        let _ = self.pages.push(page);
+    /// None yet. `None` if memory is short.
+    pub fn new() -> Option<Self> {
+        Some(Self { pages: KernelSlice::new(PLACES, || None)?, ends: 0 })
     }
 
-    /// Ends them when their time has come. Gives the time that is left: 0 if none is lent.
-    pub fn turn(&mut self, link: &Link) -> u32 {
-        if self.pages.is_empty() {
+    fn is_empty(&self) -> bool {
+        self.pages.iter().all(Option::is_none)
+    }
+
+    /// False if there is no place.
+    fn add(&mut self, page: Pages) -> bool {
+        let place = self.pages.iter_mut().find(|place| place.is_none());
+        place.map(|place| *place = Some(page)).is_some()
+    }
+
+    fn take(&mut self) -> Option<Pages> {
+        self.pages.iter_mut().find_map(Option::take)
+    }
+}
+
+/// A page of zeros has been lent.
+pub fn begin(link: &Link, page: Pages) {
+    let is_listed = {
+        let mut visits = link.visits.lock();
+        if visits.is_empty() {
+            visits.ends = now_ms().saturating_add(LENGTH_MS);
+        }
+        visits.add(page)
+    };
+    if !is_listed {
+        end(link);
+        revoke::revoke(link, &page);
+    }
+}
+
+/// Ends them when their time has come. Gives the time that is left: 0 if none is lent.
+pub fn turn(link: &Link) -> u32 {
+    let left = {
+        let visits = link.visits.lock();
+        if visits.is_empty() {
             return 0;
         }
-        let left = self.ends.saturating_sub(now_ms());
-        if left == 0 {
-            self.end(link);
-        }
-        left as u32
+        visits.ends.saturating_sub(now_ms())
+    };
+    if left == 0 {
+        end(link);
     }
+    left as u32
+}
 
-    fn end(&mut self, link: &Link) {
-        while let Some(page) = self.pages.pop() {
-            revoke::revoke(link, &page);
-        }
+fn end(link: &Link) {
+    loop {
+        // Not in the head of a loop: the lock would be held while the page is revoked.
+        let page = link.visits.lock().take();
+        let Some(page) = page else { return };
+        revoke::revoke(link, &page);
     }
 }

@@ -86,7 +86,7 @@ pub fn target(state: &State, lease: LeaseId, page: AperturePage) -> Option<(Regi
         return None;
     }
     let address = region.user_address_of(page)?;
-    let object = state.objects.get(usize::from(lease.index))?.clone()?;
+    let object = state.objects.get(usize::from(lease.index))?.as_ref()?.object().clone();
     Some((object, address))
 }
 

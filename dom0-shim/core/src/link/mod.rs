@@ -19,6 +19,7 @@ mod revoke;
 mod waiting;
 mod waits;
 mod wants;
+mod workers;
 
 pub use force::{Cause, ForceEnd};
 pub use frontend::{FrontendState, NotAttached};
@@ -36,9 +37,11 @@ use xenlend_protocol::message::{ToBroker, VERSION};
 use xenlend_protocol::ring::{Consumer, Priority, Producer, RingMemory, SendError};
 
 use crate::counters::{add, Counters};
+use crate::crew::{Crew, Place};
+
 use crate::events::{self, Cursor, Event, EventLog};
 use crate::histogram::Histogram;
-use crate::in_flight::InFlight;
+use crate::in_flight::{self, InFlight};
 use crate::invalidation::Invalidations;
 use crate::kind::Kind;
 use crate::regions::{Aperture, Caller, NewRegion, Phase, Plan, Region, RegionError, Regions, Slot};
@@ -94,6 +97,8 @@ pub struct Effects {
     pub notify: bool,
     /// Wake everybody who waits on the link.
     pub wake: bool,
+    /// Wake a worker that waits for the lead: nobody leads, and there is something to do.
+    pub relieve: bool,
 }
 
 /// Fixed facts of a link.
@@ -120,6 +125,10 @@ pub struct Tables<S: Storage> {
     pub requests: S::Slice<Option<Request>>,
     /// [`MAX_WAITS`] empty places.
     pub waits: S::Slice<Option<Wait>>,
+    /// [`crate::crew::MAX_WORKERS`] free places.
+    pub workers: S::Slice<Place>,
+    /// As many empty places: each worker has one page-in.
+    pub page_ins: S::Slice<Option<in_flight::Entry>>,
     /// Any number of events.
     pub events: S::Slice<Event>,
     /// [`crate::histogram::BUCKETS`] zeros.
@@ -133,7 +142,7 @@ pub struct Link<R, S: Storage> {
     to_broker: Producer<R>,
     from_broker: Consumer<R>,
     regions: Regions<S>,
-    in_flight: InFlight,
+    in_flight: InFlight<S::Slice<Option<in_flight::Entry>>>,
     invalidations: Invalidations,
     present: Option<page_in::Pending>,
     next_ticket: u32,
@@ -142,6 +151,7 @@ pub struct Link<R, S: Storage> {
     waits: waits::Waits<S::Slice<Option<Wait>>>,
     /// Something is set aside for which there was no place among them.
     crowded: bool,
+    crew: Crew<S::Slice<Place>>,
     frontend: frontend::Frontend,
     events: EventLog<S::Slice<Event>>,
     counters: Counters,
@@ -178,7 +188,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             to_broker: Producer::new(to_broker),
             from_broker: Consumer::new(from_broker),
             regions: Regions::new(tables.slots),
-            in_flight: InFlight::default(),
+            in_flight: InFlight::new(tables.page_ins),
             invalidations: Invalidations::default(),
             present: None,
             next_ticket: 0,
@@ -186,6 +196,7 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             wants: wants::Wants::default(),
             waits: waits::Waits::new(tables.waits),
             crowded: false,
+            crew: Crew::new(tables.workers),
             frontend: frontend::Frontend::default(),
             events: EventLog::new(tables.events),
             counters: Counters::default(),
@@ -221,7 +232,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
 
     /// What the lock's holder has to do after it; asked once for each time it was held.
     pub fn take_effects(&mut self) -> Effects {
-        core::mem::take(&mut self.effects)
+        let mut effects = core::mem::take(&mut self.effects);
+        effects.relieve |= effects.wake && self.crew.is_leaderless() && self.has_work();
+        effects
     }
 
     /// Wakes everybody who waits on the link.

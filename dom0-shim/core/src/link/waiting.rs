@@ -66,9 +66,10 @@ pub struct AskAgain {
 }
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
-    /// The oldest request of the broker that is not set aside.
+    /// The oldest request of the broker that is not set aside, in a region that no worker is in.
     pub fn pop_request(&mut self) -> Option<Request> {
-        self.requests.pop_ready()
+        let crew = &self.crew;
+        self.requests.pop_ready(|lease| crew.inside(lease).is_none())
     }
 
     /// Sets an access aside until its page can be looked at again. Gives it back if it

@@ -9,6 +9,7 @@ use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::message::{AccessOperation, FromBroker, PresentOutcome, ToBroker, VERSION};
 use xenlend_protocol::ring::plain_memory::PlainMemory;
 use xenlend_protocol::ring::{Consumer, Priority, Producer};
+use xenlend_shim_core::crew::{Place, MAX_WORKERS};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
 use xenlend_shim_core::kind::Kind;
@@ -58,6 +59,8 @@ impl Pair {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             requests: vec![None; 4],
             waits: vec![None; MAX_WAITS],
+            workers: vec![Place::Free; MAX_WORKERS],
+            page_ins: vec![None; MAX_WORKERS],
             events: vec![Event::default(); 32],
             histogram: vec![0; BUCKETS],
         };

@@ -11,12 +11,13 @@ use super::pci::Device;
 use super::region::Notified;
 use super::shared::Shared;
 use super::wait::PollTable;
+use crate::crew::Post;
 use crate::descriptor::Descriptor;
 use crate::errno::ENOMEM;
 use crate::link::Link;
 use crate::links::Links;
 use crate::waiter::Errand;
-use crate::{bars, power, revoke, worker};
+use crate::{bars, power, revoke};
 
 static LINKS: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -117,8 +118,7 @@ unsafe extern "C" fn xenlend_core_event(link: *mut c_void) -> bool {
 #[no_mangle]
 unsafe extern "C" fn xenlend_core_invalidate(
     link: *mut c_void,
-    index: u32,
-    generation: u32,
+    lease: u64,
     start: c_ulong,
     end: c_ulong,
     may_sleep: bool,
@@ -128,17 +128,18 @@ unsafe extern "C" fn xenlend_core_invalidate(
 ) -> bool {
     // SAFETY: the region object holds the link, and the notifier's caller keeps the object.
     let link = unsafe { Shared::<Link>::borrow_raw(link) };
-    let lease = LeaseId { index: index as u16, generation };
+    // Before the region has a lease this names none that there is.
+    let lease = LeaseId { index: lease as u16, generation: (lease >> 32) as u32 };
     let notified = Notified::new(region, sequence, is_release);
     revoke::on_notifier(link, lease, start, end, may_sleep, &notified)
 }
 
 #[no_mangle]
-unsafe extern "C" fn xenlend_core_work(link: *mut c_void) {
-    // SAFETY: the worker's thread holds the link, and gives it back itself afterwards.
-    let Some(link) = (unsafe { Shared::<Link>::from_raw(link) }) else { return };
-    worker::work(&link);
-    let _ = link.into_raw();
+unsafe extern "C" fn xenlend_core_work(post: *mut c_void) {
+    // SAFETY: the thread was started with it, and gives it back once.
+    if let Some(post) = unsafe { Shared::<Post>::from_raw(post) } {
+        post.run();
+    }
 }
 
 #[no_mangle]

@@ -64,9 +64,10 @@ extern "C" {
     pub fn xenlend_xen_call(call: u32, argument: *mut c_void) -> c_long;
     pub fn xenlend_xen_dm_op(domain: u16, count: u32, buffers: *mut DmOpBuffer) -> c_long;
 
-    pub fn xenlend_region_new(link: *mut c_void, index: u32, generation: u32) -> *mut c_void;
+    pub fn xenlend_region_new(link: *mut c_void) -> *mut c_void;
     pub fn xenlend_region_arm(region: *mut c_void, start: c_ulong, bytes: c_ulong) -> c_int;
-    pub fn xenlend_region_disarm(region: *mut c_void);
+    pub fn xenlend_region_name(region: *mut c_void, lease: u64);
+    pub fn xenlend_region_retire(region: *mut c_void);
     pub fn xenlend_region_get(region: *mut c_void);
     pub fn xenlend_region_put(region: *mut c_void);
     pub fn xenlend_region_set_sequence(region: *mut c_void, sequence: c_ulong);
@@ -111,7 +112,7 @@ extern "C" {
     pub fn xenlend_zeros_new(mfn: *mut u64) -> bool;
     pub fn xenlend_zeros_free(mfn: u64);
 
-    pub fn xenlend_worker_start(link: *mut c_void, borrower: u16) -> *mut c_void;
+    pub fn xenlend_worker_start(post: *mut c_void, borrower: u16) -> *mut c_void;
     pub fn xenlend_worker_start_waiter(errand: *mut c_void, borrower: u16) -> *mut c_void;
     pub fn xenlend_worker_interrupt(worker: *mut c_void);
     pub fn xenlend_worker_put(worker: *mut c_void);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Locks around values.
+//! Locks around values. These are in memory of their own: whatever has locks in it is moved over the kernel's
+//! small stacks when it is made.
 
 use core::cell::UnsafeCell;
 use core::ffi::{c_ulong, c_void};
@@ -8,11 +9,12 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use super::ffi;
+use super::memory::KernelBox;
 
 /// A spinlock with interrupts off: nothing under it sleeps, allocates or frees.
 pub struct SpinLock<T> {
     lock: NonNull<c_void>,
-    value: UnsafeCell<T>,
+    value: KernelBox<UnsafeCell<T>>,
 }
 
 // SAFETY: the lock gives one holder at a time access to the value.
@@ -30,9 +32,10 @@ pub struct SpinGuard<'a, T> {
 impl<T> SpinLock<T> {
     /// `None` if memory is short.
     pub fn new(value: T) -> Option<Self> {
+        let value = KernelBox::new(UnsafeCell::new(value))?;
         // SAFETY: allocates.
         let lock = NonNull::new(unsafe { ffi::xenlend_spinlock_new() })?;
-        Some(Self { lock, value: UnsafeCell::new(value) })
+        Some(Self { lock, value })
     }
 
     /// Takes the lock. Not recursive.
@@ -55,14 +58,14 @@ impl<T> Deref for SpinGuard<'_, T> {
 
     fn deref(&self) -> &T {
         // SAFETY: the lock is held, so nobody else has the value.
-        unsafe { &*self.lock.value.get() }
+        unsafe { &*(*self.lock.value.as_ptr()).get() }
     }
 }
 
 impl<T> DerefMut for SpinGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the lock is held, so nobody else has the value; the guard is borrowed exclusively.
-        unsafe { &mut *self.lock.value.get() }
+        unsafe { &mut *(*self.lock.value.as_ptr()).get() }
     }
 }
 
@@ -76,7 +79,7 @@ impl<T> Drop for SpinGuard<'_, T> {
 /// A sleeping lock.
 pub struct Mutex<T> {
     mutex: NonNull<c_void>,
-    value: UnsafeCell<T>,
+    value: KernelBox<UnsafeCell<T>>,
 }
 
 // SAFETY: the lock gives one holder at a time access to the value.
@@ -93,9 +96,10 @@ pub struct MutexGuard<'a, T> {
 impl<T> Mutex<T> {
     /// `None` if memory is short.
     pub fn new(value: T) -> Option<Self> {
+        let value = KernelBox::new(UnsafeCell::new(value))?;
         // SAFETY: allocates.
         let mutex = NonNull::new(unsafe { ffi::xenlend_mutex_new() })?;
-        Some(Self { mutex, value: UnsafeCell::new(value) })
+        Some(Self { mutex, value })
     }
 
     /// Takes the lock; may sleep. Not recursive.
@@ -125,14 +129,14 @@ impl<T> Deref for MutexGuard<'_, T> {
 
     fn deref(&self) -> &T {
         // SAFETY: the mutex is held, so nobody else has the value.
-        unsafe { &*self.mutex.value.get() }
+        unsafe { &*(*self.mutex.value.as_ptr()).get() }
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the mutex is held, so nobody else has the value; the guard is borrowed exclusively.
-        unsafe { &mut *self.mutex.value.get() }
+        unsafe { &mut *(*self.mutex.value.as_ptr()).get() }
     }
 }
 

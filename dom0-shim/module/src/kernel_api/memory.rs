@@ -68,6 +68,46 @@ impl<T> Drop for KernelSlice<T> {
     }
 }
 
+/// One value in memory of the kernel; freed when dropped, which may sleep.
+pub struct KernelBox<T> {
+    value: NonNull<T>,
+}
+
+// SAFETY: it owns its value like a `Box` does.
+unsafe impl<T: Send> Send for KernelBox<T> {}
+// SAFETY: shared access gives shared access to the value only.
+unsafe impl<T: Sync> Sync for KernelBox<T> {}
+
+impl<T> KernelBox<T> {
+    /// Moves a value there; `None` if memory is short. May sleep.
+    pub fn new(value: T) -> Option<Self> {
+        // The kernel aligns to 8 at least.
+        if align_of::<T>() > 8 {
+            return None;
+        }
+        // SAFETY: any size may be asked for.
+        let memory = NonNull::new(unsafe { ffi::xenlend_memory_new(size_of::<T>().max(1)) })?;
+        let place = memory.cast::<T>();
+        // SAFETY: the memory is large enough, aligned, and owned by nobody else.
+        unsafe { place.write(value) };
+        Some(Self { value: place })
+    }
+
+    /// Where the value is.
+    pub fn as_ptr(&self) -> *mut T {
+        self.value.as_ptr()
+    }
+}
+
+impl<T> Drop for KernelBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: `new` has written the value, which `self` owns and which is not used again.
+        unsafe { self.value.drop_in_place() };
+        // SAFETY: the memory came from `xenlend_memory_new` and is not used again.
+        unsafe { ffi::xenlend_memory_free(self.value.as_ptr().cast::<c_void>()) };
+    }
+}
+
 /// The kernel's memory for the core's tables.
 pub struct KernelMemory;
 

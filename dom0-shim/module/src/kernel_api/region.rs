@@ -33,10 +33,10 @@ unsafe impl Sync for RegionObject {}
 
 impl RegionObject {
     /// Of the calling process's address space.
-    pub fn new(link: &Shared<Link>, lease: LeaseId) -> Result<Self, Errno> {
+    fn new(link: &Shared<Link>) -> Result<Self, Errno> {
         let raw = link.clone().into_raw();
         // SAFETY: takes over the reference of the link.
-        let region = unsafe { ffi::xenlend_region_new(raw, u32::from(lease.index), lease.generation) };
+        let region = unsafe { ffi::xenlend_region_new(raw) };
         if let Some(region) = NonNull::new(region) {
             return Ok(Self { region });
         }
@@ -45,25 +45,51 @@ impl RegionObject {
         Err(ENOMEM)
     }
 
-    /// Starts to be told of invalidations. At most once.
-    pub fn arm(&self, start: u64, bytes: u64) -> Result<(), Errno> {
-        // SAFETY: the object is alive; its link and lease are set.
-        match unsafe { ffi::xenlend_region_arm(self.region.as_ptr(), start as c_ulong, bytes as c_ulong) } {
-            0 => Ok(()),
-            error => Err(Errno::from_kernel(error)),
-        }
-    }
-
-    /// Ends that; waits for running notifiers. Once, after [`Self::arm`].
-    pub fn disarm(&self) {
-        // SAFETY: the object is alive and armed: only `leases.rs` calls this, once for each that it armed.
-        unsafe { ffi::xenlend_region_disarm(self.region.as_ptr()) };
-    }
-
     /// Waits until no invalidation that overlaps the region is running, and gives the sequence.
     pub fn read_begin(&self) -> c_ulong {
         // SAFETY: the object is alive and was armed before it was made known.
         unsafe { ffi::xenlend_region_read_begin(self.region.as_ptr()) }
+    }
+}
+
+/// A region of which the kernel tells invalidations, until this is dropped: soon after that it tells no
+/// more, but what it is telling now goes on.
+pub struct Armed {
+    object: RegionObject,
+}
+
+impl Armed {
+    /// These bytes of the calling process. Waits for the process's own lock on what it has mapped, so the
+    /// caller holds no lock of the link.
+    pub fn new(link: &Shared<Link>, start: u64, bytes: u64) -> Result<Self, Errno> {
+        let object = RegionObject::new(link)?;
+        let region = object.region.as_ptr();
+        // SAFETY: the object is alive, its link is set, and it has not been armed before.
+        match unsafe { ffi::xenlend_region_arm(region, start as c_ulong, bytes as c_ulong) } {
+            0 => Ok(Self { object }),
+            error => Err(Errno::from_kernel(error)),
+        }
+    }
+
+    /// Gives the region its lease, under the link's lock. Before this it is told of invalidations in vain.
+    pub fn name(&self, lease: LeaseId) {
+        let lease = u64::from(lease.generation) << 32 | u64::from(lease.index);
+        // SAFETY: the object is alive.
+        unsafe { ffi::xenlend_region_name(self.object.region.as_ptr(), lease) };
+    }
+
+    /// The object.
+    pub fn object(&self) -> &RegionObject {
+        &self.object
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        let object = self.object.clone();
+        // SAFETY: armed by `new`, and dropped once; takes over the reference of the clone.
+        unsafe { ffi::xenlend_region_retire(object.region.as_ptr()) };
+        core::mem::forget(object);
     }
 }
 

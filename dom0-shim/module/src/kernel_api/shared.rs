@@ -8,6 +8,9 @@ use core::sync::atomic::{fence, AtomicUsize, Ordering};
 
 use super::ffi;
 
+/// Bytes of what is moved from where it was made to its memory.
+const LARGEST: usize = 1024;
+
 struct Counted<T> {
     references: AtomicUsize,
     value: T,
@@ -27,6 +30,7 @@ unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// Moves a value into kernel memory; `None` if that is short.
     pub fn new(value: T) -> Option<Self> {
+        const { assert!(size_of::<T>() <= LARGEST, "this is moved over the kernel's small stacks") };
         if align_of::<Counted<T>>() > 8 {
             return None;
         }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The page-in worker's thread.
+//! Kernel threads of a link: its workers, and those that wait for pages.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
 use super::ffi;
 use super::shared::Shared;
+use crate::crew::Post;
 use crate::errno::{Errno, ENOMEM};
-use crate::link::Link;
 use crate::waiter::Errand;
 
-/// The thread; it ends by itself when its link tells it to.
+/// A thread, which ends by itself.
 pub struct Worker {
     task: NonNull<c_void>,
 }
@@ -21,16 +21,16 @@ unsafe impl Send for Worker {}
 unsafe impl Sync for Worker {}
 
 impl Worker {
-    /// Starts `worker::work` on the link.
-    pub fn start(link: &Shared<Link>) -> Result<Self, Errno> {
-        let raw = link.clone().into_raw();
-        // SAFETY: takes over the reference of the link.
-        let task = unsafe { ffi::xenlend_worker_start(raw, link.borrower) };
+    /// Starts a worker at its post.
+    pub fn start(post: &Shared<Post>) -> Result<Self, Errno> {
+        let raw = post.clone().into_raw();
+        // SAFETY: takes over the reference of the post.
+        let task = unsafe { ffi::xenlend_worker_start(raw, post.link().borrower) };
         if let Some(task) = NonNull::new(task) {
             return Ok(Self { task });
         }
         // SAFETY: it was not taken over.
-        drop(unsafe { Shared::<Link>::from_raw(raw) });
+        drop(unsafe { Shared::<Post>::from_raw(raw) });
         Err(ENOMEM)
     }
 

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use xenlend_protocol::label::{ClaimedLabel, Label};
 use xenlend_protocol::lease_id::LeaseId;
 use xenlend_protocol::ring::plain_memory::PlainMemory;
+use xenlend_shim_core::crew::{Place, MAX_WORKERS};
 use xenlend_shim_core::events::Event;
 use xenlend_shim_core::histogram::BUCKETS;
 use xenlend_shim_core::kind::Kind;
@@ -175,6 +176,8 @@ impl Lender {
         let tables = Tables {
             slots: (0..MAX_REGIONS).map(|_| Slot::EMPTY).collect(),
             waits: vec![None; MAX_WAITS],
+            workers: vec![Place::Free; MAX_WORKERS],
+            page_ins: vec![None; MAX_WORKERS],
             requests: vec![None; config.vcpus * 2 + 8],
             events: vec![Event::default(); 8],
             histogram: vec![0; BUCKETS],
