@@ -200,6 +200,25 @@ fn a_write_that_is_not_permitted_waits_for_a_change() {
 }
 
 #[test]
+fn each_write_that_begins_to_wait_is_told_of() {
+    let mut pair = Pair::connected();
+    let lease = pair.region(0, 0, 16, USER);
+    let told = |pair: &Pair, page: u64| {
+        let last = pair.link.events().last().unwrap();
+        (last.kind, last.address) == (events::REFUSED, support::APERTURE_ADDRESS + page * 4096)
+    };
+    for page in [3, 4, 3] {
+        let changes = pair.link.region(lease).unwrap().changes;
+        pair.say(access(page, lease, page));
+        assert!(!set_aside(&mut pair, Obstacle::Protection { changes }, 0));
+        assert!(told(&pair, page.into()), "page {page}");
+        // It may be written now, and is.
+        pair.link.note_change(lease, AperturePage(0), 16);
+        assert_eq!(next_access(&mut pair), Some(page));
+    }
+}
+
+#[test]
 fn a_page_may_be_waited_for_on_both_accounts() {
     let mut pair = Pair::connected();
     let lease = pair.region(0, 0, 16, USER);

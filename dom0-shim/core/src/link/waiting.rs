@@ -280,7 +280,12 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
             }
             wait.ask |= wait.told;
             self.effects.wake |= wait.ask | self.requests.take_back(Some((lease, wait.page)));
+            if !wait.told {
+                // Whoever meets the same obstacle again is a new case, and says so again.
+                wait.stage = Stage::Over;
+            }
         }
+        self.settle_waits();
     }
 
     /// What the broker has to ask for again, and has been told to wait for.
