@@ -115,7 +115,7 @@ struct xenlend_vma {
 	u32 readable;
 	u32 writable;
 	u32 pfn_mapped;
-	u32 padding;
+	u32 secret;	/* memory of memfd_secret */
 };
 
 struct xenlend_frame {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What a process has mapped: VMAs, faults, page-table entries, frames. */
+#include <linux/fs.h>
 #include <linux/hmm.h>
 #include <linux/ioport.h>
+#include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/page-flags.h>
@@ -42,6 +44,8 @@ bool xenlend_mapping_vma(struct xenlend_region *region, unsigned long address, s
 	out->readable = !!(vma->vm_flags & VM_READ);
 	out->writable = !!(vma->vm_flags & VM_WRITE);
 	out->pfn_mapped = !!(vma->vm_flags & (VM_PFNMAP | VM_IO));
+	/* vma_is_secretmem() is not for modules; all files of that kind are in a filesystem of their own. */
+	out->secret = vma->vm_file && file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC;
 	return true;
 }
 

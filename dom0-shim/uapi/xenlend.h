@@ -260,6 +260,7 @@ enum xenlend_frame_refusal {
 	XENLEND_FRAME_SPECIAL = 4,	/* reserved, zero page, or no frame of ordinary RAM */
 	XENLEND_FRAME_READONLY = 5,	/* a write waits: the mapping can be read and not be written */
 	XENLEND_FRAME_UNMAPPED = 6,	/* nothing is mapped there, or what may not be read */
+	XENLEND_FRAME_SECRET = 7,	/* memory of memfd_secret(2), which its process hides from everybody */
 };
 
 enum xenlend_reason {

@@ -36,4 +36,12 @@ tell lend 3 g 22M
 touch_lent same 22M 4K 0 || touch_lent same 22M 4K 0xff
 tell await 'Foreign|Special' --seconds 30
 tell unlend 3
+# Memory that its process hides from everybody: not even an access done for the guest sees it.
+tell area s secret 4K
+tell fill s 0 4K 7
+tell lend 4 s 24M
+expect Secret 24M
+touch_lent same 24M 4K 0
+tell check s 0 4K 7
+tell unlend 4
 status

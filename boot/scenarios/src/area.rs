@@ -8,7 +8,7 @@ use anyhow::{bail, Context, Result};
 use xenlend_touch::memory::{Memory, PAGE_BYTES};
 
 use crate::drm::{Buffer, Card};
-use crate::mapping::{memory_file, punch_hole, Content, Window};
+use crate::mapping::{memory_file, punch_hole, secret_file, Content, Window};
 use crate::own_frames::OwnFrames;
 use crate::unanswered::Unanswered;
 
@@ -19,6 +19,8 @@ pub enum Source {
     Anonymous,
     /// A file in memory.
     MemoryFile(File),
+    /// A file that this process hides from everybody, the kernel too.
+    Secret(File),
     /// Buffers of a graphics driver.
     Dumb(Card, Vec<Buffer>),
     /// The test driver that owns its frames.
@@ -58,6 +60,11 @@ impl Area {
     /// A file in memory.
     pub fn memory_file(bytes: usize) -> Result<Self> {
         Self::new(bytes, Source::MemoryFile(memory_file(bytes)?))
+    }
+
+    /// A file that this process hides from everybody.
+    pub fn secret(bytes: usize) -> Result<Self> {
+        Self::new(bytes, Source::Secret(secret_file(bytes)?))
     }
 
     /// Buffers of a graphics driver, one after the other. A driver with a display gets framebuffers.
@@ -135,7 +142,7 @@ impl Area {
             Source::Anonymous => window.map(0, bytes, Content::Anonymous),
             Source::Unanswered(_) => bail!("it would answer afterwards"),
             Source::Granted => bail!("a grant is mapped once"),
-            Source::MemoryFile(file) | Source::Foreign(file) => {
+            Source::MemoryFile(file) | Source::Secret(file) | Source::Foreign(file) => {
                 window.map(0, bytes, Content::File(file.as_fd(), 0))
             }
             Source::OwnFrames(frames) => window.map(0, bytes, Content::File(frames.as_fd(), 0)),

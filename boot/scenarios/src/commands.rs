@@ -62,6 +62,11 @@ enum Kind {
         #[arg(value_parser = size)]
         bytes: usize,
     },
+    /// A file that this process hides from everybody, the kernel too
+    Secret {
+        #[arg(value_parser = size)]
+        bytes: usize,
+    },
     /// Buffers of 4 MiB of a graphics driver
     Dumb {
         driver: String,
@@ -323,6 +328,7 @@ fn make(kind: Kind) -> Result<Area> {
     match kind {
         Kind::Anonymous { bytes } => Area::anonymous(bytes),
         Kind::Memfd { bytes } => Area::memory_file(bytes),
+        Kind::Secret { bytes } => Area::secret(bytes),
         Kind::Dumb { driver, count, display } => Area::dumb(&driver, count, display),
         Kind::Own { pages, contiguous, notify_writes } => Area::own_frames(pages, contiguous, notify_writes),
         Kind::File { path, bytes, offset, read_only } => Area::file(&path, offset, bytes, read_only),

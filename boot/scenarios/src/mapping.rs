@@ -155,6 +155,18 @@ pub fn memory_file(bytes: usize) -> Result<std::fs::File> {
     Ok(file)
 }
 
+/// A new file of so many bytes that only whoever maps it sees: `memfd_secret(2)`.
+pub fn secret_file(bytes: usize) -> Result<std::fs::File> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a new descriptor; no memory is named.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+    check(fd as i32, "memfd_secret (kernels before 6.5 want secretmem.enable=1 on their command line)")?;
+    // SAFETY: just made, and nobody else's.
+    let file = unsafe { std::fs::File::from_raw_fd(fd as i32) };
+    file.set_len(bytes as u64)?;
+    Ok(file)
+}
+
 /// Frees the memory of a part of a file; it reads as zeros afterwards.
 pub fn punch_hole(file: &std::fs::File, offset: u64, bytes: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;

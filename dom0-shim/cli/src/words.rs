@@ -75,6 +75,7 @@ wire_words! {
         Special = 4, "special", "no frame of ordinary RAM";
         Readonly = 5, "readonly", "the mapping is not writable";
         Unmapped = 6, "unmapped", "nothing can be faulted in there";
+        Secret = 7, "secret", "memory of memfd_secret, which its process hides from everybody";
     }
 }
 

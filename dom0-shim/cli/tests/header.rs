@@ -129,7 +129,7 @@ fn structure_beliefs() -> Beliefs {
 }
 
 fn number_beliefs() -> Beliefs {
-    let pairs: [(&str, u64); 63] = [
+    let pairs: [(&str, u64); 64] = [
         ("XENLEND_API_VERSION", layout::API_VERSION.into()),
         ("XENLEND_VERSION", number::VERSION.into()),
         ("XENLEND_CAPABILITY", number::CAPABILITY.into()),
@@ -193,6 +193,7 @@ fn number_beliefs() -> Beliefs {
         ("XENLEND_FRAME_SPECIAL", FrameRefusal::Special.raw().into()),
         ("XENLEND_FRAME_READONLY", FrameRefusal::Readonly.raw().into()),
         ("XENLEND_FRAME_UNMAPPED", FrameRefusal::Unmapped.raw().into()),
+        ("XENLEND_FRAME_SECRET", FrameRefusal::Secret.raw().into()),
     ];
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -39,6 +39,8 @@ pub enum FrameRefusal {
     ReadOnly = 5,
     /// Nothing can be faulted in there.
     Unmapped = 6,
+    /// The process has hidden it from everybody.
+    Secret = 7,
 }
 
 /// What the kernel says about a frame that a page-table entry names.

@@ -6,6 +6,7 @@
 //! | what can be read and written | done | done |
 //! | what can be read | done | waits |
 //! | nothing, or what cannot be read | refused: loss policy | refused: loss policy |
+//! | what it hides from everybody (`memfd_secret`) | refused: loss policy | refused: loss policy |
 //!
 //! A page with contents is never shown as zeros because it may not be written, and a write is never dropped for it.
 
@@ -18,6 +19,8 @@ pub struct Protection {
     pub readable: bool,
     /// It may write.
     pub writable: bool,
+    /// It has hidden this memory from everybody else, the kernel too.
+    pub secret: bool,
 }
 
 /// What comes of an access that is done for the borrower.
@@ -49,6 +52,9 @@ pub enum Entry {
 impl Protection {
     /// Judges an access.
     pub fn access(self, writes: bool) -> Access {
+        if self.secret {
+            return Access::Refused(FrameRefusal::Secret);
+        }
         match (self.readable || self.writable, writes) {
             (false, _) => Access::Refused(FrameRefusal::Unmapped),
             (true, false) if !self.readable => Access::Refused(FrameRefusal::Unmapped),
@@ -61,6 +67,7 @@ impl Protection {
     /// like stock Xen, does each access for which there is none.
     pub fn entry(self, read_only_region: bool, completes_accesses: bool) -> Entry {
         match self {
+            Self { secret: true, .. } => Entry::Refused(FrameRefusal::Secret),
             Self { readable: false, .. } => Entry::Refused(FrameRefusal::Unmapped),
             _ if read_only_region => Entry::ReadOnly,
             Self { writable: true, .. } => Entry::ReadWrite,
@@ -74,10 +81,10 @@ impl Protection {
 mod tests {
     use super::*;
 
-    const NOTHING: Protection = Protection { readable: false, writable: false };
-    const READ: Protection = Protection { readable: true, writable: false };
-    const WRITE: Protection = Protection { readable: false, writable: true };
-    const BOTH: Protection = Protection { readable: true, writable: true };
+    const NOTHING: Protection = Protection { readable: false, writable: false, secret: false };
+    const READ: Protection = Protection { readable: true, ..NOTHING };
+    const WRITE: Protection = Protection { writable: true, ..NOTHING };
+    const BOTH: Protection = Protection { writable: true, ..READ };
     const UNMAPPED: FrameRefusal = FrameRefusal::Unmapped;
 
     #[test]
@@ -91,6 +98,17 @@ mod tests {
         for (protection, reads, writes) in rows {
             assert_eq!(protection.access(false), reads, "{protection:?}");
             assert_eq!(protection.access(true), writes, "{protection:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_hides_is_neither_lent_nor_reached() {
+        for protection in [NOTHING, READ, WRITE, BOTH].map(|shown| Protection { secret: true, ..shown }) {
+            for flag in [false, true] {
+                assert_eq!(protection.access(flag), Access::Refused(FrameRefusal::Secret));
+                assert_eq!(protection.entry(flag, false), Entry::Refused(FrameRefusal::Secret));
+                assert_eq!(protection.entry(false, flag), Entry::Refused(FrameRefusal::Secret));
+            }
         }
     }
 

@@ -159,7 +159,11 @@ impl Mapping<'_> {
         found.then_some(Vma {
             start: vma.start,
             end: vma.end,
-            protection: Protection { readable: vma.readable != 0, writable: vma.writable != 0 },
+            protection: Protection {
+                readable: vma.readable != 0,
+                writable: vma.writable != 0,
+                secret: vma.secret != 0,
+            },
             pfn_mapped: vma.pfn_mapped != 0,
         })
     }

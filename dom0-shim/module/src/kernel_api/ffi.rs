@@ -14,7 +14,7 @@ pub struct Vma {
     pub readable: u32,
     pub writable: u32,
     pub pfn_mapped: u32,
-    pub padding: u32,
+    pub secret: u32,
 }
 
 /// `struct xenlend_frame`
