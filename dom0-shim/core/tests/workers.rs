@@ -60,6 +60,22 @@ fn a_worker_in_one_region_leaves_the_other_to_the_next() {
 }
 
 #[test]
+fn whoever_goes_inside_calls_another_to_what_is_left() {
+    let (mut pair, one, other) = two_regions(Kind::Stock);
+    access(&mut pair, 1, one, 3);
+    access(&mut pair, 2, other, 513);
+    drop(pair.link.pop_request());
+    let _ = pair.link.take_effects();
+    pair.link.enter_region(0, (one, Owes::Access(1)), false, 100);
+    assert!(pair.link.take_effects().relieve, "an access of the other region is left");
+    pair.link.leave_region(0);
+    assert_eq!(pair.link.take_lead(0), Lead::Yes);
+    drop(pair.link.pop_request());
+    pair.link.enter_region(0, (other, Owes::Access(2)), true, 100);
+    assert!(pair.link.take_effects().relieve, "there is something that the caller knows of");
+}
+
+#[test]
 fn who_leads_is_woken_when_a_region_is_free_again() {
     let (mut pair, one, _) = two_regions(Kind::Stock);
     access(&mut pair, 1, one, 3);
