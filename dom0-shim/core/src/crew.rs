@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The worker threads of a link: which of them leads, and which is in the process of which region.
 //!
-//! One leads: it alone chooses what is done next. Before it goes into the process of a region, where a
-//! fault or a lock may hold it up for as long as that process likes, it gives the lead up, and whoever
-//! waits for the lead takes it when there is something to do that needs no region with a worker in it.
-//! There is never more than one worker in a region. So what holds a worker up holds up its own region and no
-//! other; and while only one region has work, no thread but that worker is woken.
+//! One leads: it alone chooses what is done next. Before it goes into the process of a region,
+//! where a fault or a lock may hold it up for as long as that process likes, it gives the lead up,
+//! and whoever waits for the lead takes it when there is something to do that needs no region with
+//! a worker in it. There is never more than one worker in a region. So what holds a worker up holds
+//! up its own region and no other; and while only one region has work, no thread but that worker is
+//! woken.
 
 use core::ops::DerefMut;
 
@@ -54,6 +55,8 @@ pub enum Place {
     Leading,
     /// It is in a region.
     Inside(Visit),
+    /// It is about to end. Its number is not used again before it has.
+    Ending,
 }
 
 /// Whether a worker leads.
@@ -63,7 +66,7 @@ pub enum Lead {
     Yes,
     /// Another does.
     No,
-    /// Another does, and enough wait: its place is free, and it ends.
+    /// Another does, and enough wait: it ends, and is dismissed then.
     Retire,
 }
 
@@ -86,7 +89,7 @@ impl<T: DerefMut<Target = [Place]>> Crew<T> {
         let (place, lead) = match (is_led, waiting >= SPARE) {
             (false, _) => (Place::Leading, Lead::Yes),
             (true, false) => (Place::Waiting, Lead::No),
-            (true, true) => (Place::Free, Lead::Retire),
+            (true, true) => (Place::Ending, Lead::Retire),
         };
         self.set(number, place);
         lead
@@ -196,7 +199,10 @@ mod tests {
         assert_eq!(crew.take_lead(3), Lead::Retire);
         assert_eq!(crew.take_lead(2), Lead::No);
         assert_eq!(crew.take_lead(4), Lead::No);
-        assert_eq!(crew.recruit(), Some(0), "a place that was given up");
+        assert_eq!(crew.recruit(), Some(5), "whoever retires has its number until it has ended");
+        assert_eq!(crew.recruit(), None);
+        crew.dismiss(0);
+        assert_eq!(crew.recruit(), Some(0));
     }
 
     #[test]
