@@ -160,8 +160,8 @@ pub enum ToBroker {
         /// How it ended.
         outcome: WantedOutcome,
     },
-    /// What made wants of these pages end with [`WantedOutcome::Waits`] is over, or has lasted so long that
-    /// it is forgotten: whoever waits for one of them asks again.
+    /// What made wants of these pages end with [`WantedOutcome::Waits`] is over, or has lasted so
+    /// long that it is forgotten: whoever waits for one of them asks again.
     AskAgain {
         /// The lease.
         lease: LeaseId,
@@ -362,8 +362,8 @@ pub enum WantedOutcome {
     Lost,
     /// Not now: an access to the page decides.
     Unavailable,
-    /// The pages that are absent cannot be had now: the lender waits for somebody who may never answer, or for a
-    /// permission. An [`ToBroker::AskAgain`] of each of them follows.
+    /// The pages that are absent cannot be had now: the lender waits for somebody who may never
+    /// answer, or for a permission. An [`ToBroker::AskAgain`] of each of them follows.
     Waits,
     /// The first page that is absent cannot be brought in, as far as the lender knows for good, and is not
     /// declared lost. Only with [`FEATURE_LEND_AWARE`]: an access that waits for it ends as lost.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Pages that the lender's process brings itself (userfaultfd), in an order of its own: whose
-# page has come goes on, whoever else waits. When the process ends, whoever is left over ends too, and the link can be
-# taken down.
+# page has come goes on, whoever else waits. When the process ends, whoever is left over ends too,
+# and the link can be taken down.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
 touches() { echo $(($(counter stage2_faults) + $(counter wants))); }
 # Starts a toucher of a page, and returns when it waits: NAME PAGE.
@@ -13,7 +13,8 @@ start_toucher() {
     while [ "$(touches)" = "$before" ]; do usleep 50000; done
 }
 await_toucher() { eval "wait \$toucher_$1"; }
-# Starts a process for each of some pages from the 64th on: COUNT. A guest whose vCPUs all stand still says nothing.
+# Starts a process for each of some pages from the 64th on: COUNT. A guest whose vCPUs all stand
+# still says nothing.
 start_many() {
     rm -f many.fifo
     mkfifo many.fifo
@@ -53,7 +54,8 @@ if has_driver; then
     count=16
     order=$(awk -v seed="$SEED" 'BEGIN { srand(seed); for (i = 0; i < 16; i++) print rand(), i }' | sort -n | cut -d ' ' -f 2)
 else
-    # Each stops a vCPU, the first page's the second one: the guest answers when the first one goes on.
+    # Each stops a vCPU, the first page's the second one: the guest answers when the first one goes
+    # on.
     count=2
     order="1 0"
 fi

@@ -9,8 +9,8 @@ domain=$(xl domid "$guest")
 await_boot "$guest"
 # In the place of the guest's driver, at 256 GiB.
 claim() { xenstore-write /local/domain/"$domain"/data/xenlend-aperture "0x4000000 $1"; }
-# Memory that dom0 has left, in KiB. Tables for what the guest claims would take all of it, so what others take
-# meanwhile does not matter.
+# Memory that dom0 has left, in KiB. Tables for what the guest claims would take all of it, so what
+# others take meanwhile does not matter.
 left() { awk '/^MemAvailable:/ { print $2 }' /proc/meminfo; }
 SLACK_KIB=$((64 << 10))
 nothing_made() {

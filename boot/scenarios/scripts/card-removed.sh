@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The card's driver leaves it, comes back, and then the card itself goes. What dom0 still maps of its memory is
-# lent no more, nobody keeps the permission, and only the administrator gives it again.
+# The card's driver leaves it, comes back, and then the card itself goes. What dom0 still maps of
+# its memory is lent no more, nobody keeps the permission, and only the administrator gives it
+# again.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 card=$(pci_of bochs-drm)
@@ -9,7 +10,8 @@ borrower=$(xl domid $guest)
 broker=$(xl domid $link)
 read -r start end _ <"/sys/bus/pci/devices/$card/resource"
 run=$(printf '%x-%x' $((start >> 12)) $((end >> 12)))
-# Fails unless Xen lets exactly so many of these two domains have the card's memory; lend-aware Xen never does.
+# Fails unless Xen lets exactly so many of these two domains have the card's memory; lend-aware Xen
+# never does.
 permitted() { # HOW-MANY
     xl debug-keys q
     xl dmesg >dmesg
@@ -22,8 +24,8 @@ permitted() { # HOW-MANY
     ! lend_aware || expected=0
     [ "$(cat permitted)" = "$expected " ] || fail "permitted: $(cat permitted), not $expected of $run"
 }
-# Nothing of the card is present in the guest, and a touch of a page brings nothing. An event like the one before it
-# is none, so it is another page each time.
+# Nothing of the card is present in the guest, and a touch of a page brings nothing. An event like
+# the one before it is none, so it is another page each time.
 nothing_of_the_card() { # AFTER-WHAT REFUSAL OFFSET
     [ "$(counter present_pages)" = 0 ] || fail "lent after $1: $(status)"
     permitted 0

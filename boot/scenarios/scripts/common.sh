@@ -55,6 +55,26 @@ fresh_guest() {
     await_boot "$guest"
 }
 
+# A guest that is soon saved, and its broker. The aperture is right behind the guest's memory: an
+# image has a word for each page number up to the last that is there.
+small_guest() {
+    clear_away
+    sed -e 's/^memory.*/memory = 128/' -e 's/^maxmem.*/maxmem = 128/' \
+        -e 's/memmap=[^ ]*/memmap=64M$0x20000000/' /etc/xen/"$guest".cfg >own.cfg
+    xl create own.cfg || return 1
+    xenlend up "$guest" --again || return 1
+    await_boot "$guest"
+}
+
+# A lender process, and memory of it that the guest reads.
+use_lease() { # SEED
+    begin
+    tell area m memfd 64K
+    tell fill m 0 64K "$1"
+    tell lend 0 m 16M
+    touch_lent check 16M 64K "$1"
+}
+
 # A guest of a type that Flask knows, without a broker.
 labelled() { # GUEST TYPE
     xl create /etc/xen/"$1".cfg "seclabel='system_u:system_r:$2'" || return 1

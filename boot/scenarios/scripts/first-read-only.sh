@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A driver that makes the first entry of a page read-only and wants a second fault for a write, as that of shmem
-# objects does from Linux 7.1 on: all of a window is lent at its first touch, and nothing of it refused.
+# A driver that makes the first entry of a page read-only and wants a second fault for a write, as
+# that of shmem objects does from Linux 7.1 on: all of a window is lent at its first touch, and
+# nothing of it refused.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 tell area o own 16 --notify-writes

@@ -29,8 +29,8 @@ tell area x file "/sys/bus/pci/devices/$device/resource1" 4K
 tell lend 2 x 20M
 expect Msix 20M
 tell unlend 2
-# A page that another domain has granted: the guest's own, of its xenstore. An access done for the guest does not reach
-# it either.
+# A page that another domain has granted: the guest's own, of its xenstore. An access done for the
+# guest does not reach it either.
 tell area g granted "$(xl domid $guest)" 1
 tell lend 3 g 22M
 touch_lent same 22M 4K 0 || touch_lent same 22M 4K 0xff

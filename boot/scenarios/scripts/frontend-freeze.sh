@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The guest freezes, as it does before every suspend. Tasks that wait for a page, by an instruction of their own or in
-# the kernel, do not keep it from that, and get their page afterwards. A control group that is frozen, and a stop,
-# do not wait for the page either.
+# The guest freezes, as it does before every suspend. Tasks that wait for a page, by an instruction
+# of their own or in the kernel, do not keep it from that, and get their page afterwards. A control
+# group that is frozen, and a stop, do not wait for the page either.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
 in_guest() { guest-exec "$guest" sh -c "$1"; }
 # Starts a toucher in the guest and returns when it sleeps: NAME COMMAND...
@@ -20,7 +20,8 @@ tell lend 0 m 16M
 xl pause "$link"
 start_sleeper own read 16M 4K
 start_sleeper kernel read 0x1001000 4K --by-kernel
-# Everything that can be is frozen, and thawed a second later. (The lab's network ends with a suspend of devices.)
+# Everything that can be is frozen, and thawed a second later. (The lab's network ends with a
+# suspend of devices.)
 in_guest 'echo 1 >/sys/module/suspend/parameters/pm_test_delay && echo freezer >/sys/power/pm_test &&
     echo freeze >/sys/power/state && echo none >/sys/power/pm_test' || {
     in_guest 'dmesg | tail -n 30'

@@ -7,7 +7,7 @@ sed -e 's/memmap=[^ ]*//' -e 's/^on_reboot.*/on_reboot = "restart"/' /etc/xen/"$
 xl create own.cfg
 xenlend up "$guest" --again --timeout 300
 # Fills and checks a lease of the guest's domain of now.
-use_lease() {
+use_lease_of_new_domain() {
     until guest-exec "$guest" true 2>/dev/null; do
         xl domid "$guest" >/dev/null || fail "the guest died while it booted"
         usleep 200000
@@ -25,7 +25,7 @@ use_lease() {
     xenlend status "$guest"
     end
 }
-use_lease 1
+use_lease_of_new_domain 1
 before=$(xl domid "$guest")
 broker=$(xl domid "$link")
 xl reboot "$guest"
@@ -33,7 +33,7 @@ xl reboot "$guest"
 while xl list "$before" >/dev/null 2>&1 || xl list "$broker" >/dev/null 2>&1; do usleep 200000; done
 until xenlend status --json "$guest" 2>/dev/null | grep -q '"connected"'; do usleep 200000; done
 [ "$(xl domid "$guest")" != "$before" ] || fail "it did not reboot"
-use_lease 2
+use_lease_of_new_domain 2
 no_complaint
 # Shut down for good, nothing is left.
 xenlend down "$guest"

@@ -1,21 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# `xl save` and `xl restore` of a guest whose programs use a lease: the mapping ends with SIGBUS, nothing reads what is
-# not lent, and the driver finds the broker that the restored domain is given.
+# `xl save` and `xl restore` of a guest whose programs use a lease: the mapping ends with SIGBUS,
+# nothing reads what is not lent, and the driver finds the broker that the restored domain is given.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
-clear_away
-# Right behind the guest's memory: an image has a word for each page number up to the last that is there.
-sed -e 's/^memory.*/memory = 128/' -e 's/^maxmem.*/maxmem = 128/' -e 's/memmap=[^ ]*/memmap=64M$0x20000000/' \
-    /etc/xen/"$guest".cfg >own.cfg
-xl create own.cfg
-xenlend up "$guest" --again
-await_boot "$guest"
-use_lease() { # SEED
-    begin
-    tell area m memfd 64K
-    tell fill m 0 64K "$1"
-    tell lend 0 m 16M
-    touch_lent check 16M 64K "$1"
-}
+small_guest
 use_lease 1
 links=$(driver_counter links)
 guest-exec "$guest" sh -c '(xenlend-touch until-bus 16M --marks 1; echo over) >/tmp/touched 2>&1 &

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A checkpoint (xl save -c) of a guest with a lease: the guest is suspended by Xen and goes on. Its program's
-# mapping ends with SIGBUS, and the driver finds its broker again, with the lease and its contents.
+# A checkpoint (xl save -c) of a guest with a lease: the guest is suspended by Xen and goes on. Its
+# program's mapping ends with SIGBUS, and the driver finds its broker again, with the lease and its
+# contents.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
 begin
 tell area m memfd 64K

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# held-up.sh: a process lends memory that nobody can look into: a file whose daemon answers no write, then a
-# mapping whose lock is never given back, then memory that is invalidated without end. Whatever another
-# process lends to the same guest goes on, and so do its calls.
+# held-up.sh: a process lends memory that nobody can look into: a file whose daemon answers no
+# write, then a mapping whose lock is never given back, then memory that is invalidated without end.
+# Whatever another process lends to the same guest goes on, and so do its calls.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
 other() { lender tell O "$@"; }
 # All of the other process's doing: pages that come and go, a region that ends and a new one.
@@ -47,14 +47,16 @@ other lend 2 m 48M
 # Its pages are on their way to the daemon: to write into them again is to wait for its answer.
 tell disturb f sync
 until grep -q held held.out; do usleep 50000; done
-# So does a thread of its own, and another waits for that with the lock on all that the process has mapped.
+# So does a thread of its own, and another waits for that with the lock on all that the process has
+# mapped.
 stuck_threads() { cat /proc/"$lender"/task/*/status | grep -c '^State:.D'; }
 stuck=$(stuck_threads)
 tell disturb f write
 until [ "$(stuck_threads)" = $((stuck + 1)) ]; do usleep 50000; done
 tell disturb f protect
 until [ "$(stuck_threads)" = $((stuck + 2)) ]; do usleep 50000; done
-# Each stops a task of the guest, or a vCPU: one at the file's last page, one at the other process's.
+# Each stops a task of the guest, or a vCPU: one at the file's last page, one at the other
+# process's.
 mkfifo two.fifo
 pin=--pin
 ! has_driver || pin=

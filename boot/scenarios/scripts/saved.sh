@@ -2,20 +2,7 @@
 # `xl save` of a guest with leases: nothing lent is in the image, the leases end with the domain, and the restored one is
 # given a broker anew. A broker is never saved, and leaves its guest when it is told to shut down.
 . /usr/lib/xenlend-scenarios/common.sh
-clear_away
-# Right behind the guest's memory: an image has a word for each page number up to the last that is there.
-sed -e 's/^memory.*/memory = 128/' -e 's/^maxmem.*/maxmem = 128/' -e 's/memmap=[^ ]*/memmap=64M$0x20000000/' \
-    /etc/xen/"$guest".cfg >own.cfg
-xl create own.cfg
-xenlend up "$guest" --again
-await_boot "$guest"
-use_lease() { # SEED
-    begin
-    tell area m memfd 64K
-    tell fill m 0 64K "$1"
-    tell lend 0 m 16M
-    touch_lent check 16M 64K "$1"
-}
+small_guest
 # A broker is not saved: xl asks it to suspend, and gives up after a minute. Meanwhile it works.
 broker=$(xl domid "$link")
 xl save "$link" broker.image >broker.save 2>&1 &

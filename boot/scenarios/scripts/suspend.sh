@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# dom0 suspends, as far as the kernel's test of its devices goes, with leases of a driver that moves its buffers, of a
-# memfd, and of a process that never answers for a page. Nothing is lent meanwhile, nobody who waits keeps dom0 awake,
-# and afterwards everything is as it was.
+# dom0 suspends, as far as the kernel's test of its devices goes, with leases of a driver that moves
+# its buffers, of a memfd, and of a process that never answers for a page. Nothing is lent
+# meanwhile, nobody who waits keeps dom0 awake, and afterwards everything is as it was.
 . /usr/lib/xenlend-scenarios/frontend-common.sh
 begin
 tell allow-bar "$(xl domid $guest)" "$(pci_of bochs-drm)" 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The lender's process takes the right to write from its own memory for a moment, again and again, as a garbage
-# collector does: the guest's writes wait meanwhile and none is lost; what can be read is read.
+# The lender's process takes the right to write from its own memory for a moment, again and again,
+# as a garbage collector does: the guest's writes wait meanwhile and none is lost; what can be read
+# is read.
 . /usr/lib/xenlend-scenarios/common.sh
 begin
 tell area m memfd 2M
@@ -30,7 +31,8 @@ tell lend 1 n 32M
 tell events >/dev/null
 tell protect n 0 64K read
 lend_aware || touch_lent check 32M 4K 3 || fail "what can be read was not"
-# Without the driver its vCPU stands still, and guests do not answer then: the lender alone is asked.
+# Without the driver its vCPU stands still, and guests do not answer then: the lender alone is
+# asked.
 guest-exec "$guest" xenlend-touch poke 32M ee &
 writer=$!
 tell await Readonly --seconds 60

@@ -245,7 +245,8 @@ enum Command {
     Flicker(Flicker),
     /// Prints the sum of the words at the start of each page
     SumWords { area: String },
-    /// Says that nothing will come of a part of what is lent in a slot, or with --retry that it is to be looked at
+    /// Says that nothing will come of a part of what is lent in a slot, or with --retry that it is
+    /// to be looked at
     Resolve {
         slot: u32,
         #[arg(value_parser = parse_number)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Threads of the lender's process that get in the way of whoever looks into its memory. They end with it.
+//! Threads of the lender's process that get in the way of whoever looks into its memory. They end
+//! with it.
 
 use std::thread;
 
@@ -12,7 +13,8 @@ use crate::mapping::Window;
 pub enum Disturbance {
     /// Writes into the first page once, which may take long
     Write,
-    /// Changes the protection once: waits for whoever is in a fault there, with the lock on all that is mapped
+    /// Changes the protection once: waits for whoever is in a fault there, with the lock on all
+    /// that is mapped
     Protect,
     /// Drops all page-table entries for ever
     Drop,

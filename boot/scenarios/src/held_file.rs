@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A file of zeros (FUSE) that takes everything at once but what is written to it: a write is answered
-//! when a line comes on standard input, and until then whoever writes to the same page again stands still.
+//! A file of zeros (FUSE) that takes everything at once but what is written to it: a write is
+//! answered when a line comes on standard input, and until then whoever writes to the same page
+//! again stands still.
 
 use std::collections::HashMap;
 use std::ffi::CString;

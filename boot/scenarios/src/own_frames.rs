@@ -46,8 +46,8 @@ const VERIFY: libc::c_ulong = number(2, 0x43, size_of::<Verified>());
 pub struct OwnFrames(File);
 
 impl OwnFrames {
-    /// Makes an object of so many pages; `contiguous` ones come and go 2 MiB at a time. With `notify_writes`
-    /// the first fault makes a page readable only, and a second one writable.
+    /// Makes an object of so many pages; `contiguous` ones come and go 2 MiB at a time. With
+    /// `notify_writes` the first fault makes a page readable only, and a second one writable.
     pub fn create(pages: u32, contiguous: bool, notify_writes: bool) -> Result<Self> {
         let file = File::options()
             .read(true)

@@ -29,7 +29,8 @@ pub const DRIVER: &str = "guest-frontend/module/Cargo.toml";
 /// What proptest reads: how many cases it makes up where a test does not say, and the number for `--full`.
 const CASES: (&str, &str) = ("PROPTEST_CASES", "4096");
 
-/// The tests that compare our structures with Xen's headers. They are linted without the headers, too.
+/// The tests that compare our structures with Xen's headers. They are linted without the headers,
+/// too.
 const HEADER_CHECK: &str = "xenlend-xen-abi/header-check";
 
 /// Cargo in the workspace.

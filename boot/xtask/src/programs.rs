@@ -60,8 +60,8 @@ pub fn build(workspace: &Workspace, parts: &Parts) -> Result<Vec<Program>> {
     named_in(&output.stdout, &wanted)
 }
 
-/// The programs that cargo's messages name, by their names: cargo tells of them as they are ready, and images must be
-/// the same whenever their parts are.
+/// The programs that cargo's messages name, by their names: cargo tells of them as they are ready,
+/// and images must be the same whenever their parts are.
 fn named_in(messages: &[u8], wanted: &[&Crate]) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     for line in messages.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

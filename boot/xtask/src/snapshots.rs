@@ -33,8 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(900);
 /// How often one is made again when the emulator may have spoiled it.
 const REPEATS: u32 = 4;
 
-/// How often one is made again that did not come up, or whose processors were never seen halted all at once: a busy
-/// host is reason enough for either.
+/// How often one is made again that did not come up, or whose processors were never seen halted all
+/// at once: a busy host is reason enough for either.
 const MORE_TRIES: u32 = 2;
 
 /// The saved machines that a lab can use.

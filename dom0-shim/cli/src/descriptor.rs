@@ -37,7 +37,8 @@ pub struct Region {
 pub enum Resolve {
     /// They look again, and an earlier loss is taken back.
     Retry,
-    /// They end by the region's loss policy; so does whoever comes later, until something changes there.
+    /// They end by the region's loss policy; so does whoever comes later, until something changes
+    /// there.
     Loss,
 }
 
@@ -93,11 +94,12 @@ impl BorrowerFd {
         ioctl::delete_region(&self.file, slot)
     }
 
-    /// Says what is to become of those who wait for pages of a region: for a permission, or an answer to a fault.
+    /// Says what is to become of those who wait for pages of a region: for a permission, or an
+    /// answer to a fault.
     ///
     /// # Errors
-    /// `ENOENT` no such region of this descriptor; `EINVAL` pages outside it; `ENOSPC` more than four separate
-    /// ranges of it are given up.
+    /// `ENOENT` no such region of this descriptor; `EINVAL` pages outside it; `ENOSPC` more than
+    /// four separate ranges of it are given up.
     pub fn resolve(
         &self,
         slot: u32,

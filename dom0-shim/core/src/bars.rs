@@ -119,8 +119,8 @@ impl<D: Device> Named<D> {
         self.allowed.iter().map(|run| run.count).fold(0, u64::saturating_add)
     }
 
-    /// Whether the BAR has been moved, resized or taken from the device since it was named: its frames may be
-    /// another device's now.
+    /// Whether the BAR has been moved, resized or taken from the device since it was named: its
+    /// frames may be another device's now.
     pub fn has_moved(&self) -> bool {
         self.device.place(self.number) != Some(self.place)
     }
@@ -133,8 +133,8 @@ impl<D: Device> Named<D> {
 
 /// The administrator's choice for one link.
 ///
-/// A BAR is named as part of a device in one driver's hands: who names it again when the device has changed
-/// hands or the BAR has moved is the administrator.
+/// A BAR is named as part of a device in one driver's hands: who names it again when the device has
+/// changed hands or the BAR has moved is the administrator.
 #[derive(Debug)]
 pub struct Bars<D> {
     named: Vec<Named<D>, MAX_BARS>,
@@ -169,7 +169,8 @@ impl<D: Device> Bars<D> {
         self.named.iter().find(|bar| bar.device == *device && bar.number == number && !bar.has_moved())
     }
 
-    /// Takes out one BAR of a device that goes or changes hands: none of its frames may be lent from now on.
+    /// Takes out one BAR of a device that goes or changes hands: none of its frames may be lent
+    /// from now on.
     pub fn take_of(&mut self, device: &D) -> Option<Named<D>> {
         self.take(|bar| bar.device == *device)
     }

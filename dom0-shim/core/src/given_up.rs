@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages of a region of which its process has said that nothing will come: nobody waits for them any more.
+//! Pages of a region of which its process has said that nothing will come: nobody waits for them
+//! any more.
 
 use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
@@ -42,7 +43,8 @@ impl GivenUp {
         Ok(())
     }
 
-    /// Takes out whatever ranges have one of these pages: the answer was about what was there before.
+    /// Takes out whatever ranges have one of these pages: the answer was about what was there
+    /// before.
     pub fn forget(&mut self, first: AperturePage, count: u32) {
         let gone = (first.0, first.0.saturating_add(count));
         self.ranges.retain(|(first, end)| *end <= gone.0 || gone.1 <= *first);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the lender's mapping of a page permits, and what comes of it for the borrower.
+//! Which accesses of the borrower the lender's mapping of a page permits, and how the others end.
 //!
 //! | the process has there | the borrower reads | it writes |
 //! |---|---|---|
@@ -8,7 +8,8 @@
 //! | nothing, or what cannot be read | refused: loss policy | refused: loss policy |
 //! | what it hides from everybody (`memfd_secret`) | refused: loss policy | refused: loss policy |
 //!
-//! A page with contents is never shown as zeros because it may not be written, and a write is never dropped for it.
+//! A page with contents is never shown as zeros because it may not be written, and a write is never
+//! dropped for it.
 
 use crate::lendable::FrameRefusal;
 
@@ -28,7 +29,8 @@ pub struct Protection {
 pub enum Access {
     /// It may be done.
     Granted,
-    /// It waits until the protection changes, the region ends or the process says what is to be done.
+    /// It waits until the protection changes, the region ends or the process says what is to be
+    /// done.
     Waits,
     /// It ends by the loss policy.
     Refused(FrameRefusal),
@@ -63,8 +65,8 @@ impl Protection {
         }
     }
 
-    /// Judges an entry for a region that is lent for reading only or not, on a Xen that has such entries or,
-    /// like stock Xen, does each access for which there is none.
+    /// Judges an entry for a region that is lent for reading only or not, on a Xen that has such
+    /// entries or, like stock Xen, does each access for which there is none.
     pub fn entry(self, read_only_region: bool, completes_accesses: bool) -> Entry {
         match self {
             Self { secret: true, .. } => Entry::Refused(FrameRefusal::Secret),

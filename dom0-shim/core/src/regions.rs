@@ -79,7 +79,8 @@ pub struct Region<S: Storage> {
     pub is_zeroed: bool,
     /// Answers about the lease that the broker owes.
     pub answers_due: u32,
-    /// The broker was told to wait for pages that found no place among those waited for, and has to ask again.
+    /// The broker was told to wait for pages that found no place among those waited for, and has to
+    /// ask again.
     pub asks_again: bool,
     /// Changes whenever the kernel invalidates something of it.
     pub changes: u32,
@@ -319,7 +320,8 @@ impl<S: Storage> Region<S> {
         Some((self.first.checked_add(from as u32)?, count as u32))
     }
 
-    /// The pages at `size` bytes from an address of the borrower's on, if all of them are in the region.
+    /// The pages at `size` bytes from an address of the borrower's on, if all of them are in the
+    /// region.
     pub fn pages_at(&self, aperture: &Aperture, address: u64, size: u64) -> Option<(AperturePage, u32)> {
         let count = u32::try_from(size / PAGE_SIZE).ok().filter(|count| *count > 0)?;
         let first = aperture.page_at(address, size).filter(|_| (address | size) % PAGE_SIZE == 0)?;

@@ -28,7 +28,8 @@ pub fn access(
     let write = matches!(operation, AccessOperation::Write { .. });
     for _ in 0..MAX_FAULTS_OF_ACCESS {
         judge_access(space, page, write, bars)?;
-        // The region may have ended while the page was faulted in, which takes as long as its process likes.
+        // The region may have ended while the page was faulted in, which takes as long as its
+        // process likes.
         if !is_wanted() {
             return Err(LookupEnd::GiveUp);
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The BARs that may be lent from: naming one, and what becomes of it when its device changes hands.
+//! The BARs that may be lent from: naming one, and what becomes of it when its device changes
+//! hands.
 //!
 //! A BAR stays named as long as its device has the driver that it had, and the BAR is where it was.
-//! Afterwards its frames may be another device's, or its device another domain's. The bus tells before
-//! and after each change: of a BAR that is named in between the second word takes care.
+//! Afterwards its frames may be another device's, or its device another domain's. The bus tells
+//! before and after each change: of a BAR that is named in between the second word takes care.
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
@@ -71,7 +72,8 @@ fn name(link: &Link, device: Device, number: u8) -> Result<u64, Errno> {
     Ok(frames)
 }
 
-/// A driver comes to a device or leaves it, or the device goes. When this returns nothing of it is lent.
+/// A driver comes to a device or leaves it, or the device goes. When this returns nothing of it is
+/// lent.
 pub fn on_change(device: &Device) {
     let mut from = 0;
     while let Some(link) = Module::links().find_from(from) {
@@ -107,8 +109,8 @@ fn withdraw(link: &Link, mut take: impl FnMut(&mut Bars) -> Option<Named<Device>
     drop(naming);
 }
 
-/// Revokes what is lent of a BAR that is named no more. Mostly there is nothing: a driver that leaves its
-/// device takes the processes' mappings away first.
+/// Revokes what is lent of a BAR that is named no more. Mostly there is nothing: a driver that
+/// leaves its device takes the processes' mappings away first.
 fn revoke_frames(link: &Link, bar: &Named<Device>, patience: &mut Patience) {
     // A page-in that has seen the frames is overtaken here, or is in the mirror already.
     link.locked(|state| state.core.overtake_page_ins());

@@ -42,8 +42,8 @@ pub fn start(link: &Shared<Link>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Starts a worker because nobody is left to lead. Without memory for it the link goes on with those that it
-/// has, and whoever goes into a region next tries again.
+/// Starts a worker because nobody is left to lead. Without memory for it the link goes on with
+/// those that it has, and whoever goes into a region next tries again.
 pub fn reinforce(link: &Shared<Link>, number: u32) {
     if start_one(link, number).is_err() {
         log_warning!("dom{}: no memory for one more worker thread", link.borrower);
@@ -65,8 +65,9 @@ fn start_one(link: &Shared<Link>, number: u32) -> Result<(), Errno> {
 }
 
 impl State {
-    /// Keeps the handle of a thread that may have done much meanwhile: it may have ended, or be in a region
-    /// whose end could not tell it to come back. Gives a handle to be dropped without the lock.
+    /// Keeps the handle of a thread that may have done much meanwhile: it may have ended, or be in
+    /// a region whose end could not tell it to come back. Gives a handle to be dropped without the
+    /// lock.
     fn keep(&mut self, number: u32, thread: Worker) -> Option<Worker> {
         if self.core.is_free(number) {
             return Some(thread);
@@ -79,9 +80,9 @@ impl State {
         self.threads.get_mut(number as usize).and_then(|place| place.replace(thread))
     }
 
-    /// Has the worker in a region come back: it may be at a page that never comes. Under the lock, so that it
-    /// is this region's fault that is interrupted and no other. Gives the access that it owes an answer to,
-    /// which is the caller's to give now.
+    /// Has the worker in a region come back: it may be at a page that never comes. Under the lock,
+    /// so that it is this region's fault that is interrupted and no other. Gives the access that it
+    /// owes an answer to, which is the caller's to give now.
     pub fn recall_worker(&mut self, lease: LeaseId) -> Option<u32> {
         let (number, access) = self.core.recall(lease)?;
         if let Some(thread) = self.threads.get(number as usize).and_then(Option::as_ref) {

@@ -88,8 +88,8 @@ impl Frames {
         }
     }
 
-    /// Permits runs of a BAR until they are taken back: all of them or none. On a lend-aware Xen they are
-    /// released like all others.
+    /// Permits runs of a BAR until they are taken back: all of them or none. On a lend-aware Xen
+    /// they are released like all others.
     pub fn give(&mut self, runs: &[FrameRun]) -> Result<(), Errno> {
         match self {
             Self::Stock(stock) => stock.permissions.give_bar(runs),

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `XENLEND_SET_USER_MEMORY_REGION`, and the end of regions.
 //!
-//! Under the link's `running` mutex, which no notifier takes. Nothing under it waits for a process: the notifier of
-//! a region is inserted before it is taken, and removed elsewhere (`kernel_api/region.rs`).
+//! Under the link's `running` mutex, which no notifier takes. Nothing under it waits for a process:
+//! the notifier of a region is inserted before it is taken, and removed elsewhere
+//! (`kernel_api/region.rs`).
 
 use xenlend_protocol::frame::PAGE_SIZE;
 use xenlend_protocol::lease_id::LeaseId;
@@ -225,8 +226,8 @@ fn silence(link: &Link, lease: LeaseId, patience: &mut Patience) {
     drop(object);
 }
 
-/// Answers an access of which nothing is done any more. A broker that makes no room within the patience, nor
-/// when it is resumed after a force, is not waited for.
+/// Answers an access of which nothing is done any more. A broker that makes no room within the
+/// patience, nor when it is resumed after a force, is not waited for.
 pub fn answer_lost(link: &Link, id: u32, patience: &mut Patience) {
     let completion = Completion { id, outcome: AccessOutcome::Lost };
     for _ in 0..2 {

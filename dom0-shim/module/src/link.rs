@@ -81,7 +81,8 @@ pub struct Link {
     pub pages: Shared<RingPages>,
     /// Region calls and detach, one at a time. Never taken by a notifier.
     pub running: Mutex<Running>,
-    /// The one Present that may be unanswered, from before the borrower is paused to the answer. Workers only.
+    /// The one Present that may be unanswered, from before the borrower is paused to the answer.
+    /// Workers only.
     pub presenting: Mutex<()>,
     /// Revocation by force, one at a time.
     pub force: Mutex<()>,

@@ -52,8 +52,9 @@ impl Scratch {
     }
 }
 
-/// Judges what a process has mapped at an address before an access is done there for the borrower: it
-/// reaches nothing by an access that could not be lent, but by one that the process moves there at that moment.
+/// Judges what a process has mapped at an address before an access is done there for the borrower:
+/// it reaches nothing by an access that could not be lent, but by one that the process moves there
+/// at that moment.
 ///
 /// # Errors
 /// Why not.
@@ -116,7 +117,8 @@ pub enum LookupEnd {
     Protected,
     /// No entry can be made of what is permitted there. Accesses are done one by one.
     Unlendable,
-    /// Something is mapped there that cannot be brought: the file has ended, an error, a broken page.
+    /// Something is mapped there that cannot be brought: the file has ended, an error, a broken
+    /// page.
     Lost,
 }
 
@@ -126,7 +128,8 @@ pub struct Lookup<'a> {
     pub page_in: &'a PageIn,
     /// The process.
     pub space: &'a AddressSpace<'a>,
-    /// The region is lent for reading only: nothing is faulted in for writing, and nothing needs to be writable.
+    /// The region is lent for reading only: nothing is faulted in for writing, and nothing needs to
+    /// be writable.
     pub read_only: bool,
     /// Accesses without an entry are done one by one.
     pub completes_accesses: bool,
@@ -195,8 +198,8 @@ impl Lookup<'_> {
         let address = self.address_of(page);
         let is_enough = |found: Option<(u64, bool)>| found.is_some_and(|(_, may)| may || self.read_only);
         let mut found = mapping.pfn_at(address);
-        // A driver that wants to know of the first write makes the entry read-only, and writable at a second
-        // fault.
+        // A driver that wants to know of the first write makes the entry read-only, and writable at
+        // a second fault.
         for _ in 0..FAULTS_OF_A_FRAME {
             if is_enough(found) {
                 break;
@@ -209,7 +212,8 @@ impl Lookup<'_> {
         }
         match found {
             Some((pfn, writable)) if writable || self.read_only => self.take(page, pfn, scratch),
-            // Not even two faults make it writable. If it may be lent at all it is to be read, not refused.
+            // Not even two faults make it writable. If it may be lent at all it is to be read, not
+            // refused.
             Some((pfn, _)) => {
                 judge(&frame_facts(pfn), &self.bars.lock(), false).map_err(LookupEnd::Refused)?;
                 Err(if self.completes_accesses { LookupEnd::Unlendable } else { LookupEnd::Protected })

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sleep of the lender's machine: nothing is lent from before programs are frozen until they run again.
+//! The sleep of the lender's machine: nothing is lent from before programs are frozen until they
+//! run again.
 //!
-//! Guests go on meanwhile. What they had would be memory of devices that sleep, and what they ask for would be
-//! brought in through drivers that sleep.
+//! Guests go on meanwhile. What they had would be memory of devices that sleep, and what they ask
+//! for would be brought in through drivers that sleep.
 
 use crate::errno::{Errno, EBUSY};
 use crate::kernel_api::now_ms;
@@ -16,7 +17,8 @@ use crate::log_warning;
 /// Takes everything back; what guests ask for waits from now on.
 ///
 /// # Errors
-/// `EBUSY` if a driver's fault handler keeps a worker longer than the link's deadline. Everything goes on then.
+/// `EBUSY` if a driver's fault handler keeps a worker longer than the link's deadline. Everything
+/// goes on then.
 pub fn sleep(links: &Links) -> Result<(), Errno> {
     links.hold(true);
     let mut next = Some(0);
@@ -37,8 +39,8 @@ pub fn wake_up(links: &Links) {
     links.hold(false);
 }
 
-/// Waits until no worker touches anything of a process any more. Threads that wait for somebody else make nothing
-/// present, and stay where they are.
+/// Waits until no worker touches anything of a process any more. Threads that wait for somebody
+/// else make nothing present, and stay where they are.
 fn settle(link: &Shared<Link>) -> bool {
     let end = now_ms().saturating_add(link.deadline_ms.into());
     loop {

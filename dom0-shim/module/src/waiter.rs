@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Threads that wait for pages which only somebody else can bring, each for one page at a time.
 //!
-//! Nobody waits for them. The end of its region interrupts a thread, and so does the end of its turn; what
-//! has come of the page the worker finds out by looking.
+//! Nobody waits for them. The end of its region interrupts a thread, and so does the end of its
+//! turn; what has come of the page the worker finds out by looking.
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
@@ -40,7 +40,8 @@ impl Errand {
         let (mut lease, mut page) = (self.lease, self.page);
         loop {
             self.fault(lease, page);
-            // Before the next page is known to anybody: what interrupts that is not to be forgotten.
+            // Before the next page is known to anybody: what interrupts that is not to be
+            // forgotten.
             resume();
             let (next, ended) = self.link.locked(|state| {
                 let next = state.core.end_waiting(lease, page, now_ms());

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the worker threads of a link do: accesses and page-ins for the borrower.
 //!
-//! The one that leads takes the next thing to do, and gives the lead up before it goes into the process of
-//! a region (`core/src/crew.rs`): it may be held up there by a lock of that process, a file system, or a
-//! driver, for as long as they like. What only somebody else can bring of ordinary memory `waiter.rs` waits for.
+//! The one that leads takes the next thing to do, and gives the lead up before it goes into the
+//! process of a region (`core/src/crew.rs`): it may be held up there by a lock of that process, a
+//! file system, or a driver, for as long as they like. What only somebody else can bring of
+//! ordinary memory `waiter.rs` waits for.
 //!
-//! Nobody waits for a worker: neither a notifier, nor the end of a region, nor detach. Workers wait for
-//! each other in one place, for the turn to present (`Link::presenting`), and never while they are in a region's
-//! process for longer than the broker has for an answer.
+//! Nobody waits for a worker: neither a notifier, nor the end of a region, nor detach. Workers wait
+//! for each other in one place, for the turn to present (`Link::presenting`), and never while they
+//! are in a region's process for longer than the broker has for an answer.
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
@@ -120,8 +121,8 @@ fn earlier(one: u32, other: u32) -> u32 {
 }
 
 impl Worker<'_> {
-    // Requests and answers hold hundreds of bytes. They stay in the worker's own memory and in frames that
-    // have ended before a fault is taken: a driver's fault handler needs the stack.
+    // Requests and answers hold hundreds of bytes. They stay in the worker's own memory and in
+    // frames that have ended before a fault is taken: a driver's fault handler needs the stack.
     #[inline(never)]
     fn next(&self, scratch: &mut Scratch, visits_left: u32) -> (Next, Option<u32>) {
         let Self { link, number } = *self;
@@ -221,7 +222,8 @@ impl Worker<'_> {
                         None
                     }
                     Err(LookupEnd::Protected) => Some(Obstacle::Protection { changes }),
-                    // Memory is short, or the page does not stay: an access is never given up for it.
+                    // Memory is short, or the page does not stay: an access is never given up for
+                    // it.
                     Err(LookupEnd::Waits | LookupEnd::GiveUp | LookupEnd::Again | LookupEnd::Unlendable) => {
                         Some(Obstacle::Answer)
                     }

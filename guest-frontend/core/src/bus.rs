@@ -71,8 +71,8 @@ pub fn has_let_go(backend: u32) -> bool {
     !matches!(backend, INITIALISED..=CLOSING)
 }
 
-/// Whether a device has to be bound as a new one: its nodes name another backend than the bus knows, and they are
-/// complete, since their state is written last.
+/// Whether a device has to be bound as a new one: its nodes name another backend than the bus
+/// knows, and they are complete, since their state is written last.
 #[must_use]
 pub fn is_another(is_replaced: bool, own_state: impl FnOnce() -> u32) -> bool {
     is_replaced && own_state() != UNKNOWN

@@ -57,8 +57,8 @@ pub fn probe(driver: &Driver, device: Device<'_>) -> Result<(), Errno> {
     let bound = device.bound().and_then(Shared::new).ok_or(ENOMEM)?;
     *driver.bound.lock() = Some(bound);
     *bus = Bus { device: Some(device.keep()), ..Bus::default() };
-    // The bus remembers what this driver has said in an earlier life of the device, which may even be what stands in
-    // the nodes of this one. The backend begins anew with whoever says this.
+    // The bus remembers what this driver has said in an earlier life of the device, which may even
+    // be what stands in the nodes of this one. The backend begins anew with whoever says this.
     device.switch(bus::INITIALISING);
     Ok(())
 }
@@ -126,8 +126,9 @@ pub fn remove(driver: &Driver, device: Device<'_>) {
     *bus = Bus::default();
 }
 
-/// Programs are frozen, and this guest may go on as another domain, with another broker or none: nothing of
-/// the link outlives that. If this domain goes on, the backend begins anew and a link is made as at first.
+/// Programs are frozen, and this guest may go on as another domain, with another broker or none:
+/// nothing of the link outlives that. If this domain goes on, the backend begins anew and a link is
+/// made as at first.
 pub fn suspend(driver: &Driver, device: Device<'_>) {
     let mut bus = driver.bus.lock();
     if !device.is(bus.device.as_ref()) {
@@ -146,10 +147,11 @@ pub fn suspend(driver: &Driver, device: Device<'_>) {
     }
 }
 
-/// Nodes of a device have changed. If they are those of another device in its place, it is bound anew: the bus itself
-/// takes it for the one that it knows. That happens when this guest was restored as another domain, and when dom0 has
-/// taken one device away and added another before the bus has looked. In the thread that calls watches, for which
-/// whoever holds the bus's lock may wait.
+/// Nodes of a device have changed. If they are those of another device in its place, it is bound
+/// anew: the bus itself takes it for the one that it knows. That happens when this guest was
+/// restored as another domain, and when dom0 has taken one device away and added another before the
+/// bus has looked. In the thread that calls watches, for which whoever holds the bus's lock may
+/// wait.
 pub fn nodes_changed(driver: &Driver) {
     let bound = driver.bound.lock().clone();
     let another = bound.filter(|bound| bus::is_another(bound.is_replaced(), || bound.device.state()));

@@ -106,8 +106,8 @@ fn insert(state: &mut State, fault: &Fault<'_>, aperture: Aperture, touched: u32
 }
 
 /// Lets go of the fault's locks and waits until the page has been answered for, or there may be room to
-/// ask, or a signal comes: any for a program's own instruction, which stops, freezes or runs its handler then,
-/// SIGKILL for the kernel's accesses. The touch is tried again in any case.
+/// ask, or a signal comes: any for a program's own instruction, which stops, freezes or runs its
+/// handler then, SIGKILL for the kernel's accesses. The touch is tried again in any case.
 fn sleep(driver: &Driver, fault: Fault<'_>, touch: &Touch, mut seen: Seen, for_room: bool) -> Reply {
     let mode = if fault.heeds_signals() { Mode::Interruptible } else { Mode::Killable };
     let unlocked = match fault.unlock() {

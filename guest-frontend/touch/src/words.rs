@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writes a word of its own into each page, round after round, and judges what it reads: a write that vanished shows.
+//! Writes a word of its own into each page, round after round, and judges what it reads: a write
+//! that vanished shows.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -130,7 +130,8 @@ impl LeaseNews {
         }
     }
 
-    /// Of these pages it does not any more: to call them revoked makes whoever waits for one ask again.
+    /// Of these pages it does not any more: to call them revoked makes whoever waits for one ask
+    /// again.
     pub(crate) fn ask_again(&mut self, id: LeaseId, pages: PageRange) {
         if self.told(id).is_none() {
             return;
@@ -138,7 +139,8 @@ impl LeaseNews {
         let Some(place) = self.places.get_mut(usize::from(id.index)) else { return };
         let Some(waits) = place.waits else { return };
         let again = waits.intersect(&pages);
-        // From the first to the last is all that is kept: of a hole in the middle nothing is forgotten.
+        // From the first to the last is all that is kept: of a hole in the middle nothing is
+        // forgotten.
         let left = match (again.first <= waits.first, again.end >= waits.end) {
             (true, true) => None,
             (true, false) => Some(PageRange { first: again.end, end: waits.end }),

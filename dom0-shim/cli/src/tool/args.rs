@@ -57,8 +57,8 @@ pub struct UpArguments {
     /// Name of the guest; it must run, be PVH or HVM, and its driver or its command line (memmap=SIZE$BASE in its
     /// cmdline=) must reserve an aperture
     pub guest: String,
-    /// A memory BAR whose frames may be lent while its device keeps its driver, SSSS:BB:DD.F/N as lspci names
-    /// the device; may be given again
+    /// A memory BAR whose frames may be lent while its device keeps its driver, SSSS:BB:DD.F/N as
+    /// lspci names the device; may be given again
     #[arg(long = "bar", value_name = "SSSS:BB:DD.F/N")]
     pub bars: Vec<Bar>,
     /// The aperture, if the guest reserves several windows or is to get a part of one

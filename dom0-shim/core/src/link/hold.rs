@@ -8,8 +8,8 @@ use crate::request_queue::Request;
 use crate::storage::Storage;
 
 impl<R: RingMemory, S: Storage> Link<R, S> {
-    /// From now on no page is made present; what the borrower asks for is kept until [`Self::release`]. What is
-    /// present already is the caller's to revoke.
+    /// From now on no page is made present; what the borrower asks for is kept until
+    /// [`Self::release`]. What is present already is the caller's to revoke.
     pub fn hold(&mut self) {
         self.held = true;
     }

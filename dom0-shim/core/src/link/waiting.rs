@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pages that cannot be had now: somebody else has to bring them, who may never do so (a userfaultfd, a
-//! file of FUSE), or the mapping does not permit what the borrower wants to do.
+//! Pages that cannot be had now: somebody else has to bring them, who may never do so (a
+//! userfaultfd, a file of FUSE), or the mapping does not permit what the borrower wants to do.
 //!
-//! The worker waits for none of them. A page that somebody has to bring gets a thread of its own, a bounded
-//! number of them for each region, and beyond that its turn. One that is not permitted is looked at again
-//! when the kernel invalidates something there, and now and then besides. What needs the page is set aside
-//! meanwhile: an access here, a want by telling the broker so.
+//! The worker waits for none of them. A page that somebody has to bring gets a thread of its own, a
+//! bounded number of them for each region, and beyond that its turn. One that is not permitted is
+//! looked at again when the kernel invalidates something there, and now and then besides. What
+//! needs the page is set aside meanwhile: an access here, a want by telling the broker so.
 //!
-//! No wait is for good: after a while the broker is told to ask again, and what nobody wants any more is
-//! forgotten so.
+//! No wait is for good: after a while the broker is told to ask again, and what nobody wants any
+//! more is forgotten so.
 
 use xenlend_protocol::frame::AperturePage;
 use xenlend_protocol::lease_id::LeaseId;
@@ -82,8 +82,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.requests.set_aside(request)
     }
 
-    /// A page cannot be had now, at this time in milliseconds. Whoever needs it has been set aside, or is `told`
-    /// with the answer to a want. True if the caller has to start a thread for the page.
+    /// A page cannot be had now, at this time in milliseconds. Whoever needs it has been set aside,
+    /// or is `told` with the answer to a want. True if the caller has to start a thread for the
+    /// page.
     pub fn begin_waiting(
         &mut self,
         lease: LeaseId,
@@ -136,8 +137,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.add_wait(wait) && wait.has_thread()
     }
 
-    /// Pages of a want that is answered with "waits" because of others were not looked at: the broker asks
-    /// for them by themselves.
+    /// Pages of a want that is answered with "waits" because of others were not looked at: the
+    /// broker asks for them by themselves.
     pub(super) fn ask_for_rest(&mut self, lease: LeaseId, page: AperturePage, end: AperturePage) {
         let (stage, protected) = (Stage::Over, false);
         self.add_wait(Wait { lease, page, end, protected, stage, told: true, ask: true, needed: 0 });
@@ -155,8 +156,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         added
     }
 
-    /// The thread that waited for a page has come back, whatever with: what was set aside is tried again. Gives
-    /// the page that it waits for next.
+    /// The thread that waited for a page has come back, whatever with: what was set aside is tried
+    /// again. Gives the page that it waits for next.
     pub fn end_waiting(
         &mut self,
         lease: LeaseId,
@@ -188,8 +189,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.waits.find_answer(lease, page).is_some_and(|wait| wait.stage == Stage::Stopping)
     }
 
-    /// A page that has had its turn, or that was waited for so long that nobody may want it any more: its
-    /// thread has to be told to come back. Gives one at each call, until there is none.
+    /// A page that has had its turn, or that was waited for so long that nobody may want it any
+    /// more: its thread has to be told to come back. Gives one at each call, until there is none.
     pub fn next_to_interrupt(&mut self, now: u64) -> Option<(LeaseId, AperturePage)> {
         let is_due = |wait: &&Wait| self.waits.turn_end(wait).is_some_and(|end| end <= now);
         let due = self.waits.iter().find(is_due).map(|wait| (wait.lease, wait.page))?;
@@ -197,8 +198,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         Some(due)
     }
 
-    /// Has pages that are not permitted looked at again whose time has come. Gives the milliseconds until
-    /// this or [`Self::next_to_interrupt`] has something to do; 0 for never.
+    /// Has pages that are not permitted looked at again whose time has come. Gives the milliseconds
+    /// until this or [`Self::next_to_interrupt`] has something to do; 0 for never.
     pub fn look_again(&mut self, now: u64) -> u32 {
         let mut ready = false;
         for wait in self.waits.iter_mut() {
@@ -227,8 +228,9 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         next.map_or(0, |next| u32::try_from(next.saturating_sub(now)).unwrap_or(u32::MAX).max(1))
     }
 
-    /// The kernel says that something changes at these pages of a region: what was not permitted may be now. Not for
-    /// what this module revokes by itself, which changes nothing of the process's.
+    /// The kernel says that something changes at these pages of a region: what was not permitted
+    /// may be now. Not for what this module revokes by itself, which changes nothing of the
+    /// process's.
     pub fn note_change(&mut self, lease: LeaseId, first: AperturePage, count: u32) {
         let Some(region) = self.regions.get_mut(lease) else { return };
         region.changes = region.changes.wrapping_add(1);
@@ -241,8 +243,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.regions.get(lease).is_some_and(|region| region.given_up.contains(page))
     }
 
-    /// The answer of the descriptor `owner` to those who wait. Threads that wait there have to be told to come
-    /// back: [`Self::next_to_interrupt`].
+    /// The answer of the descriptor `owner` to those who wait. Threads that wait there have to be
+    /// told to come back: [`Self::next_to_interrupt`].
     ///
     /// # Errors
     /// Why not.

@@ -22,10 +22,11 @@ pub(super) const PATIENCE_MS: u64 = 5000;
 pub struct Wait {
     pub(super) lease: LeaseId,
     pub(super) page: AperturePage,
-    /// Behind the last page that is meant: the next, but where something is only to be asked for again.
+    /// Behind the last page that is meant: the next, but where something is only to be asked for
+    /// again.
     pub(super) end: AperturePage,
-    /// What is waited for is a permission. The same page may be waited for on both accounts: by a write and by
-    /// a read.
+    /// What is waited for is a permission. The same page may be waited for on both accounts: by a
+    /// write and by a read.
     pub(super) protected: bool,
     pub(super) stage: Stage,
     /// A want was answered with "waits": the broker has to ask again.

@@ -2,9 +2,9 @@
 //! Pages that tasks of the borrower wait for: page-ins without an access.
 //!
 //! Each is brought in window by window, and the worker looks for accesses in between: a
-//! vCPU that stands still goes before a task that sleeps. Those of a region with a worker in it are passed
-//! over; when they take all places and that worker has been held up for a while, they are answered with
-//! "waits", so that others find a place.
+//! vCPU that stands still goes before a task that sleeps. Those of a region with a worker in it are
+//! passed over; when they take all places and that worker has been held up for a while, they are
+//! answered with "waits", so that others find a place.
 
 use heapless::Vec;
 use xenlend_protocol::frame::AperturePage;
@@ -121,7 +121,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.wants.unanswered.push(want).map_err(|_| BreachKind::TooManyOutstanding)
     }
 
-    /// What to do for the oldest want of a region that no worker is in, if there is one that may be worked on now.
+    /// What to do for the oldest want of a region that no worker is in, if there is one that may be
+    /// worked on now.
     pub fn next_want(&mut self) -> Option<NextWant> {
         if self.is_held() {
             return None;
@@ -191,8 +192,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         wants.is_full() || wants.iter().any(|want| self.crew.inside(want.lease).is_none())
     }
 
-    /// The oldest want to be answered with "waits" because no place is left for others and the worker in its
-    /// region has been held up: the answer of that worker is not waited for.
+    /// The oldest want to be answered with "waits" because no place is left for others and the
+    /// worker in its region has been held up: the answer of that worker is not waited for.
     pub fn next_held_up(&mut self, now: u64) -> Option<NextWant> {
         if !self.wants.unanswered.is_full() {
             return None;

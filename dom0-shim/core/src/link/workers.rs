@@ -39,9 +39,10 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.crew.take_lead(number)
     }
 
-    /// The worker that leads goes into the process of a region, at this time in milliseconds. Whoever waits for
-    /// the lead is woken if something else is to be done, or there `is_more` that the caller knows of.
-    /// Gives the number of a worker that has to be started, so that somebody can lead.
+    /// The worker that leads goes into the process of a region, at this time in milliseconds.
+    /// Whoever waits for the lead is woken if something else is to be done, or there `is_more` that
+    /// the caller knows of. Gives the number of a worker that has to be started, so that somebody
+    /// can lead.
     pub fn enter_region(
         &mut self,
         number: u32,
@@ -60,8 +61,8 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         if let Some(region) = self.regions.get_mut(visit.lease).filter(|_| visit.held_up) {
             region.asks_again = true;
         }
-        // Whoever leads looks at what was passed over; else this worker leads next. Whoever holds the link
-        // waits for all to come back.
+        // Whoever leads looks at what was passed over; else this worker leads next. Whoever holds
+        // the link waits for all to come back.
         self.effects.wake |= !self.crew.is_leaderless() || self.held;
         visit.owes
     }
@@ -71,14 +72,16 @@ impl<R: RingMemory, S: Storage> Link<R, S> {
         self.crew.visit_mut(number).is_some_and(|visit| matches!(visit.owes, Owes::Access(_)))
     }
 
-    /// A worker in a region gives an answer to its access itself. False if that was given meanwhile.
+    /// A worker in a region gives an answer to its access itself. False if that was given
+    /// meanwhile.
     pub fn claim_access(&mut self, number: u32) -> bool {
         let Some(visit) = self.crew.visit_mut(number) else { return false };
         let owes = core::mem::replace(&mut visit.owes, Owes::Nothing);
         matches!(owes, Owes::Access(_))
     }
 
-    /// The worker in a region, and the access that is answered in its place because the region ends.
+    /// The worker in a region, and the access that is answered in its place because the region
+    /// ends.
     pub fn recall(&mut self, lease: LeaseId) -> Option<(u32, Option<u32>)> {
         let (number, _) = self.crew.inside(lease)?;
         let visit = self.crew.visit_mut(number)?;

@@ -201,8 +201,8 @@ impl Mapping<'_> {
         (error == 0).then_some((pfn, writable != 0))
     }
 
-    /// The frame number and whether it may be written, of a page of ordinary memory that is there. `EACCES`: it is
-    /// no page of this kernel's.
+    /// The frame number and whether it may be written, of a page of ordinary memory that is there.
+    /// `EACCES`: it is no page of this kernel's.
     pub fn page_at(&self, address: u64) -> Result<Option<(u64, bool)>, Errno> {
         let (mut pfn, mut writable) = (0, 0);
         // SAFETY: the lock is held; both values are written on success.

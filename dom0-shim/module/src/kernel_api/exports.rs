@@ -28,8 +28,8 @@ impl Core {
     /// Set before the device exists and devices are watched, freed after both have ended.
     pub fn links() -> &'static Links {
         // SAFETY: `xenlend_core_init` has set it and `xenlend_core_exit` has not run: whoever
-        // asks runs for an open descriptor, which keeps the module loaded, or is told of a PCI device or of a
-        // suspend, of which C hears between the two only.
+        // asks runs for an open descriptor, which keeps the module loaded, or is told of a PCI
+        // device or of a suspend, of which C hears between the two only.
         unsafe { Shared::<Links>::borrow_raw(LINKS.load(Ordering::Acquire)) }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Locks around values. These are in memory of their own: whatever has locks in it is moved over the kernel's
-//! small stacks when it is made.
+//! Locks around values. These are in memory of their own: whatever has locks in it is moved over
+//! the kernel's small stacks when it is made.
 
 use core::cell::UnsafeCell;
 use core::ffi::{c_ulong, c_void};

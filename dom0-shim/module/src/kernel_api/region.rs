@@ -52,15 +52,15 @@ impl RegionObject {
     }
 }
 
-/// A region of which the kernel tells invalidations, until this is dropped: soon after that it tells no
-/// more, but what it is telling now goes on.
+/// A region of which the kernel tells invalidations, until this is dropped: soon after that it
+/// tells no more, but what it is telling now goes on.
 pub struct Armed {
     object: RegionObject,
 }
 
 impl Armed {
-    /// These bytes of the calling process. Waits for the process's own lock on what it has mapped, so the
-    /// caller holds no lock of the link.
+    /// These bytes of the calling process. Waits for the process's own lock on what it has mapped,
+    /// so the caller holds no lock of the link.
     pub fn new(link: &Shared<Link>, start: u64, bytes: u64) -> Result<Self, Errno> {
         let object = RegionObject::new(link)?;
         let region = object.region.as_ptr();
@@ -71,7 +71,8 @@ impl Armed {
         }
     }
 
-    /// Gives the region its lease, under the link's lock. Before this it is told of invalidations in vain.
+    /// Gives the region its lease, under the link's lock. Before this it is told of invalidations
+    /// in vain.
     pub fn name(&self, lease: LeaseId) {
         let lease = u64::from(lease.generation) << 32 | u64::from(lease.index);
         // SAFETY: the object is alive.

@@ -126,7 +126,8 @@ impl KeptDevice {
         unsafe { ffi::xenlend_bus_state(self.0.as_ptr()) }
     }
 
-    /// Unbinds it if it is bound, and binds it as a new one. Not under a lock that the bus's calls take.
+    /// Unbinds it if it is bound, and binds it as a new one. Not under a lock that the bus's calls
+    /// take.
     pub fn rebind(&self) {
         // SAFETY: the device exists as long as `self`; the bus has a lock of its own for this.
         unsafe { ffi::xenlend_bus_rebind(self.0.as_ptr()) };
@@ -146,9 +147,11 @@ unsafe impl Send for BoundDevice {}
 unsafe impl Sync for BoundDevice {}
 
 impl BoundDevice {
-    /// Whether the device's nodes name another backend now: they are those of another device in its place.
+    /// Whether the device's nodes name another backend now: they are those of another device in its
+    /// place.
     pub fn is_replaced(&self) -> bool {
-        // SAFETY: the device exists as long as `self`, only its own name is used; the text ends with a zero.
+        // SAFETY: the device exists as long as `self`, only its own name is used; the text ends
+        // with a zero.
         unsafe { ffi::xenlend_bus_names_another(self.device.0.as_ptr(), self.otherend.as_ptr()) }
     }
 }

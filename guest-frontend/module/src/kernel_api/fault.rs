@@ -78,7 +78,8 @@ impl<'a> Fault<'a> {
         self.raw.is_retry != 0
     }
 
-    /// Whether the touch is an instruction of the program: after a signal's handler it is run again.
+    /// Whether the touch is an instruction of the program: after a signal's handler it is run
+    /// again.
     pub fn heeds_signals(&self) -> bool {
         self.raw.heeds_signals != 0
     }
